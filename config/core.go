@@ -1,0 +1,38 @@
+package config
+
+// A Secret is a Kubernetes Secret whose keys a gateway uses: certificates, keys,
+// authorities. Data is decoded from base64.
+type Secret struct {
+	Meta
+	Type string
+	Data map[string][]byte
+}
+
+// A Service is a Kubernetes Service, as far as names and ports go.
+type Service struct {
+	Meta
+	Type      string
+	ClusterIP string
+	Ports     []ServicePort
+}
+
+// A ServicePort is one port of a Service.
+type ServicePort struct {
+	Name       string
+	Port       int
+	TargetPort string
+}
+
+// A Guard is an object that protects routes but cannot be enforced: a kind not
+// served here, or one that is broken. Every route it could guard is closed.
+// A rule with an empty Host or Path stands for every host or path.
+type Guard struct {
+	Meta
+	Rules []GuardRule
+	// Bypassable is true for an AuthService: a Mapping with bypass_auth is not
+	// guarded by it.
+	Bypassable bool
+}
+
+// A GuardRule is one host and path glob of a Guard; "*" matches any run of characters.
+type GuardRule struct{ Host, Path string }

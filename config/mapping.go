@@ -1,0 +1,74 @@
+package config
+
+// A NameValue is one condition of a Mapping: a header or query parameter and
+// what it must be.
+type NameValue struct{ Name, Value string }
+
+// A HeaderAdd is one header that a Mapping adds.
+type HeaderAdd struct {
+	Name, Value string
+	Append      bool // true: beside what is there; false: instead of it
+}
+
+// A RegexSub replaces every match of Pattern by Substitution.
+type RegexSub struct{ Pattern, Substitution string }
+
+// A Mapping is Ambassador's Mapping: which requests, to which service, changed how.
+// Pointers are nil where the author said nothing, so that defaults of the Module
+// can still apply.
+type Mapping struct {
+	Meta
+
+	// Which requests. Hostname is a glob; a v1 or v2 object without a host is
+	// decoded with "*", a v3alpha1 object with "".
+	Prefix               string
+	PrefixExact          bool
+	PrefixRegex          bool
+	Hostname             string
+	Host                 string // exact, or a regex with HostRegex
+	HostRegex            bool
+	Method               string
+	MethodRegex          bool
+	Headers              []NameValue // sorted by name
+	RegexHeaders         []NameValue // sorted by name
+	QueryParameters      []NameValue // sorted by name
+	RegexQueryParameters []NameValue // sorted by name
+	CaseSensitive        *bool
+	Precedence           int
+
+	// Where to.
+	Service                        string
+	Resolver                       string
+	TLS                            string // name of a TLSContext to originate with
+	OriginateTLS                   bool   // v2 "tls: true"
+	Weight                         *int
+	ConnectTimeoutMS               *int
+	ClusterIdleTimeoutMS           *int
+	ClusterMaxConnectionLifetimeMS *int
+	EnableIPv4, EnableIPv6         *bool
+	RespectDNSTTL                  bool
+	ClusterTag, StatsName          string
+	TimeoutMS                      *int // 0 for none
+	IdleTimeoutMS                  *int // 0 for none
+
+	// Changed how.
+	Rewrite               *string // nil: "/"; "" leaves the path alone
+	RegexRewrite          *RegexSub
+	HostRewrite           string
+	AutoHostRewrite       bool
+	AddRequestHeaders     []HeaderAdd
+	AddResponseHeaders    []HeaderAdd
+	RemoveRequestHeaders  []string
+	RemoveResponseHeaders []string
+
+	// Answered here.
+	HostRedirect         bool
+	PathRedirect         string
+	PrefixRedirect       string
+	RegexRedirect        *RegexSub
+	RedirectResponseCode int // 0: 301
+
+	// Protected how.
+	BypassAuth *bool
+	JWT        bool // spec.jwt is there
+}

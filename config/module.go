@@ -1,0 +1,29 @@
+package config
+
+// A Module is Ambassador's Module "ambassador": settings for the whole gateway and
+// defaults for Mappings. Pointers are nil where the author said nothing.
+type Module struct {
+	Meta
+	MaxRequestHeadersKB            *int
+	EnableHTTP10                   bool
+	ServerName                     string // "" for "envoy"
+	UseRemoteAddress               *bool  // nil: true
+	PreserveExternalRequestID      bool
+	SuppressEnvoyHeaders           bool
+	StripMatchingHostPort          bool
+	MergeSlashes                   bool
+	RejectEscapedSlashes           bool
+	AllowChunkedLength             bool
+	ClusterRequestTimeoutMS        *int
+	ClusterIdleTimeoutMS           *int
+	ClusterMaxConnectionLifetimeMS *int
+	ListenerIdleTimeoutMS          *int
+	EnableIPv4, EnableIPv6         *bool
+	Resolver                       string
+	UseOwnNamespaceForServices     bool   // use_ambassador_namespace_for_service_resolution
+	LogType                        string // envoy_log_type: "", "text" or "json"
+	LogPath                        string // envoy_log_path
+	DiagnosticsEnabled             *bool
+	LivenessProbeEnabled           *bool
+	ReadinessProbeEnabled          *bool
+}

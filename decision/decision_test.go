@@ -1,0 +1,39 @@
+package decision
+
+import (
+	"regexp"
+	"testing"
+)
+
+func TestEveryReasonIsWhole(t *testing.T) {
+	seen := map[string]Reason{}
+	form := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	for r := None + 1; r < NumReasons; r++ {
+		if !form.MatchString(r.String()) {
+			t.Errorf("reason %d: name %q does not fit %v", r, r, form)
+		}
+		if old, ok := seen[r.String()]; ok {
+			t.Errorf("reasons %d and %d share the name %q", old, r, r)
+		}
+		seen[r.String()] = r
+		if r.Advice() == "" || r.Flag() == "" {
+			t.Errorf("%v: advice %q, flag %q: both must be said", r, r.Advice(), r.Flag())
+		}
+	}
+}
+
+func TestEveryStageHasAName(t *testing.T) {
+	for s := Accept; s < NumStages; s++ {
+		if s.String() == "" || s.String() == "unknown" {
+			t.Errorf("stage %d has no name", s)
+		}
+	}
+}
+
+func TestRecordEnd(t *testing.T) {
+	var rec Record
+	rec.End(Proxy, UpstreamTimeout, "Mapping shop/orders", nil)
+	if rec.Reason() != UpstreamTimeout || rec.Status != 504 || rec.Ended != Proxy {
+		t.Errorf("got %v %d %v, want upstream_timeout 504 proxy", rec.Reason(), rec.Status, rec.Ended)
+	}
+}
