@@ -1,0 +1,110 @@
+package wire
+
+// An Add is one field line to be added. Name is in lower case. The bytes belong to
+// the snapshot or to the exchange; engines copy them when they write the head.
+type Add struct {
+	ID    Field
+	Name  []byte
+	Value []byte
+}
+
+// Edits are what the gateway changes about a head on its way: engines remove
+// hop-by-hop fields first, then what is dropped here, then write what is added
+// here. A field that is set is dropped and added. The zero value changes nothing.
+type Edits struct {
+	Path  []byte // replaces the path; nil keeps it
+	Query []byte // replaces the query when Path is set and HasQuery says so
+	Host  []byte // replaces the authority; nil keeps it
+
+	HasQuery bool
+	drop     FieldSet
+	names    [][]byte // further names to drop, in lower case
+	adds     []Add
+}
+
+// Reset forgets all edits and keeps the memory.
+func (e *Edits) Reset() { *e = Edits{names: e.names[:0], adds: e.adds[:0]} }
+
+// Drop removes every line of that known name.
+func (e *Edits) Drop(f Field) { e.drop |= 1 << f }
+
+// DropSet removes every line of the known names in s.
+func (e *Edits) DropSet(s FieldSet) { e.drop |= s }
+
+// DropName removes every line of that name, given in lower case.
+func (e *Edits) DropName(name []byte) {
+	if f := LookupField(name); f != FieldOther {
+		e.drop |= 1 << f
+		return
+	}
+	e.names = append(e.names, name)
+}
+
+// Add adds a line of a known name, beside those that are there.
+func (e *Edits) Add(f Field, value []byte) {
+	e.adds = append(e.adds, Add{ID: f, Value: value})
+}
+
+// AddName adds a line of any name, given in lower case.
+func (e *Edits) AddName(name, value []byte) {
+	e.adds = append(e.adds, Add{LookupField(name), name, value})
+}
+
+// AddLine adds a ready line.
+func (e *Edits) AddLine(a Add) { e.adds = append(e.adds, a) }
+
+// Set makes value the only line of a known name.
+func (e *Edits) Set(f Field, value []byte) {
+	e.Unadd(f)
+	e.drop |= 1 << f
+	e.adds = append(e.adds, Add{ID: f, Value: value})
+}
+
+// SetName makes value the only line of any name, given in lower case.
+func (e *Edits) SetName(name, value []byte) {
+	if f := LookupField(name); f != FieldOther {
+		e.Set(f, value)
+		return
+	}
+	for i := len(e.adds) - 1; i >= 0; i-- {
+		if string(e.adds[i].Name) == string(name) {
+			e.adds = append(e.adds[:i], e.adds[i+1:]...)
+		}
+	}
+	e.names = append(e.names, name)
+	e.AddName(name, value)
+}
+
+// Unadd takes back lines of a known name that were added before.
+func (e *Edits) Unadd(f Field) {
+	for i := len(e.adds) - 1; i >= 0; i-- {
+		if e.adds[i].ID == f {
+			e.adds = append(e.adds[:i], e.adds[i+1:]...)
+		}
+	}
+}
+
+// Drops reports whether a line of that name, interned as f, is removed.
+// Budget: 0 allocs.
+func (e *Edits) Drops(f Field, name []byte) bool {
+	if f != FieldOther {
+		return e.drop.Has(f)
+	}
+	for _, n := range e.names {
+		if string(n) == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Adds returns the lines to add, in order.
+func (e *Edits) Adds() []Add { return e.adds }
+
+// AddName returns the line's name in lower case.
+func (a *Add) FieldName() string {
+	if a.ID != FieldOther {
+		return fieldNames[a.ID]
+	}
+	return string(a.Name)
+}

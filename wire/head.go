@@ -1,0 +1,224 @@
+package wire
+
+import "iter"
+
+// LengthUnknown is the Length of a message whose end only its framing tells.
+const LengthUnknown int64 = -1
+
+// MaxFields is the most field lines a Head can hold; engines refuse more.
+const MaxFields = 250
+
+// A Span is a part of a Head's buffer.
+type Span struct{ Off, Len uint32 }
+
+// A line is one field line: name in lower case, value without the white space
+// around it.
+type line struct {
+	name, value Span
+	id          Field
+}
+
+// A Head is a start line and its fields: views into one buffer, valid until the
+// exchange ends. Engines fill it; everyone else only reads it. What is to be
+// changed on the way is said in Edits.
+type Head struct {
+	Major, Minor uint8 // of the message's HTTP version
+	Status       int   // of an answer; 0 in a request
+	Length       int64 // of the body by Content-Length; LengthUnknown without one
+	NoBody       bool  // the framing says that no body follows
+	Close        bool  // the sender will not use the connection again
+	Absolute     bool  // the request target was in absolute form
+	UpgradeTo    bool  // Connection names "upgrade" and there is an Upgrade field
+
+	buf    []byte
+	method Method
+	name   Span // of the method
+	target Span
+	query  Span // without "?"; hasQuery tells an empty one from none
+	host   Span
+	path   []byte // normalised
+	norm   []byte // backs path when it differs from what was sent
+	lines  []line
+	first  [NumFields]uint8 // index of a name's first line, plus one
+
+	hasQuery bool
+}
+
+// Reset empties h and lets it view buf from now on. Memory is kept for reuse.
+func (h *Head) Reset(buf []byte) {
+	*h = Head{buf: buf, lines: h.lines[:0], norm: h.norm[:0], Length: LengthUnknown}
+}
+
+// Buffer returns the buffer that h views.
+func (h *Head) Buffer() []byte { return h.buf }
+
+// MoveTo makes h view buf, which must hold the same bytes at the same offsets: an
+// engine's read buffer has grown. Only the path is lost; normalise it again.
+func (h *Head) MoveTo(buf []byte) { h.buf = buf }
+
+func (h *Head) view(s Span) []byte { return h.buf[s.Off : s.Off+s.Len : s.Off+s.Len] }
+
+// Method returns the request's method.
+func (h *Head) Method() Method { return h.method }
+
+// MethodName returns the method as sent.
+func (h *Head) MethodName() []byte { return h.view(h.name) }
+
+// Target returns the request target as sent (h1) or :path (h2).
+func (h *Head) Target() []byte { return h.view(h.target) }
+
+// Host returns the authority that the request is for, as sent.
+func (h *Head) Host() []byte { return h.view(h.host) }
+
+// Path returns the path: normalised once NormalizePath has run, raw before.
+func (h *Head) Path() []byte { return h.path }
+
+// Query returns what follows the first "?", and whether there is a "?".
+func (h *Head) Query() ([]byte, bool) { return h.view(h.query), h.hasQuery }
+
+// Len returns the number of field lines.
+func (h *Head) Len() int { return len(h.lines) }
+
+// Line returns field line i: its interned name, its name in lower case, its value.
+func (h *Head) Line(i int) (id Field, name, value []byte) {
+	l := &h.lines[i]
+	return l.id, h.view(l.name), h.view(l.value)
+}
+
+// Has reports whether there is a line named f.
+func (h *Head) Has(f Field) bool { return h.first[f] != 0 }
+
+// Get returns the value of the first line named f, nil without one.
+// Budget: 0 allocs.
+func (h *Head) Get(f Field) []byte {
+	if i := h.first[f]; i != 0 {
+		return h.view(h.lines[i-1].value)
+	}
+	return nil
+}
+
+// Find returns the value of the first line of that name, which must be in lower
+// case, and whether there is one. Budget: 0 allocs.
+func (h *Head) Find(name string) ([]byte, bool) {
+	for i := range h.lines {
+		if l := &h.lines[i]; int(l.name.Len) == len(name) && string(h.view(l.name)) == name {
+			return h.view(l.value), true
+		}
+	}
+	return nil, false
+}
+
+// All yields the value of every line named f, in order.
+func (h *Head) All(f Field) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range h.lines {
+			if h.lines[i].id == f && !yield(h.view(h.lines[i].value)) {
+				return
+			}
+		}
+	}
+}
+
+// Count returns how many lines are named f.
+func (h *Head) Count(f Field) int {
+	n := 0
+	for i := range h.lines {
+		if h.lines[i].id == f {
+			n++
+		}
+	}
+	return n
+}
+
+// SetMethod notes which bytes of the buffer are the method.
+func (h *Head) SetMethod(s Span) {
+	h.name = s
+	h.method = LookupMethod(h.view(s))
+}
+
+// SetTarget notes which bytes of the buffer are the request target and, within it,
+// the path and the query.
+func (h *Head) SetTarget(target, path, query Span, hasQuery bool) {
+	h.target, h.query, h.hasQuery = target, query, hasQuery
+	h.path = h.view(path)
+}
+
+// SetHost notes which bytes of the buffer are the authority.
+func (h *Head) SetHost(s Span) { h.host = s }
+
+// AddSpan adds a field line whose name is already in lower case in the buffer.
+// It reports false when the Head is full.
+func (h *Head) AddSpan(name, value Span) bool {
+	if len(h.lines) >= MaxFields {
+		return false
+	}
+	id := LookupField(h.view(name))
+	h.lines = append(h.lines, line{name, value, id})
+	if h.first[id] == 0 {
+		h.first[id] = uint8(len(h.lines)) //nolint:gosec // MaxFields fits
+	}
+	return true
+}
+
+// Append adds bytes to the buffer and returns where they are. For engines and
+// tests that build a Head rather than view one.
+func (h *Head) Append(b []byte) Span {
+	s := Span{uint32(len(h.buf)), uint32(len(b))} //nolint:gosec // heads are bounded far below 4 GiB
+	h.buf = append(h.buf, b...)
+	return s
+}
+
+// RemoveNamed drops every line whose name equals name, in any case: what a
+// Connection field nominates never existed for anyone after the engine.
+func (h *Head) RemoveNamed(name []byte) {
+	kept := h.lines[:0]
+	for _, l := range h.lines {
+		if !EqualFold(h.view(l.name), name) {
+			kept = append(kept, l)
+		}
+	}
+	if len(kept) == len(h.lines) {
+		return
+	}
+	h.lines = kept
+	h.first = [NumFields]uint8{}
+	for i := len(kept) - 1; i >= 0; i-- {
+		h.first[kept[i].id] = uint8(i + 1) //nolint:gosec // MaxFields fits
+	}
+}
+
+// BuildRequest makes h a request from strings, for explain and for tests; fields
+// are name, value, name, value… The path is left as given.
+func (h *Head) BuildRequest(method, host, target string, fields ...string) {
+	h.Reset(h.buf[:0])
+	h.Major, h.Minor, h.Length, h.NoBody = 1, 1, 0, true
+	m := h.Append([]byte(method))
+	t := h.Append([]byte(target))
+	a := h.Append([]byte(host))
+	spans := make([]Span, 0, len(fields))
+	for i, f := range fields {
+		b := []byte(f)
+		if i%2 == 0 {
+			LowerInPlace(b)
+		}
+		spans = append(spans, h.Append(b))
+	}
+	h.SetMethod(m)
+	h.SetHost(a)
+	path, query, hasQuery := SplitTarget(h.view(t), t.Off)
+	h.SetTarget(t, path, query, hasQuery)
+	for i := 0; i+1 < len(spans); i += 2 {
+		h.AddSpan(spans[i], spans[i+1])
+	}
+}
+
+// SplitTarget finds the path and query of an origin-form target that begins at off.
+func SplitTarget(target []byte, off uint32) (path, query Span, hasQuery bool) {
+	for i, c := range target {
+		if c == '?' {
+			n := uint32(i)                                                            //nolint:gosec // heads are bounded
+			return Span{off, n}, Span{off + n + 1, uint32(len(target)) - n - 1}, true //nolint:gosec // heads are bounded
+		}
+	}
+	return Span{off, uint32(len(target))}, Span{off, 0}, false //nolint:gosec // heads are bounded
+}

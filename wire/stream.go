@@ -1,0 +1,135 @@
+package wire
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"time"
+)
+
+// A Handler decides and answers requests; engines read and write them.
+type Handler interface {
+	// Serve answers req on s. The head is valid until Serve returns; the engine then
+	// finishes the message and goes on with the next.
+	Serve(s Stream, req *Head)
+
+	// Refuse answers a request that the engine could not accept. req holds what was
+	// understood of it, perhaps nothing. The connection closes afterwards.
+	Refuse(s Stream, req *Head, err *ProtocolError)
+}
+
+// A Peer is what is known of a stream's connection.
+type Peer struct {
+	Remote   netip.AddrPort // the client, by the PROXY header where one is read
+	Physical netip.AddrPort // the other end of the socket
+	Local    netip.AddrPort
+	Listener int                  // index given to the engine by its owner
+	TLS      *tls.ConnectionState // nil on cleartext
+	Conn     uint64               // number of the connection, unique in the process
+}
+
+// A Stream is one request and its answer on some engine. ReadBody may run in one
+// goroutine while another writes the answer; nothing else is concurrent.
+type Stream interface {
+	// Peer describes the connection. It is valid as long as the stream.
+	Peer() *Peer
+
+	// ReadBody reads the request's body. io.EOF follows the last byte; a
+	// *ProtocolError means broken framing, any other error that the client is gone or
+	// too slow.
+	ReadBody(p []byte) (int, error)
+
+	// Trailer returns the request's trailer after ReadBody said io.EOF; nil without one.
+	Trailer() *Head
+
+	// WriteHead writes an answer's head: the lines of h that e does not remove, and
+	// those e adds. h may be nil. length is the body's, or LengthUnknown. A 1xx status
+	// writes an interim answer, and more heads follow. Nothing is sent before Flush,
+	// End or a full buffer.
+	WriteHead(status int, h *Head, e *Edits, length int64) error
+
+	// WriteBody writes a part of the answer's body.
+	WriteBody(p []byte) (int, error)
+
+	// Flush sends what was written so far.
+	Flush() error
+
+	// End completes the answer and sends it. trailer may be nil.
+	End(trailer *Head) error
+
+	// Abort ends the stream without completing the answer, so that the client sees
+	// that it is not whole.
+	Abort()
+
+	// CloseAfter makes this the connection's last exchange.
+	CloseAfter()
+
+	// Gone reports whether the client has closed its side or the connection broke.
+	Gone() bool
+
+	// StopReading makes a ReadBody that waits, now or later, return an error. The
+	// connection closes after the answer.
+	StopReading()
+
+	// SetIdle sets how long the stream may rest without a byte moving; 0 is for ever.
+	SetIdle(d time.Duration)
+
+	// BytesIn and BytesOut count what the body's parts were, without framing.
+	BytesIn() int64
+	BytesOut() int64
+
+	// Tunnel answers 101 with h and e, then copies both ways between the client and up
+	// until either side ends.
+	Tunnel(h *Head, e *Edits, up Link) error
+}
+
+// A Link carries one exchange to an endpoint and back. WriteBody may run in one
+// goroutine while another reads the answer; nothing else is concurrent.
+type Link interface {
+	// WriteHead writes the request's head: the lines of req that e does not remove and
+	// those e adds, for a body of that length or LengthUnknown. Nothing is sent before
+	// Flush, EndRequest or a full buffer.
+	WriteHead(req *Head, e *Edits, length int64) error
+
+	// WriteBody writes a part of the request's body.
+	WriteBody(p []byte) (int, error)
+
+	// Flush sends what was written so far.
+	Flush() error
+
+	// EndRequest completes the request and sends it. trailer may be nil.
+	EndRequest(trailer *Head) error
+
+	// ReadHead reads the next head of the answer: any number of 1xx, then the final
+	// one. resp is valid until Release. io.EOF and reset errors mean that the endpoint
+	// closed; os.ErrDeadlineExceeded that by has passed; a *ProtocolError that the
+	// answer is malformed. tick, if not nil, is asked about once a second whether to
+	// go on waiting.
+	ReadHead(resp *Head, by time.Time, tick func() bool) error
+
+	// ReadBody reads the answer's body; io.EOF follows the last byte.
+	ReadBody(p []byte, by time.Time, tick func() bool) (int, error)
+
+	// Buffered returns how many bytes can be read without waiting.
+	Buffered() int
+
+	// Trailer returns the answer's trailer after ReadBody said io.EOF; nil without one.
+	Trailer() *Head
+
+	// Reused reports whether the connection carried an exchange before this one.
+	Reused() bool
+
+	// Untouched reports that the endpoint cannot have acted on any byte of this
+	// request: sending it again elsewhere is safe whatever its method.
+	Untouched() bool
+
+	// Endpoint returns the address in use, and Local our side's.
+	Endpoint() string
+	Local() netip.AddrPort
+
+	// Abort breaks the connection: whoever waits on it returns.
+	Abort()
+
+	// Release gives the connection back: kept for the next exchange if both messages
+	// were complete and both sides agree, closed otherwise.
+	Release()
+}
