@@ -1,0 +1,68 @@
+# make help lists what there is. Go and, for what is missing, apt are all that is needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.commit=$(COMMIT)
+TOOLS    := .work/tools
+FUZZTIME ?= 30s
+# Flags of bench/, as in: make bench BENCH='-quick -only /nginx'
+BENCH    ?=
+
+# need(command, package): a command that is missing is installed, or its install command is said.
+need = command -v $(1) >/dev/null || { \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+	else echo "$(1) is missing: sudo apt-get install $(2)" >&2; exit 1; fi; }
+
+.PHONY: help build unit e2e test fuzz bench pgo lint generate check dev clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/legate, static, with the recorded profile if there is one
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/legate ./cmd/legate
+
+unit: ## every package's own tests, with the race detector
+	@$(call need,gcc,gcc libc6-dev)
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
+
+e2e: build ## the real binary with real parts around it
+	go test -count=1 ./e2e/...
+
+test: unit e2e ## unit and e2e
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@go list ./... | while read -r pkg; do \
+		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+bench: build $(TOOLS)/bench ## cost per request and connection, beside nginx, HAProxy and net/http
+	$(TOOLS)/bench $(BENCH)
+
+pgo: build $(TOOLS)/bench ## records cmd/legate/default.pgo under the bench's mix; commit it
+	$(TOOLS)/bench -pgo cmd/legate/default.pgo
+
+lint: $(TOOLS)/golangci-lint ## golangci-lint with .golangci.yml
+	$(TOOLS)/golangci-lint run ./...
+
+generate: ## what is generated: documents, CRDs
+	go generate ./...
+
+check: lint test generate ## lint, test, and generate leaves no diff
+	@git diff --exit-code && test -z "$$(git status --porcelain --untracked-files=normal | tee /dev/stderr)"
+
+dev: build ## serve config.example.yaml on this machine
+	bin/legate dev
+
+clean: ## removes what is built
+	rm -rf bin .work bench/.work
+
+.PHONY: $(TOOLS)/bench
+$(TOOLS)/bench:
+	CGO_ENABLED=0 go build -o $@ ./bench
+
+$(TOOLS)/golangci-lint: test/tools/golangci-lint/go.mod test/tools/golangci-lint/go.sum
+	go -C test/tools/golangci-lint build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
