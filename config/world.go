@@ -24,21 +24,51 @@ type World struct {
 // where they were read. "First" in Ambassador's rules means this order.
 func compareMeta(a, b *Meta) int {
 	return cmp.Or(
-		cmp.Compare(a.FullName(), b.FullName()),
+		compareFullName(a, b),
 		cmp.Compare(a.File, b.File),
 		cmp.Compare(a.Line, b.Line),
 	)
 }
 
+// compareFullName compares a.FullName() with b.FullName(), building neither where
+// it can be avoided: sorting ten thousand objects asks a hundred thousand times.
+func compareFullName(a, b *Meta) int {
+	n := min(len(a.Name), len(b.Name))
+	if c := cmp.Compare(a.Name[:n], b.Name[:n]); c != 0 {
+		return c
+	}
+	switch {
+	case len(a.Name) == len(b.Name):
+		return cmp.Compare(a.Namespace, b.Namespace)
+	case len(a.Name) == n && b.Name[n] != '.':
+		return cmp.Compare('.', b.Name[n])
+	case len(b.Name) == n && a.Name[n] != '.':
+		return cmp.Compare(a.Name[n], '.')
+	}
+	return cmp.Compare(a.FullName(), b.FullName())
+}
+
 // Sort puts every kind into Ambassador's order.
 func (w *World) Sort() {
-	slices.SortStableFunc(w.Modules, func(a, b Module) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Hosts, func(a, b Host) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Listeners, func(a, b Listener) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Mappings, func(a, b Mapping) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.TLSContexts, func(a, b TLSContext) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Secrets, func(a, b Secret) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Services, func(a, b Service) int { return compareMeta(&a.Meta, &b.Meta) })
-	slices.SortStableFunc(w.Guards, func(a, b Guard) int { return compareMeta(&a.Meta, &b.Meta) })
+	sortKind(w.Modules, func(o *Module) *Meta { return &o.Meta })
+	sortKind(w.Hosts, func(o *Host) *Meta { return &o.Meta })
+	sortKind(w.Listeners, func(o *Listener) *Meta { return &o.Meta })
+	sortKind(w.Mappings, func(o *Mapping) *Meta { return &o.Meta })
+	sortKind(w.TLSContexts, func(o *TLSContext) *Meta { return &o.Meta })
+	sortKind(w.Secrets, func(o *Secret) *Meta { return &o.Meta })
+	sortKind(w.Services, func(o *Service) *Meta { return &o.Meta })
+	sortKind(w.Guards, func(o *Guard) *Meta { return &o.Meta })
 	slices.SortStableFunc(w.Problems, CompareProblems)
+}
+
+// sortKind sorts objects, which are large and mostly sorted already: only those
+// that are not get moved.
+func sortKind[T any](objects []T, meta func(*T) *Meta) {
+	inOrder := true
+	for i := 1; i < len(objects) && inOrder; i++ {
+		inOrder = compareMeta(meta(&objects[i-1]), meta(&objects[i])) <= 0
+	}
+	if !inOrder {
+		slices.SortStableFunc(objects, func(a, b T) int { return compareMeta(meta(&a), meta(&b)) })
+	}
 }

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A Loop turns what sources yield into Worlds. It waits until every source has
+// spoken, and later until a burst of changes is over, so that a half-written
+// folder or a rollout becomes one World and not twenty.
+type Loop struct {
+	Sources []Source
+	Options Options
+	// Quiet is how long nothing may change before a World is made, 50 ms if zero;
+	// Max is the longest a change waits for that, 1 s if zero.
+	Quiet, Max time.Duration
+	// Apply gets every new World, one at a time. A World that equals the last is
+	// not handed on. Changes that arrive meanwhile wait.
+	Apply func(World)
+	// Failed, if not nil, is told of a source that ended after it had yielded. Its
+	// last set stays in force.
+	Failed func(error)
+}
+
+// An arrival is a source's new set, or its end.
+type arrival struct {
+	source int
+	set    []Object
+	ended  bool
+	err    error
+}
+
+// Run works until ctx is done, then returns nil. It returns an error if a source
+// ends before it yielded its first set, as no whole World can be made then. All
+// that it started has ended when it returns.
+func (l *Loop) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer cancel()
+	arrivals := make(chan arrival)
+	for i, s := range l.Sources {
+		watchers.Go(func() { watch(ctx, i, s, arrivals) })
+	}
+	return l.collect(ctx, arrivals)
+}
+
+// watch passes on what s yields, and how it ends.
+func watch(ctx context.Context, i int, s Source, to chan<- arrival) {
+	send := func(a arrival) {
+		select {
+		case to <- a:
+		case <-ctx.Done():
+		}
+	}
+	err := s.Watch(ctx, func(set []Object) { send(arrival{source: i, set: set}) })
+	send(arrival{source: i, ended: true, err: err})
+}
+
+func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
+	quiet, longest := cmp.Or(l.Quiet, 50*time.Millisecond), cmp.Or(l.Max, time.Second)
+	g := gathering{sets: make([][]Object, len(l.Sources)), heard: make([]bool, len(l.Sources)), silent: len(l.Sources)}
+	var since time.Time // of the oldest change not yet applied; zero for none
+	due := time.NewTimer(0)
+	defer due.Stop()
+	if g.silent > 0 {
+		due.Stop()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-arrivals:
+			if a.ended {
+				if err := l.ended(ctx, a, g.heard[a.source]); err != nil {
+					return err
+				}
+				continue
+			}
+			first := g.take(a)
+			if g.silent > 0 {
+				continue
+			}
+			if first { // whole at last: nobody gains from waiting
+				due.Reset(0)
+				continue
+			}
+			now := time.Now()
+			if since.IsZero() {
+				since = now
+			}
+			due.Reset(min(quiet, since.Add(longest).Sub(now)))
+		case <-due.C:
+			since = time.Time{}
+			if g.changed() {
+				l.Apply(Merge(l.Options, g.sets...))
+			}
+		}
+	}
+}
+
+// ended judges the end of a source that has yielded before, or has not.
+func (l *Loop) ended(ctx context.Context, a arrival, heard bool) error {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case !heard && a.err == nil:
+		return fmt.Errorf("source %d ended without yielding anything", a.source)
+	case !heard:
+		return a.err
+	case a.err != nil && l.Failed != nil:
+		l.Failed(a.err)
+	}
+	return nil
+}
+
+// A gathering is what the sources said last, and what was made of it.
+type gathering struct {
+	sets    [][]Object
+	heard   []bool
+	silent  int // sources not heard of yet
+	applied [][]Object
+	once    bool // applied means something
+}
+
+// take notes a source's set and reports whether it was the last source to be heard of.
+func (g *gathering) take(a arrival) bool {
+	g.sets[a.source] = a.set
+	if g.heard[a.source] {
+		return false
+	}
+	g.heard[a.source] = true
+	g.silent--
+	return g.silent == 0
+}
+
+// changed reports whether the sets differ from those last applied, and takes them
+// as applied. Comparing the sets compares the Worlds, as the options never change.
+func (g *gathering) changed() bool {
+	differ := !g.once
+	for i := range g.sets {
+		differ = differ || !sameSet(g.sets[i], g.applied[i])
+	}
+	if differ {
+		g.applied = append(g.applied[:0], g.sets...)
+		g.once = true
+	}
+	return differ
+}

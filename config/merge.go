@@ -1,0 +1,111 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Merge makes one World of what the sources hold, in the order of the sources.
+// Objects that do not belong to this gateway are left out. Where an object is
+// defined twice the later definition counts; of several Modules "ambassador" the
+// first by name counts, whatever their namespaces. Neither is silent.
+func Merge(opts Options, sets ...[]Object) World {
+	var w World
+	var kept []*Object
+	for _, set := range sets {
+		for i := range set {
+			o := &set[i]
+			if !opts.selects(o) {
+				continue
+			}
+			w.Problems = append(w.Problems, o.Problems...)
+			if o.Value != nil {
+				kept = append(kept, o)
+			}
+		}
+	}
+	// Stable, so that of two equal names the one read later comes later.
+	slices.SortStableFunc(kept, compareObjects)
+	w.reserve(kept)
+	for i, o := range kept {
+		if i+1 < len(kept) && sameName(&o.Meta, &kept[i+1].Meta) {
+			w.Problems = append(w.Problems, redefined(&o.Meta, &kept[i+1].Meta))
+			continue
+		}
+		w.add(o.Value)
+	}
+	w.oneModule()
+	w.Sort()
+	return w
+}
+
+// compareObjects orders by kind and then as Ambassador does, by "name.namespace".
+func compareObjects(a, b *Object) int {
+	return cmp.Or(
+		cmp.Compare(a.Meta.Kind, b.Meta.Kind),
+		compareFullName(&a.Meta, &b.Meta),
+		cmp.Compare(a.Meta.Namespace, b.Meta.Namespace),
+	)
+}
+
+func sameName(a, b *Meta) bool {
+	return a.Kind == b.Kind && a.Name == b.Name && a.Namespace == b.Namespace
+}
+
+// redefined is the Problem of an object that a later definition replaces.
+func redefined(m, later *Meta) Problem {
+	msg := "is defined again"
+	if later.File != "" {
+		msg += fmt.Sprintf(" at %s:%d", later.File, later.Line)
+	}
+	return Problem{Ref: m.Ref(), Msg: msg, Effect: ObjectDropped, Instead: "the later definition replaces this one"}
+}
+
+// reserve makes room for kept, so that adding thousands of objects copies none twice.
+func (w *World) reserve(kept []*Object) {
+	n := 0
+	for _, o := range kept {
+		if _, ok := o.Value.(*Mapping); ok {
+			n++
+		}
+	}
+	w.Mappings = make([]Mapping, 0, n)
+}
+
+func (w *World) add(value any) {
+	switch v := value.(type) {
+	case *Mapping:
+		w.Mappings = append(w.Mappings, *v)
+	case *Host:
+		w.Hosts = append(w.Hosts, *v)
+	case *Listener:
+		w.Listeners = append(w.Listeners, *v)
+	case *TLSContext:
+		w.TLSContexts = append(w.TLSContexts, *v)
+	case *Module:
+		w.Modules = append(w.Modules, *v)
+	case *Secret:
+		w.Secrets = append(w.Secrets, *v)
+	case *Service:
+		w.Services = append(w.Services, *v)
+	case *Guard:
+		w.Guards = append(w.Guards, *v)
+	default:
+		panic(fmt.Sprintf("BUG: a source yields a %T", value))
+	}
+}
+
+// oneModule keeps the first Module, the only one that Ambassador looks at.
+func (w *World) oneModule() {
+	if len(w.Modules) < 2 {
+		return
+	}
+	first := w.Modules[0].Ref()
+	for i := range w.Modules[1:] {
+		p := w.Modules[i+1].Problem("", fmt.Sprintf("only one Module ambassador counts, and %s comes first", first), Notice)
+		p.Instead = "it is ignored"
+		w.Problems = append(w.Problems, p)
+	}
+	w.Modules = w.Modules[:1:1]
+}

@@ -1,0 +1,119 @@
+package config
+
+import "context"
+
+// An Object is one object as a source found it: what it says, or why it says
+// nothing. Objects are shared between reads and never changed once handed on.
+type Object struct {
+	Meta Meta
+	// Value is a *Mapping, *Host, *Listener, *TLSContext, *Module, *Secret,
+	// *Service or *Guard, or nil when the object does not serve.
+	Value any
+	// IDs is the object's ambassador_id list, {"default"} where the author gave
+	// none; nil for kinds that have no such list.
+	IDs      []string
+	Problems []Problem
+	// Digest identifies the text that the object was decoded from. Two objects
+	// with the same Digest and position are the same. The zero Digest equals none.
+	Digest Digest
+}
+
+// A Digest is a hash of an object's text.
+type Digest [16]byte
+
+// A Source is a place that objects come from.
+type Source interface {
+	// Watch calls yield with the source's whole set of objects, first as soon as
+	// it is known and then after every change, until ctx is done (nil) or the
+	// source fails. It calls yield from one goroutine at a time and does not
+	// change a set it has yielded.
+	Watch(ctx context.Context, yield func([]Object)) error
+}
+
+// same reports whether o and p are the same object, without looking inside.
+func (o *Object) same(p *Object) bool {
+	return o.Digest == p.Digest && o.Digest != Digest{} &&
+		o.Meta.Line == p.Meta.Line && o.Meta.Col == p.Meta.Col && o.Meta.File == p.Meta.File
+}
+
+// sameSet reports whether a and b hold the same objects in the same order.
+func sameSet(a, b []Object) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !a[i].same(&b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Moved returns o as it is when its text stands the given number of lines further
+// down. o itself stays as it was.
+func (o Object) Moved(lines int) Object {
+	if lines == 0 {
+		return o
+	}
+	o.Meta = o.Meta.moved(lines)
+	o.Value = withMeta(o.Value, o.Meta)
+	problems := make([]Problem, len(o.Problems))
+	for i, p := range o.Problems {
+		if p.Ref.Line > 0 {
+			p.Ref.Line += lines
+		}
+		problems[i] = p
+	}
+	o.Problems = problems
+	return o
+}
+
+func (m Meta) moved(lines int) Meta {
+	m.Line += lines
+	fields := make([]FieldPos, len(m.Fields))
+	for i, f := range m.Fields {
+		f.Line += int32(lines) //nolint:gosec // files are far shorter than 2^31 lines
+		fields[i] = f
+	}
+	m.Fields = fields
+	return m
+}
+
+// withMeta returns a copy of value that carries meta.
+func withMeta(value any, meta Meta) any {
+	switch v := value.(type) {
+	case *Mapping:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Host:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Listener:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *TLSContext:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Module:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Secret:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Service:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Guard:
+		c := *v
+		c.Meta = meta
+		return &c
+	}
+	return nil
+}
