@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"iter"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// measured is the prefix under load. It stands among others of the same
+// length, since nobody runs a gateway for a single route.
+const measured = "/bench/"
+
+// An arena is what all contestants share: folder, certificate, upstream.
+type arena struct {
+	opts     *options
+	dir      string // absolute
+	self     string // this binary
+	upstream *process
+	addr     string // upstream's
+	cert     *certificate
+}
+
+// newArena prepares the work folder and starts the upstream; close ends it.
+func newArena(opts *options) (*arena, error) {
+	dir, err := filepath.Abs(opts.work)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	a := &arena{opts: opts, dir: dir, self: self}
+	if a.cert, err = newCertificate(dir); err != nil {
+		return nil, err
+	}
+	if a.addr, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	a.upstream, err = startPinned(opts.loadCore, nil, nil, filepath.Join(dir, "upstream.err"), self, "upstream", "-addr", a.addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := answersSoon(a.upstream, a.addr, "/300"); err != nil {
+		a.upstream.stop()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *arena) close() { a.upstream.stop() }
+
+// settings are what the templates of the contestants' configurations fill in.
+type settings struct {
+	Dir, Log, Upstream           string
+	HTTP, TLS, HTTPPort, TLSPort string
+	Cert, Key, Pem, Map          string
+	CertBase64, KeyBase64        string
+	Prefixes                     []string
+	PrefixLen, MaxConn           int
+	Root                         bool
+}
+
+func (a *arena) settings(contestant string) (settings, error) {
+	s := settings{
+		Dir: filepath.Join(a.dir, contestant), Upstream: a.addr, Cert: a.cert.certFile, Key: a.cert.keyFile, Pem: a.cert.bothFile,
+		CertBase64: base64.StdEncoding.EncodeToString(a.cert.certPEM), KeyBase64: base64.StdEncoding.EncodeToString(a.cert.keyPEM),
+		Prefixes: prefixes(), PrefixLen: len(measured) - 1, Root: os.Geteuid() == 0,
+		MaxConn: 2*a.opts.connections + a.opts.idle + 1000,
+	}
+	s.Log, s.Map = filepath.Join(s.Dir, "access.log"), filepath.Join(s.Dir, "prefixes.map")
+	for _, addr := range []*string{&s.HTTP, &s.TLS} {
+		var err error
+		if *addr, err = freeAddr(); err != nil {
+			return s, err
+		}
+	}
+	_, s.HTTPPort, _ = net.SplitHostPort(s.HTTP)
+	_, s.TLSPort, _ = net.SplitHostPort(s.TLS)
+	if err := os.RemoveAll(s.Dir); err != nil {
+		return s, err
+	}
+	return s, os.MkdirAll(s.Dir, 0o755)
+}
+
+// prefixes returns twenty routes; the measured one is in their middle.
+func prefixes() []string {
+	var list []string
+	for i := range 20 {
+		list = append(list, fmt.Sprintf("/svc%02d/", i))
+	}
+	list[10] = measured
+	return list
+}
+
+// write fills in a template and returns the file it wrote.
+func (s settings) write(name string) (string, error) {
+	t, err := template.ParseFS(templates, "templates/"+name+".tmpl")
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, s); err != nil {
+		return "", err
+	}
+	file := filepath.Join(s.Dir, name)
+	return file, os.WriteFile(file, b.Bytes(), 0o600)
+}
+
+// bodyFile returns a file of n bytes to POST.
+func (a *arena) bodyFile(n int) (string, error) {
+	file := filepath.Join(a.dir, fmt.Sprintf("body-%d", n))
+	return file, os.WriteFile(file, bytes.Repeat([]byte("x"), n), 0o644)
+}
+
+// freeAddr returns a loopback address nobody listens on at the moment.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// answersSoon waits until a request to addr is answered with 200.
+func answersSoon(p *process, addr, target string) error {
+	var last error
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
+		select {
+		case <-p.ended:
+			return p.failure()
+		case <-time.After(20 * time.Millisecond):
+		}
+		c, err := dialClient(addr, nil, getRequest(target, "close"))
+		if err == nil {
+			err = c.exchange()
+			c.Close()
+		}
+		if last = err; err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not answer on %s: %w", p.name, addr, last)
+}
+
+// part runs one of the bench's own parts on the load core.
+func (a *arena) part(ctx context.Context, args ...string) ([]byte, error) {
+	return runPinned(ctx, a.opts.loadCore, filepath.Join(a.dir, args[0]+".err"), append([]string{a.self}, args...)...)
+}
+
+func splitList(s string) iter.Seq[string] { return strings.SplitSeq(s, ",") }

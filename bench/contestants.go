@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// A contestant is a proxy that can be started.
+type contestant struct {
+	name    string
+	command string                                                // what must be installed
+	debian  string                                                // package that brings it
+	version []string                                              // command line that tells
+	argv    func(a *arena, s settings) (argv []string, err error) // writes the configuration; the log goes to standard output or s.Log
+}
+
+// contestants lists all of them; Legate is what the others are compared with.
+func contestants(opts *options) []contestant {
+	legate := opts.legate
+	if abs, err := filepath.Abs(legate); err == nil {
+		legate = abs
+	}
+	return []contestant{
+		{name: "legate", command: legate, version: []string{legate, "version"}, argv: legateArgv},
+		{name: "nginx", command: "nginx", debian: "nginx-light", version: []string{"nginx", "-v"}, argv: nginxArgv},
+		{name: "haproxy", command: "haproxy", debian: "haproxy", version: []string{"haproxy", "-v"}, argv: haproxyArgv},
+		{name: "reverseproxy", argv: reverseProxyArgv},
+	}
+}
+
+func legateArgv(a *arena, s settings) ([]string, error) {
+	file, err := s.write("legate.yaml")
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freeAddr()
+	argv := []string{
+		a.opts.legate, "run", "-f", file, "--bind", "127.0.0.1", "--admin", admin, "--log-format", "json", "--drain-timeout", "1s",
+	}
+	if a.opts.pgo != "" {
+		argv = append(argv, "--pprof")
+	}
+	return argv, err
+}
+
+func nginxArgv(_ *arena, s settings) ([]string, error) {
+	file, err := s.write("nginx.conf")
+	return []string{"nginx", "-e", filepath.Join(s.Dir, "nginx-error.log"), "-p", s.Dir, "-c", file}, err
+}
+
+func haproxyArgv(_ *arena, s settings) ([]string, error) {
+	file, err := s.write("haproxy.cfg")
+	if err != nil {
+		return nil, err
+	}
+	var m strings.Builder
+	for _, p := range s.Prefixes {
+		fmt.Fprintln(&m, p, "up")
+	}
+	return []string{"haproxy", "-db", "-f", file}, os.WriteFile(s.Map, []byte(m.String()), 0o600)
+}
+
+func reverseProxyArgv(a *arena, s settings) ([]string, error) {
+	return []string{
+		a.self, "reverseproxy", "-http", s.HTTP, "-tls", s.TLS, "-upstream", s.Upstream,
+		"-prefixes", strings.Join(s.Prefixes, ","), "-cert", s.Cert, "-key", s.Key,
+	}, nil
+}
+
+// A proxy is a contestant that runs.
+type proxy struct {
+	*process
+	contestant string
+	http, tls  string // addresses
+	admin      string // Legate's; else ""
+	log        string // access log file
+}
+
+// start starts c on the proxy core and waits until it answers.
+func (c contestant) start(a *arena) (*proxy, error) {
+	s, err := a.settings(c.name)
+	if err != nil {
+		return nil, err
+	}
+	argv, err := c.argv(a, s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	// Opened for appending, so that it can be emptied while it is written to.
+	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	child, err := startPinned(a.opts.proxyCore, nil, log, filepath.Join(s.Dir, "stderr"), argv...)
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{process: child, contestant: c.name, http: s.HTTP, tls: s.TLS, log: s.Log, admin: flagValue(argv, "--admin")}
+	if err := answersSoon(child, p.http, measured+"300"); err != nil {
+		child.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+func flagValue(argv []string, flag string) string {
+	for i, arg := range argv[:len(argv)-1] {
+		if arg == flag {
+			return argv[i+1]
+		}
+	}
+	return ""
+}
+
+func (p *proxy) url(l load) string {
+	if l.secure {
+		return "https://" + p.tls + measured + l.target
+	}
+	return "http://" + p.http + measured + l.target
+}
+
+func (p *proxy) addr(secure bool) string {
+	if secure {
+		return p.tls
+	}
+	return p.http
+}
+
+// emptyLog returns how long the access log has grown, and empties it.
+func (p *proxy) emptyLog() (int64, error) {
+	info, err := os.Stat(p.log)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Truncate(p.log, 0)
+}
+
+// says returns the version that c reports of itself.
+func (c contestant) says() string {
+	if c.version == nil {
+		return runtime.Version()
+	}
+	out, err := exec.Command(c.version[0], c.version[1:]...).CombinedOutput()
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line
+}
