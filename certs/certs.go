@@ -1,0 +1,294 @@
+// Package certs decides which certificate is served for which name: it turns
+// Hosts, TLSContexts and Secrets into a table of ready TLS configurations. It
+// knows no connection and no request, and it never serves a Host with less
+// protection than was asked for: such a Host is dropped and named instead.
+package certs
+
+import (
+	"cmp"
+	"crypto/tls"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"legate/config"
+	"legate/wire"
+)
+
+// Options say what the objects do not. The zero value is useful.
+type Options struct {
+	Namespace string    // the gateway's own; "" for "default"
+	Now       time.Time // when certificates are judged; zero for time.Now
+}
+
+// A Built is what one World's certificates make. It is never changed.
+type Built struct {
+	Table *wire.TLSTable // by the index in World.Listeners
+	// Dropped are the Hosts that must not be served at all, not even in
+	// cleartext, because the TLS they ask for cannot be had. Sorted as the World's.
+	Dropped      []config.Ref
+	Problems     []config.Problem
+	Certificates []Certificate // of the Hosts that serve TLS, sorted as the World's
+	// Fallback is true when the World has no Host and the implicit one serves TLS.
+	Fallback bool
+
+	configs map[recipeKey]*tls.Config
+}
+
+// A Certificate says what a Host shows to its clients.
+type Certificate struct {
+	Host     config.Ref
+	Hostname string
+	Names    []string // the certificate's DNS names and addresses
+	Issuer   string
+	NotAfter time.Time
+}
+
+// Drops reports whether h must not be served.
+func (b *Built) Drops(h *config.Host) bool {
+	return b != nil && slices.Contains(b.Dropped, h.Ref())
+}
+
+// FallbackSecret is the Secret in the gateway's own namespace that serves when
+// there is no Host at all.
+const FallbackSecret = "fallback-self-signed-cert"
+
+// ImplicitHost returns the Host that serves a World without any: it takes every
+// name and every Mapping. With the fallback Secret at hand it serves TLS and
+// redirects cleartext requests, otherwise it routes them. Every Listener serves it.
+func ImplicitHost(w *config.World, opts Options) config.Host {
+	namespace := cmp.Or(opts.Namespace, "default")
+	h := config.Host{
+		Meta:        config.Meta{Kind: "Host", Name: "default-host", Namespace: namespace},
+		Hostname:    "*",
+		HasSelector: true,
+		Insecure:    config.InsecureRoute,
+	}
+	for i := range w.Secrets {
+		if w.Secrets[i].Is(namespace, FallbackSecret) {
+			h.TLSSecret = config.SecretRef{Name: FallbackSecret, Namespace: namespace}
+			h.Insecure = config.InsecureRedirect
+		}
+	}
+	return h
+}
+
+// Build makes the certificates of w ready. Configurations whose certificate, key
+// and settings are those of old are taken from old, so that sessions stay
+// resumable. It reads the files that TLS settings name and touches nothing else.
+// old may be nil.
+func Build(w *config.World, opts Options, old *Built) *Built {
+	b := newBuilder(w, opts, old)
+	if len(w.Hosts) == 0 {
+		b.implicit()
+	} else {
+		for i := range w.Hosts {
+			h := &w.Hosts[i]
+			b.add(h, func(l *config.Listener) bool { return l.Binds(h) })
+		}
+	}
+	for i := range b.out.Table.Listeners {
+		slices.SortStableFunc(b.out.Table.Listeners[i].Suffixes, func(p, q wire.TLSSuffix) int {
+			return cmp.Compare(len(q.Suffix), len(p.Suffix))
+		})
+	}
+	slices.SortStableFunc(b.out.Problems, config.CompareProblems)
+	return b.out
+}
+
+// A builder is one Build under way.
+type builder struct {
+	w        *config.World
+	opts     Options
+	out      *Built
+	old      map[recipeKey]*tls.Config
+	secrets  map[secretName]*config.Secret
+	contexts map[string]*config.TLSContext
+	// owners says which Host serves a name on a Listener.
+	owners map[listenerName]*config.Host
+	told   map[told]bool
+}
+
+// A listenerName is a name on one Listener, by its index.
+type listenerName struct {
+	listener int
+	name     string
+}
+
+// A told problem is not told again: several Hosts may share a TLSContext.
+type told struct {
+	ref   config.Ref
+	field string
+	msg   string
+}
+
+func newBuilder(w *config.World, opts Options, old *Built) *builder {
+	opts.Namespace = cmp.Or(opts.Namespace, "default")
+	if opts.Now.IsZero() {
+		opts.Now = time.Now()
+	}
+	b := &builder{
+		w:        w,
+		opts:     opts,
+		out:      &Built{Table: &wire.TLSTable{Listeners: make([]wire.TLSNames, len(w.Listeners))}, configs: map[recipeKey]*tls.Config{}},
+		secrets:  make(map[secretName]*config.Secret, len(w.Secrets)),
+		contexts: make(map[string]*config.TLSContext, 2*len(w.TLSContexts)),
+		owners:   map[listenerName]*config.Host{},
+		told:     map[told]bool{},
+	}
+	if old != nil {
+		b.old = old.configs
+	}
+	for i := range w.Secrets {
+		b.secrets[secretName{w.Secrets[i].Namespace, w.Secrets[i].Name}] = &w.Secrets[i]
+	}
+	// The first in order owns the bare name; any can be called by its full name.
+	for i := range w.TLSContexts {
+		c := &w.TLSContexts[i]
+		for _, name := range []string{c.Name, c.FullName()} {
+			if b.contexts[name] == nil {
+				b.contexts[name] = c
+			}
+		}
+	}
+	return b
+}
+
+// implicit adds the Host that stands in for none.
+func (b *builder) implicit() {
+	for i := range b.w.TLSContexts {
+		if c := &b.w.TLSContexts[i]; len(c.Hosts) > 0 {
+			p := c.Problem("hosts", "no Host is defined, and only a Host with tlsSecret terminates TLS", config.Notice)
+			p.Instead = "the context serves no name"
+			b.problem(p)
+		}
+	}
+	h := ImplicitHost(b.w, b.opts)
+	b.out.Fallback = b.add(&h, func(*config.Listener) bool { return true })
+}
+
+// add makes h's configuration and enters it where binds says. It reports whether
+// h serves TLS.
+func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
+	if h.TLSSecret.Name == "" {
+		b.unused(h)
+		return false
+	}
+	name, ok := b.serverName(h)
+	var c *tls.Config
+	if ok {
+		c, ok = b.config(h)
+	}
+	if !ok {
+		b.out.Dropped = append(b.out.Dropped, h.Ref())
+		return false
+	}
+	b.describe(h, name, c)
+	for i := range b.w.Listeners {
+		l := &b.w.Listeners[i]
+		if !l.Has(config.ProtoTLS) || !binds(l) {
+			continue
+		}
+		key := listenerName{i, name}
+		if first := b.owners[key]; first != nil {
+			b.shadowed(h, first, b.out.Table.Listeners[i], name, c)
+			continue
+		}
+		b.owners[key] = h
+		enter(&b.out.Table.Listeners[i], name, c)
+	}
+	return true
+}
+
+// unused tells the author of TLS settings that they need a certificate.
+func (b *builder) unused(h *config.Host) {
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{{"tls", h.TLS != nil}, {"tlsContext", h.TLSContext != ""}} {
+		if field.given {
+			p := h.Problem(field.name, "a Host serves TLS only with tlsSecret", config.FieldIgnored)
+			p.Instead = "the Host serves cleartext only"
+			b.problem(p)
+		}
+	}
+}
+
+// shadowed tells that h's name belongs to another Host. It matters only if their
+// configurations differ.
+func (b *builder) shadowed(h, first *config.Host, names wire.TLSNames, name string, c *tls.Config) {
+	if lookup(names, name) == c {
+		return
+	}
+	p := h.Problem("tlsSecret", "TLS for "+name+" is already served as "+first.Ref().String()+" says, and differs", config.FieldIgnored)
+	p.Instead = "the first one counts"
+	b.problem(p)
+}
+
+// serverName returns the name that h's clients ask for: "*", a suffix "*.x" or an
+// exact name, in lower case and without port.
+func (b *builder) serverName(h *config.Host) (string, bool) {
+	name := strings.ToLower(cmp.Or(h.Hostname, "*"))
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.HasSuffix(name, "]") {
+		name = name[:i]
+	}
+	if strings.Contains(strings.TrimPrefix(name, "*"), "*") {
+		b.fail(h.Problem("hostname", "TLS cannot be chosen by a name like "+h.Hostname+": only exact names, * and *.suffix", config.ObjectDropped))
+		return "", false
+	}
+	return name, true
+}
+
+// enter adds c under name.
+func enter(names *wire.TLSNames, name string, c *tls.Config) {
+	switch {
+	case name == "*":
+		names.Default = c
+	case name[0] == '*':
+		names.Suffixes = append(names.Suffixes, wire.TLSSuffix{Suffix: name[1:], Config: c})
+	default:
+		if names.Exact == nil {
+			names.Exact = map[string]*tls.Config{}
+		}
+		names.Exact[name] = c
+	}
+}
+
+// lookup returns what enter added under name.
+func lookup(names wire.TLSNames, name string) *tls.Config {
+	switch {
+	case name == "*":
+		return names.Default
+	case name[0] == '*':
+		for _, s := range names.Suffixes {
+			if s.Suffix == name[1:] {
+				return s.Config
+			}
+		}
+		return nil
+	}
+	return names.Exact[name]
+}
+
+// problem adds p unless the same was said before.
+func (b *builder) problem(p config.Problem) {
+	key := told{p.Ref, p.Field, p.Msg}
+	if !b.told[key] {
+		b.told[key] = true
+		b.out.Problems = append(b.out.Problems, p)
+	}
+}
+
+// fail adds a problem that drops a Host, and says what that means for it.
+func (b *builder) fail(p config.Problem) {
+	if p.Instead == "" {
+		p.Instead = "the Host is not served at all, the others are"
+	}
+	b.problem(p)
+}
+
+// readFile reads a file that TLS settings name.
+func readFile(path string) ([]byte, error) {
+	return os.ReadFile(path) //nolint:gosec // the author of the settings says which file
+}

@@ -1,0 +1,98 @@
+package certs
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+
+	"legate/config"
+)
+
+// clients reads what s asks of client certificates. Nothing here is ever left out
+// quietly: a Host whose demand cannot be met is not served.
+func (b *builder) clients(s *settings, r *recipe) bool {
+	if s.CertChainFile != "" || s.PrivateKeyFile != "" {
+		field := "cert_chain_file"
+		if s.CertChainFile == "" {
+			field = "private_key_file"
+		}
+		b.fail(s.problem(field, "a certificate comes from the Host's tlsSecret or from files, not both", config.ObjectDropped))
+		return false
+	}
+	if s.CRLSecret != "" {
+		p := s.problem("crl_secret", "revocation lists are not served yet, and without them revoked clients would be let in", config.ObjectDropped)
+		b.fail(p)
+		return false
+	}
+	required := s.CertRequired != nil && *s.CertRequired
+	if !b.authority(s, r, &required) {
+		return false
+	}
+	switch {
+	case r.ca != nil && required:
+		r.clientAuth = tls.RequireAndVerifyClientCert
+	case r.ca != nil:
+		r.clientAuth = tls.VerifyClientCertIfGiven
+	case required:
+		r.clientAuth = tls.RequireAnyClientCert
+		b.problem(s.problem("cert_required", "without ca_secret any certificate is accepted, from whomever", config.Notice))
+	}
+	return true
+}
+
+// authority finds the CA that clients are verified with: a Secret, a file, or the
+// root that Istio delivers beside the certificate. A CA Secret may also say that
+// certificates are required.
+func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
+	field := ""
+	switch {
+	case s.CASecret != "" && s.CACertChainFile != "":
+		b.fail(s.problem("ca_secret", "ca_secret and cacert_chain_file exclude each other", config.ObjectDropped))
+		return false
+	case s.CASecret != "":
+		field = "ca_secret"
+		name := s.secretName(s.CASecret)
+		secret, err := b.secret(name)
+		if err == nil {
+			if r.ca, r.caName = firstOf(secret, "tls.crt", "root-cert.pem"); r.ca == nil {
+				err = fmt.Errorf("Secret %s has no tls.crt with the authority's certificate", name)
+			}
+		}
+		if err != nil {
+			b.fail(s.problem(field, err.Error(), config.ObjectDropped))
+			return false
+		}
+		r.caName = "Secret " + name.String() + ": " + r.caName
+		if s.CertRequired == nil {
+			*required = strings.EqualFold(strings.TrimSpace(string(secret.Data["cert_required"])), "true")
+		}
+	case s.CACertChainFile != "":
+		field = "cacert_chain_file"
+		text, err := readFile(s.CACertChainFile)
+		if err != nil {
+			b.fail(s.problem(field, err.Error(), config.ObjectDropped))
+			return false
+		}
+		r.ca, r.caName = text, s.CACertChainFile
+	case len(r.pair.root) > 0:
+		r.ca, r.caName = r.pair.root, "root-cert.pem"
+		return true
+	default:
+		return true
+	}
+	if _, err := parsePool(r.ca); err != nil {
+		b.fail(s.problem(field, fmt.Sprintf("%s %v", r.caName, err), config.ObjectDropped))
+		return false
+	}
+	return true
+}
+
+// firstOf returns the first of keys that s has, and its name.
+func firstOf(s *config.Secret, keys ...string) ([]byte, string) {
+	for _, key := range keys {
+		if text := s.Data[key]; len(text) > 0 {
+			return text, key
+		}
+	}
+	return nil, ""
+}

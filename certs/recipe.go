@@ -1,0 +1,209 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"legate/config"
+)
+
+// A recipe is all that makes a configuration. Equal recipes make one configuration.
+type recipe struct {
+	pair       pair
+	ca         []byte // PEM; nil for none
+	caName     string
+	clientAuth tls.ClientAuthType
+	min, max   uint16
+	suites     []uint16
+	curves     []tls.CurveID
+}
+
+type recipeKey [sha256.Size]byte
+
+// config makes the configuration of a Host with tlsSecret, or reports why it
+// cannot be had.
+func (b *builder) config(h *config.Host) (*tls.Config, bool) {
+	name := hostSecret(h)
+	p, err := b.certificate(name)
+	if err != nil {
+		b.fail(h.Problem("tlsSecret", err.Error(), config.ObjectDropped))
+		return nil, false
+	}
+	s, ok := b.settings(h)
+	if !ok {
+		return nil, false
+	}
+	r := recipe{pair: p}
+	if !b.plain(&s, &r) || !b.clients(&s, &r) {
+		if s.meta.Kind == "TLSContext" {
+			b.fail(h.Problem("tlsContext", s.meta.Ref().String()+" cannot be used", config.ObjectDropped))
+		}
+		return nil, false
+	}
+	b.remark(&s)
+	key := r.key()
+	c := b.out.configs[key]
+	if c == nil {
+		c = b.old[key]
+	}
+	if c == nil {
+		if c, err = r.make(); err != nil {
+			b.fail(h.Problem("tlsSecret", fmt.Sprintf("Secret %s: %v", name, err), config.ObjectDropped))
+			return nil, false
+		}
+	}
+	b.out.configs[key] = c
+	return c, true
+}
+
+// key identifies r.
+func (r *recipe) key() recipeKey {
+	h := sha256.New()
+	part := func(p []byte) {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(p)))
+		h.Write(p)
+	}
+	part(r.pair.cert)
+	part(r.pair.key)
+	part(r.ca)
+	_ = binary.Write(h, binary.BigEndian, []uint16{r.min, r.max, uint16(r.clientAuth), uint16(len(r.suites))}) //nolint:gosec // small numbers
+	_ = binary.Write(h, binary.BigEndian, r.suites)
+	_ = binary.Write(h, binary.BigEndian, r.curves)
+	return recipeKey(h.Sum(nil))
+}
+
+// make parses r's certificate and returns the configuration.
+func (r *recipe) make() (*tls.Config, error) {
+	cert, err := r.pair.parse()
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{
+		Certificates:     []tls.Certificate{cert},
+		MinVersion:       r.min,
+		MaxVersion:       r.max,
+		CipherSuites:     r.suites,
+		CurvePreferences: r.curves,
+		ClientAuth:       r.clientAuth,
+		NextProtos:       []string{"http/1.1"},
+	}
+	if r.ca != nil {
+		if c.ClientCAs, err = parsePool(r.ca); err != nil {
+			return nil, fmt.Errorf("%s %w", r.caName, err)
+		}
+	}
+	return c, nil
+}
+
+// plain reads versions, suites and curves.
+func (b *builder) plain(s *settings, r *recipe) bool {
+	var ok [4]bool
+	r.min, ok[0] = b.version(s, "min_tls_version", s.MinTLSVersion, tls.VersionTLS12)
+	r.max, ok[1] = b.version(s, "max_tls_version", s.MaxTLSVersion, tls.VersionTLS13)
+	if s.MinTLSVersion == "" {
+		r.min = min(r.min, r.max)
+	}
+	r.suites, ok[2] = choose(b, s, "cipher_suites", s.CipherSuites, suiteIDs, defaultSuites)
+	r.curves, ok[3] = choose(b, s, "ecdh_curves", s.ECDHCurves, curveIDs, DefaultCurves)
+	if ok != [4]bool{true, true, true, true} {
+		return false
+	}
+	if r.min > r.max {
+		b.fail(s.problem("min_tls_version", s.MinTLSVersion+" is above the highest version allowed", config.ObjectDropped))
+		return false
+	}
+	if r.min < tls.VersionTLS12 && len(s.CipherSuites) == 0 {
+		b.problem(s.problem("min_tls_version", "TLS 1.0 and 1.1 need CBC suites, which cipher_suites must list", config.Notice))
+	}
+	return true
+}
+
+func (b *builder) version(s *settings, field, value string, otherwise uint16) (uint16, bool) {
+	if value == "" {
+		return otherwise, true
+	}
+	v, ok := versionIDs[value]
+	if !ok {
+		b.fail(s.problem(field, fmt.Sprintf("must be v1.0, v1.1, v1.2 or v1.3, got %q", value), config.ObjectDropped))
+	}
+	return v, ok
+}
+
+// choose turns the author's names into ids. What is not known is left out and
+// told; a list of which nothing is left fails, as the default would allow more
+// than the author did.
+func choose[T comparable](b *builder, s *settings, field string, names []string, known map[string]T, otherwise []T) ([]T, bool) {
+	var ids []T
+	given := false
+	for _, name := range names {
+		for one := range strings.SplitSeq(strings.Trim(strings.TrimSpace(name), "[]"), "|") {
+			given = true
+			id, ok := known[strings.TrimSpace(one)]
+			switch {
+			case !ok:
+				p := s.problem(field, fmt.Sprintf("%q is not served here", one), config.FieldIgnored)
+				p.Instead = "it is left out of the list"
+				b.problem(p)
+			case !slices.Contains(ids, id):
+				ids = append(ids, id)
+			}
+		}
+	}
+	if !given {
+		return otherwise, true
+	}
+	if len(ids) == 0 {
+		b.fail(s.problem(field, "nothing of the list can be served", config.ObjectDropped))
+	}
+	return ids, len(ids) > 0
+}
+
+// remark tells of settings that serve otherwise than written.
+func (b *builder) remark(s *settings) {
+	if slices.ContainsFunc(s.ALPNProtocols, func(p string) bool { return strings.TrimSpace(p) == "h2" }) {
+		p := s.problem("alpn_protocols", "HTTP/2 is not served yet", config.Notice)
+		p.Instead = "clients get http/1.1"
+		b.problem(p)
+	}
+}
+
+// The names of the objects, and what crypto/tls calls them.
+var (
+	versionIDs = map[string]uint16{
+		"v1.0": tls.VersionTLS10, "v1.1": tls.VersionTLS11, "v1.2": tls.VersionTLS12, "v1.3": tls.VersionTLS13,
+	}
+	suiteIDs = map[string]uint16{
+		"ECDHE-ECDSA-AES128-GCM-SHA256": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		"ECDHE-RSA-AES128-GCM-SHA256":   tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		"ECDHE-ECDSA-AES256-GCM-SHA384": tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		"ECDHE-RSA-AES256-GCM-SHA384":   tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		"ECDHE-ECDSA-CHACHA20-POLY1305": tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		"ECDHE-RSA-CHACHA20-POLY1305":   tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		"ECDHE-ECDSA-AES128-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
+		"ECDHE-RSA-AES128-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+		"ECDHE-ECDSA-AES256-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
+		"ECDHE-RSA-AES256-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+		"AES128-GCM-SHA256":             tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+		"AES128-SHA":                    tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+		"AES256-GCM-SHA384":             tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		"AES256-SHA":                    tls.TLS_RSA_WITH_AES_256_CBC_SHA,
+	}
+	curveIDs = map[string]tls.CurveID{
+		"X25519": tls.X25519, "P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521,
+		"X25519MLKEM768": tls.X25519MLKEM768,
+	}
+	// Envoy's, which have no CBC and no RSA key exchange.
+	defaultSuites = []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	}
+)
+
+// DefaultCurves are the key exchanges offered where ecdh_curves says nothing:
+// Envoy's, and before them the one that a later quantum computer cannot undo.
+var DefaultCurves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}
