@@ -34,7 +34,8 @@ test: unit e2e ## unit and e2e
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@go list ./... | while read -r pkg; do \
-		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+		targets=$$(go test -list '^Fuzz' "$$pkg" | sed -n '/^Fuzz/p'); \
+		for target in $$targets; do \
 			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 		done; \
 	done
@@ -51,8 +52,12 @@ lint: $(TOOLS)/golangci-lint ## golangci-lint with .golangci.yml
 generate: ## what is generated: documents, CRDs
 	go generate ./...
 
-check: lint test generate ## lint, test, and generate leaves no diff
-	@git diff --exit-code && test -z "$$(git status --porcelain --untracked-files=normal | tee /dev/stderr)"
+# The work tree as it is, whether committed or not: check is for use while one works.
+tree = { git diff HEAD; git ls-files --others --exclude-standard -z | xargs -0r sha256sum; } | sha256sum
+
+check: lint test ## lint, test, and generate leaves no diff
+	@before=$$($(tree)); $(MAKE) generate; after=$$($(tree)); \
+	if [ "$$before" != "$$after" ]; then echo "make generate changed files: commit them" >&2; git status --short; exit 1; fi
 
 dev: build ## serve config.example.yaml on this machine
 	bin/legate dev

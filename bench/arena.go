@@ -13,6 +13,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 //go:embed templates
@@ -27,6 +29,7 @@ type arena struct {
 	opts     *options
 	dir      string // absolute
 	self     string // this binary
+	lock     *os.File
 	upstream *process
 	addr     string // upstream's
 	cert     *certificate
@@ -46,6 +49,9 @@ func newArena(opts *options) (*arena, error) {
 		return nil, err
 	}
 	a := &arena{opts: opts, dir: dir, self: self}
+	if a.lock, err = lockFolder(dir); err != nil {
+		return nil, err
+	}
 	if a.cert, err = newCertificate(dir); err != nil {
 		return nil, err
 	}
@@ -63,7 +69,23 @@ func newArena(opts *options) (*arena, error) {
 	return a, nil
 }
 
-func (a *arena) close() { a.upstream.stop() }
+func (a *arena) close() {
+	a.upstream.stop()
+	a.lock.Close()
+}
+
+// lockFolder keeps a second run out of dir, and off the cores.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another bench runs in %s: %w", dir, err)
+	}
+	return f, nil
+}
 
 // settings are what the templates of the contestants' configurations fill in.
 type settings struct {
