@@ -1,0 +1,136 @@
+// Package admin is the port for operators and probes: health, metrics, and what
+// the gateway thinks of its configuration. It is never public, and it changes
+// nothing.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"legate/config"
+)
+
+// State is what the port shows. Its methods are called from many goroutines, and
+// what they return is not changed afterwards.
+type State interface {
+	Alive() bool // the gateway can still take up a new configuration
+	Ready() bool // a whole configuration is serving, and no drain has begun
+	Problems() []config.Problem
+	Routes() any // rendered as JSON, as are the others
+	Config() any // at least generation and sources
+}
+
+// The bodies with which Ambassador answers probes.
+const (
+	AliveBody    = "Ambassador is alive and well\n"
+	NotAliveBody = "Ambassador is not alive\n"
+	ReadyBody    = "Ambassador is ready and waiting\n"
+	NotReadyBody = "Ambassador is not ready\n"
+)
+
+// Options adjust a Server. State must be given.
+type Options struct {
+	State   State
+	Metrics http.Handler // answers /metrics; nil for none
+	Pprof   bool         // serve /debug/pprof/
+	Log     *slog.Logger // of the server's own troubles; nil for slog.Default
+}
+
+// A Server answers on the admin port.
+type Server struct{ http *http.Server }
+
+// New returns a server that is not serving yet.
+func New(opts Options) *Server {
+	logger := opts.Log
+	if logger == nil {
+		logger = slog.Default()
+	}
+	write := 30 * time.Second
+	if opts.Pprof {
+		write = 5 * time.Minute // a profile takes as long as it was asked to
+	}
+	return &Server{&http.Server{
+		Handler:           Handler(opts),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      write,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}}
+}
+
+// Serve answers on ln until Shutdown, and then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown stops listening and waits for what is being answered, until ctx is
+// done; then it closes the rest.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// Handler returns all that the port answers.
+func Handler(opts Options) http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, h http.HandlerFunc) { mux.HandleFunc("GET "+path, h) } // and HEAD
+	s := opts.State
+	get("/ambassador/v0/check_alive", probe(s.Alive, AliveBody, NotAliveBody))
+	get("/ambassador/v0/check_ready", probe(s.Ready, ReadyBody, NotReadyBody))
+	get("/api/v1/problems", asJSON(func() any { return problems(s.Problems()) }))
+	get("/api/v1/routes", asJSON(s.Routes))
+	get("/api/v1/config", asJSON(s.Config))
+	if opts.Metrics != nil {
+		mux.Handle("GET /metrics", opts.Metrics)
+	}
+	if opts.Pprof {
+		get("/debug/pprof/", pprof.Index)
+		get("/debug/pprof/cmdline", pprof.Cmdline)
+		get("/debug/pprof/profile", pprof.Profile)
+		get("/debug/pprof/symbol", pprof.Symbol)
+		get("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// probe answers 200 or 503.
+func probe(good func() bool, yes, no string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		body := yes
+		if !good() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			body = no
+		}
+		_, _ = w.Write([]byte(body)) // who does not read the answer has no use for the error
+	}
+}
+
+// asJSON answers with what value returns.
+func asJSON(value func() any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.MarshalIndent(value(), "", "  ")
+		if err != nil {
+			http.Error(w, "cannot be shown as JSON", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(append(text, '\n'))
+	}
+}

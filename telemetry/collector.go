@@ -1,0 +1,148 @@
+package telemetry
+
+import (
+	"maps"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"legate/decision"
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("legate_"+name, help, labels, nil)
+}
+
+// What the collector serves. Labels come from configuration, never from a request.
+var (
+	requestsDesc     = describe("requests_total", "Requests by route, class of the status sent, and reason why no upstream answered them (none if one did).", "route", "code_class", "reason")
+	durationDesc     = describe("request_duration_seconds", "Time from a request's first byte to its answer's last.", "route")
+	inFlightDesc     = describe("requests_in_flight", "Requests being served.")
+	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
+	decisionsDesc    = describe("decisions_total", "Requests that a stage ended for a reason.", "stage", "reason")
+	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
+	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
+	upConnectionDesc = describe("upstream_connections", "Open connections to an upstream.", "upstream", "state")
+	upRetriesDesc    = describe("upstream_retries_total", "Requests sent to an upstream once more.", "upstream")
+	generationDesc   = describe("config_generation", "Number of the configuration that serves.")
+	problemsDesc     = describe("config_problems", "Problems in the configuration that serves, by what happens instead.", "effect")
+	successDesc      = describe("config_last_success_timestamp_seconds", "When the configuration that serves was applied.")
+	expiryDesc       = describe("certificate_expiry_seconds", "Time until the certificate of a Host expires.", "host")
+	drainingDesc     = describe("draining", "1 while the gateway is shutting down.")
+	logDroppedDesc   = describe("access_log_dropped_total", "Lines of the access log that were lost.")
+	logErrorsDesc    = describe("access_log_errors_total", "Writes of the access log that failed.")
+)
+
+// none is the label value where decision.None has no word.
+const none = "none"
+
+// A collector reads m's atomics when somebody scrapes.
+type collector struct{ m *Metrics }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		requestsDesc, durationDesc, inFlightDesc, connectionsDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		upConnectionDesc, upRetriesDesc, generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
+		logDroppedDesc, logErrorsDesc,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	m := c.m
+	out := sink(ch)
+	out.gauge(inFlightDesc, float64(m.InFlight.Value()))
+	out.gauge(generationDesc, float64(m.generation.Load()))
+	out.gauge(successDesc, m.success.value())
+	draining := 0.0
+	if m.draining.Load() {
+		draining = 1
+	}
+	out.gauge(drainingDesc, draining)
+	if a := m.log.Load(); a != nil {
+		out.counter(logDroppedDesc, a.Dropped())
+		out.counter(logErrorsDesc, a.Errors())
+	}
+	for s := range m.decisions {
+		for r := range m.decisions[s] {
+			if n := m.decisions[s][r].Load(); n > 0 {
+				out.counter(decisionsDesc, n, decision.Stage(s).String(), decision.Reason(r).String()) //nolint:gosec // both arrays are shorter than 256
+			}
+		}
+	}
+
+	// Cloned, so that nobody who compiles routes waits for a slow scrape.
+	m.mu.Lock()
+	routes, upstreams, connections := maps.Clone(m.routes), maps.Clone(m.upstreams), maps.Clone(m.connections)
+	problems, expiries := maps.Clone(m.problems), m.expiries
+	m.mu.Unlock()
+
+	for name, r := range routes {
+		r.collect(name, out)
+	}
+	for name, u := range upstreams {
+		u.collect(name, out)
+	}
+	for key, g := range connections {
+		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
+	}
+	for effect, n := range problems {
+		out.gauge(problemsDesc, float64(n), effect)
+	}
+	for host, at := range expiries {
+		out.gauge(expiryDesc, time.Until(at).Seconds(), host)
+	}
+}
+
+func (r *RouteMetrics) collect(name string, out sink) {
+	out.classes(requestsDesc, &r.served, name, none)
+	if refused := r.refused.Load(); refused != nil {
+		for reason := range refused {
+			out.classes(requestsDesc, &refused[reason], name, decision.Reason(reason).String()) //nolint:gosec // fewer than 256
+		}
+	}
+	out.histogram(durationDesc, r.latency.Load(), name)
+}
+
+func (u *UpstreamMetrics) collect(name string, out sink) {
+	for class := range u.answers {
+		if n := u.answers[class].Load(); n > 0 {
+			out.counter(upRequestsDesc, n, name, classes[class])
+		}
+	}
+	out.histogram(upDurationDesc, u.latency.Load(), name)
+	out.counter(upRetriesDesc, u.retries.Load(), name)
+	for state := range u.states {
+		out.gauge(upConnectionDesc, float64(u.states[state].Load()), name, stateNames[state])
+	}
+}
+
+// A sink takes one scrape's numbers.
+type sink chan<- prometheus.Metric
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, n uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+// classes emits what was counted for one route and reason.
+func (s sink) classes(d *prometheus.Desc, counts *byClass, route, reason string) {
+	for class := range counts {
+		if n := counts[class].Load(); n > 0 {
+			s.counter(d, n, route, classes[class], reason)
+		}
+	}
+}
+
+func (s sink) histogram(d *prometheus.Desc, h *histogram, labels ...string) {
+	if h != nil {
+		count, sum, atMost := h.snapshot()
+		s <- prometheus.MustNewConstHistogram(d, count, sum, atMost, labels...)
+	}
+}

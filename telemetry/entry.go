@@ -1,0 +1,33 @@
+// Package telemetry tells what happened: one access-log line and a few counters
+// for every request, made from the record the stages left. It decides nothing,
+// and it never writes a query string, a cookie or a token.
+package telemetry
+
+import (
+	"net/netip"
+	"time"
+
+	"legate/decision"
+)
+
+// An Entry is what the access log says of one request. The views need to be valid
+// only during Append. What is empty or zero is left out of the line.
+type Entry struct {
+	Start        time.Time
+	Duration     time.Duration
+	UpstreamTime time.Duration // until the upstream's head; 0 if it was not asked
+
+	Method, Host, Path []byte // as the client sent them; a query after Path is not written
+	RequestID, TraceID []byte
+	UserAgent, XFF     []byte // written in the text format only
+	Major, Minor       uint8  // of the client's HTTP version
+	Record             *decision.Record
+	Route, Upstream    string
+	Endpoint           string
+	TLS                string // "TLSv1.3"; "" for cleartext
+	Sub                string // who asked, once verified
+	BytesIn, BytesOut  int64  // of the bodies
+	ClientIP           netip.Addr
+	Generation         uint64
+	Retries            int
+}

@@ -1,0 +1,218 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"legate/decision"
+)
+
+// A Build says which gateway this is.
+type Build struct{ Version, Commit string }
+
+// Metrics are the gateway's numbers. What every request touches are plain atomics,
+// read when somebody scrapes.
+type Metrics struct {
+	InFlight Gauge // requests being served
+
+	registry *prometheus.Registry
+	apply    prometheus.Histogram
+
+	decisions  [decision.NumStages][decision.NumReasons]atomic.Uint64
+	generation atomic.Uint64
+	success    floatGauge // Unix seconds
+	draining   atomic.Bool
+	log        atomic.Pointer[AccessLog]
+
+	mu          sync.Mutex
+	routes      map[string]*RouteMetrics
+	upstreams   map[string]*UpstreamMetrics
+	connections map[connectionKey]*Gauge
+	problems    map[string]int
+	expiries    map[string]time.Time
+}
+
+type connectionKey struct{ listener, protocol string }
+
+// A RouteMetrics counts what happened to the requests of one route. Until the
+// first it takes about a hundred bytes.
+type RouteMetrics struct {
+	all     *Metrics
+	served  byClass // without a reason
+	latency atomic.Pointer[histogram]
+	refused atomic.Pointer[[decision.NumReasons]byClass]
+}
+
+// An UpstreamMetrics counts what was asked of one upstream.
+type UpstreamMetrics struct {
+	answers byClass
+	latency atomic.Pointer[histogram]
+	retries atomic.Uint64
+	states  [len(stateNames)]atomic.Int64
+}
+
+// A ConnState is what a connection to an upstream is doing.
+type ConnState uint8
+
+// The states.
+const (
+	ConnActive ConnState = iota // carries a request
+	ConnIdle                    // waits in a pool
+)
+
+var stateNames = [...]string{"active", "idle"}
+
+// NewMetrics returns metrics with a registry of their own, which also holds those
+// of the Go runtime and the process.
+func NewMetrics(b Build) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		apply: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "legate_config_apply_seconds",
+			Help:    "Time from a changed configuration to its first request.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		routes:      map[string]*RouteMetrics{},
+		upstreams:   map[string]*UpstreamMetrics{},
+		connections: map[connectionKey]*Gauge{},
+		problems:    map[string]int{},
+		expiries:    map[string]time.Time{},
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "legate_build_info",
+		Help:        "Always 1; the labels say which gateway this is.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go_version": runtime.Version()},
+	})
+	info.Set(1)
+	m.registry.MustRegister(m.apply, info, collector{m},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Registry returns the registry, for metrics that others own.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// Route returns the counters of the route called name, the same ones every time
+// until Keep drops them. Meant for when routes are compiled.
+func (m *Metrics) Route(name string) *RouteMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.routes[name]
+	if r == nil {
+		r = &RouteMetrics{all: m}
+		m.routes[name] = r
+	}
+	return r
+}
+
+// Upstream returns the counters of the upstream called name, as Route does.
+func (m *Metrics) Upstream(name string) *UpstreamMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.upstreams[name]
+	if u == nil {
+		u = &UpstreamMetrics{}
+		m.upstreams[name] = u
+	}
+	return u
+}
+
+// Connections returns the gauge of a listener's connections of one protocol.
+func (m *Metrics) Connections(listener, protocol string) *Gauge {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := connectionKey{listener, protocol}
+	g := m.connections[key]
+	if g == nil {
+		g = &Gauge{}
+		m.connections[key] = g
+	}
+	return g
+}
+
+// Keep drops the counters of every route and upstream that is not named. Who still
+// holds a dropped one may use it; nobody sees what it counts.
+func (m *Metrics) Keep(routes, upstreams []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keep(m.routes, routes)
+	keep(m.upstreams, upstreams)
+}
+
+func keep[V any](all map[string]V, names []string) {
+	stay := make(map[string]bool, len(names))
+	for _, name := range names {
+		stay[name] = true
+	}
+	for name := range all {
+		if !stay[name] {
+			delete(all, name)
+		}
+	}
+}
+
+// Observe counts a request that stage answered with status after d. status is 0
+// where nothing was sent. Budget: 0 allocs but for the first.
+func (r *RouteMetrics) Observe(status int, stage decision.Stage, reason decision.Reason, d time.Duration) {
+	if reason == decision.None {
+		r.served[classOf(status)].Add(1)
+	} else {
+		lazily(&r.refused)[reason][classOf(status)].Add(1)
+		r.all.decisions[stage][reason].Add(1)
+	}
+	lazily(&r.latency).observe(d)
+}
+
+// Observe counts an answer of the upstream whose head came after d, or with status
+// 0 a request it did not answer. Budget: 0 allocs but for the first.
+func (u *UpstreamMetrics) Observe(status int, d time.Duration) {
+	u.answers[classOf(status)].Add(1)
+	lazily(&u.latency).observe(d)
+}
+
+// Retry counts a request sent once more. Budget: 0 allocs.
+func (u *UpstreamMetrics) Retry() { u.retries.Add(1) }
+
+// Connections changes the number of connections in state s by n. Budget: 0 allocs.
+func (u *UpstreamMetrics) Connections(s ConnState, n int64) { u.states[s].Add(n) }
+
+// Applied notes that a configuration is serving since at, and took so long to make.
+// problems counts its problems by effect; an effect that is not named has none.
+func (m *Metrics) Applied(generation uint64, at time.Time, took time.Duration, problems map[string]int) {
+	m.generation.Store(generation)
+	m.success.set(float64(at.UnixMilli()) / 1000)
+	m.apply.Observe(took.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for effect := range m.problems {
+		m.problems[effect] = 0
+	}
+	for effect, n := range problems {
+		m.problems[effect] = n
+	}
+}
+
+// Certificates says when the certificate of each Host expires.
+func (m *Metrics) Certificates(expiries map[string]time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expiries = expiries
+}
+
+// SetDraining says whether the gateway is shutting down.
+func (m *Metrics) SetDraining(on bool) { m.draining.Store(on) }
+
+// Watch shows how many lines a has lost.
+func (m *Metrics) Watch(a *AccessLog) { m.log.Store(a) }
