@@ -1,0 +1,175 @@
+package upstream
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"legate/wire"
+)
+
+// A carrier is the engine's half of a connection.
+type carrier interface {
+	wire.Link
+	Alive() bool // an idle connection has not been closed by its peer; does not block
+	Close() error
+}
+
+// A conn is one connection to an endpoint. It is the owner of its link: when an
+// exchange is complete the link asks it whether to stay.
+type conn struct {
+	end  *endpoint
+	link carrier
+	born time.Time
+	rest time.Time // when it came to rest; only while idle
+}
+
+// keep is asked when an exchange is complete and the connection can carry another.
+// After true another request may have it already. Budget: 0 allocs.
+func (c *conn) keep() bool {
+	now := c.end.up.now()
+	if c.old(now) {
+		return false
+	}
+	c.rest = now
+	return c.end.put(c)
+}
+
+// closed is told once that the connection is no more.
+func (c *conn) closed() { c.end.up.stats.live.Add(-1) }
+
+// old reports whether c has reached its maximum lifetime.
+func (c *conn) old(now time.Time) bool {
+	limit := c.end.up.spec.MaxLifetime
+	return limit > 0 && now.Sub(c.born) >= limit
+}
+
+// expired reports whether an idle c must not be used any more.
+func (c *conn) expired(now time.Time) bool {
+	return now.Sub(c.rest) >= c.end.up.spec.IdleTimeout || c.old(now)
+}
+
+// An endpoint is one address of an upstream and the idle connections to it.
+type endpoint struct {
+	up   *Upstream
+	addr netip.AddrPort
+	text string
+
+	mu     sync.Mutex
+	idle   []*conn // the last to come is the first to go: what is not needed grows old
+	closed bool    // the address is gone or the upstream retired: nothing is kept
+}
+
+func newEndpoint(u *Upstream, addr netip.AddrPort) *endpoint {
+	return &endpoint{up: u, addr: addr, text: addr.String()}
+}
+
+// put keeps c for the next request; false if it must close. Budget: 0 allocs once
+// the stack has grown.
+func (e *endpoint) put(c *conn) bool {
+	e.mu.Lock()
+	kept := !e.closed && len(e.idle) < e.up.maxIdle
+	if kept {
+		e.idle = append(e.idle, c)
+	}
+	e.mu.Unlock()
+	if kept {
+		e.up.armJanitor()
+	}
+	return kept
+}
+
+// take returns the connection that rested least, or nil. Budget: 0 allocs.
+func (e *endpoint) take() *conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	last := len(e.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	c := e.idle[last]
+	e.idle[last] = nil
+	e.idle = e.idle[:last]
+	return c
+}
+
+// checkAfter is how long a connection may rest and still be used unseen. Asking the
+// kernel whether the peer has closed costs a system call.
+const checkAfter = time.Second
+
+// fresh returns an idle connection fit for use, or nil. Those that are not are
+// closed on the way. Budget: 0 allocs.
+func (e *endpoint) fresh(now time.Time) *conn {
+	for {
+		c := e.take()
+		if c == nil {
+			return nil
+		}
+		if !c.expired(now) && (now.Sub(c.rest) < checkAfter || c.link.Alive()) {
+			return c
+		}
+		_ = c.link.Close() // it is not used again
+	}
+}
+
+// drain closes what is idle and keeps nothing from now on.
+func (e *endpoint) drain() {
+	e.mu.Lock()
+	e.closed = true
+	idle := e.idle
+	e.idle = nil
+	e.mu.Unlock()
+	closeAll(idle)
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		_ = c.link.Close() // it is not used again
+	}
+}
+
+// sweep closes idle connections that have rested or lived too long or were closed by
+// their peer. It reports whether any remain idle.
+func (e *endpoint) sweep(now time.Time) bool {
+	resting := e.takeResting(now)
+	kept := resting[:0]
+	var done []*conn
+	for _, c := range resting {
+		if !c.expired(now) && c.link.Alive() {
+			kept = append(kept, c)
+		} else {
+			done = append(done, c)
+		}
+	}
+	e.mu.Lock()
+	if e.closed {
+		done = append(done, kept...)
+	} else {
+		e.idle = append(kept, e.idle...)
+	}
+	left := len(e.idle) > 0
+	e.mu.Unlock()
+	closeAll(done)
+	return left
+}
+
+// takeResting takes out the connections at the bottom that have rested a while, and
+// those above that are too old.
+func (e *endpoint) takeResting(now time.Time) []*conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for n < len(e.idle) && (now.Sub(e.idle[n].rest) >= checkAfter || e.idle[n].old(now)) {
+		n++
+	}
+	taken := append([]*conn(nil), e.idle[:n]...)
+	e.idle = append(e.idle[:0], e.idle[n:]...)
+	clear(e.idle[len(e.idle):][:n])
+	return taken
+}
+
+func (e *endpoint) idleCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.idle)
+}

@@ -1,0 +1,67 @@
+package upstream
+
+import "context"
+
+// A Set is the upstreams of one configuration, one for each Spec. It is built by one
+// goroutine and not changed after Start.
+type Set struct {
+	resolver *Resolver
+	prev     *Set // where to take from; nil once started
+	bySpec   map[Spec]*Upstream
+	list     []*Upstream // in the order first asked for
+}
+
+// NewSet begins a set that takes over from prev what it has in common with it. prev
+// may be nil. Nothing starts, and prev does not change.
+func NewSet(r *Resolver, prev *Set) *Set {
+	return &Set{resolver: r, prev: prev, bySpec: map[Spec]*Upstream{}}
+}
+
+// Get returns the upstream of spec: this set's, the previous one's with its
+// connections and counters, or a new one.
+func (s *Set) Get(spec Spec) *Upstream {
+	if u := s.bySpec[spec]; u != nil {
+		return u
+	}
+	var u *Upstream
+	if s.prev != nil {
+		u = s.prev.bySpec[spec]
+	}
+	if u == nil {
+		u = New(spec, s.resolver)
+	}
+	s.bySpec[spec] = u
+	s.list = append(s.list, u)
+	return u
+}
+
+// All returns the set's upstreams in the order they were first asked for.
+func (s *Set) All() []*Upstream { return s.list }
+
+// Start starts the upstreams that are new. It does not block.
+func (s *Set) Start() {
+	s.prev = nil
+	for _, u := range s.list {
+		u.Start()
+	}
+}
+
+// Ready waits until something is known about every upstream's endpoints, or for the
+// end of ctx.
+func (s *Set) Ready(ctx context.Context) error {
+	for _, u := range s.list {
+		if err := u.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Retire retires the upstreams that next does not have; all of them if next is nil.
+func (s *Set) Retire(next *Set) {
+	for _, u := range s.list {
+		if next == nil || next.bySpec[u.spec] != u {
+			u.Retire()
+		}
+	}
+}

@@ -1,0 +1,321 @@
+// Package upstream brings requests to services: it turns the service of a Mapping
+// into names and settings, names into addresses off the request path, and addresses
+// into connections that are pooled, with TLS where it is wanted. It knows no routes
+// and reads no messages, and never looks a name up while a request waits, but for
+// the very first one.
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/decision"
+	"legate/wire"
+)
+
+// An Upstream is a service: its endpoints and the connections to them. It lives as
+// long as configurations have its Spec.
+type Upstream struct {
+	spec     Spec
+	resolver *Resolver
+	now      func() time.Time
+	tls      *tls.Config // nil on cleartext
+	stats    counters
+	maxIdle  int
+	maxConns int
+	connect  func(c *conn, by time.Time) (decision.Reason, error) // dial, but in tests
+	target   nameKey                                              // host "" when the addresses need no look-up
+	port     uint16
+
+	turn  atomic.Uint64 // round robin
+	ends  atomic.Pointer[endpoints]
+	known chan struct{} // closed once there is a first answer
+
+	mu      sync.Mutex // guards what follows, and changes of ends
+	started bool
+	retired bool
+	heard   bool // known is closed
+	watched *name
+	janitor *time.Timer
+	armed   atomic.Bool
+}
+
+// endpoints are what is known of a name at one time.
+type endpoints struct {
+	list []*endpoint
+	err  error // why the list is empty or old
+}
+
+const defaultMaxIdle = 1024
+
+// New makes an upstream that does nothing before Start.
+func New(spec Spec, r *Resolver) *Upstream {
+	u := &Upstream{
+		spec:     spec,
+		resolver: r,
+		now:      r.now,
+		maxIdle:  cmp.Or(r.opts.MaxIdle, defaultMaxIdle),
+		maxConns: r.opts.MaxConnections,
+		known:    make(chan struct{}),
+	}
+	u.connect = u.dial
+	if spec.TLS.On {
+		u.tls = spec.TLS.config()
+	}
+	u.turn.Store(rand.Uint64N(1 << 16)) //nolint:gosec // because it only keeps replicas from starting at the same endpoint
+	u.ends.Store(&endpoints{err: errNotStarted})
+	return u
+}
+
+// Errors of Open beside those of the network.
+var (
+	errNotStarted = errors.New("the upstream has not started")
+	errNoHost     = errors.New("the service names no host")
+	errTooMany    = errors.New("the upstream is at its connection limit")
+	errNoAnswer   = errors.New("DNS has not answered in time")
+)
+
+// Spec returns what u was made from.
+func (u *Upstream) Spec() *Spec { return &u.spec }
+
+// Name returns the name u has in metrics and logs.
+func (u *Upstream) Name() string { return u.spec.Name() }
+
+// Start begins to look for endpoints. It does not block. Starting twice is once.
+func (u *Upstream) Start() {
+	u.mu.Lock()
+	if u.started || u.retired {
+		u.mu.Unlock()
+		return
+	}
+	u.started = true
+	u.mu.Unlock()
+	if u.spec.Host == "" {
+		u.update(nil, errNoHost)
+		return
+	}
+	host, port, _ := u.resolver.opts.override(u.spec.Host, u.spec.Port)
+	u.port = port
+	if a, err := netip.ParseAddr(host); err == nil {
+		u.update([]netip.Addr{a}, nil)
+		return
+	}
+	key := nameKey{host: host, family: u.spec.Family, respectTTL: u.spec.RespectTTL}
+	n := u.resolver.watch(u, key)
+	u.mu.Lock()
+	u.watched = n
+	u.mu.Unlock()
+}
+
+// Ready waits for a first answer about u's endpoints, be it that there are none, or
+// for the end of ctx.
+func (u *Upstream) Ready(ctx context.Context) error {
+	select {
+	case <-u.known:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("resolve upstream %q: %w", u.spec.Host, context.Cause(ctx))
+	}
+}
+
+// Retire lets go of what costs something: idle connections close and look-ups end.
+// Who still holds u can use it; its connections are not kept.
+func (u *Upstream) Retire() {
+	u.mu.Lock()
+	u.retired = true
+	n := u.watched
+	u.watched = nil
+	list := u.ends.Load().list
+	if u.janitor != nil {
+		u.janitor.Stop()
+	}
+	u.mu.Unlock()
+	if n != nil {
+		u.resolver.unwatch(u, n)
+	}
+	for _, e := range list {
+		e.drain()
+	}
+}
+
+// update makes addrs the endpoints. Those that stay keep their connections; those
+// that are gone close what is idle and keep nothing that comes back.
+func (u *Upstream) update(addrs []netip.Addr, err error) {
+	for _, e := range u.replace(addrs, err) {
+		e.drain()
+	}
+}
+
+// replace does update's work up to the draining and returns the endpoints that are gone.
+func (u *Upstream) replace(addrs []netip.Addr, err error) (gone []*endpoint) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.retired {
+		return nil
+	}
+	old := u.ends.Load()
+	next := &endpoints{list: make([]*endpoint, 0, len(addrs)), err: err}
+	for _, a := range addrs {
+		next.list = append(next.list, old.carry(u, netip.AddrPortFrom(a, u.port)))
+	}
+	if len(addrs) == 0 && err == nil {
+		next.err = errGone
+	}
+	u.ends.Store(next)
+	for _, e := range old.list {
+		if !slices.Contains(next.list, e) {
+			gone = append(gone, e)
+		}
+	}
+	if !u.heard {
+		u.heard = true
+		close(u.known)
+	}
+	return gone
+}
+
+// carry returns the endpoint at addr, a new one if it is not among es.
+func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
+	for _, e := range es.list {
+		if e.addr == addr {
+			return e
+		}
+	}
+	return newEndpoint(u, addr)
+}
+
+// Open returns a connection for one exchange: one that rested in the pool, or a new
+// one, for which it blocks up to the connect timeout. now is the request's time;
+// attempt counts its tries from 0, and every try gets the next endpoint in turn. On
+// failure the link is nil, the reason says why and the error is for operators.
+//
+// Budget: 0 allocs when a connection rests in the pool.
+func (u *Upstream) Open(now time.Time, attempt int) (wire.Link, decision.Reason, error) {
+	e, by, err := u.next()
+	if err != nil {
+		return nil, decision.NoEndpoints, err
+	}
+	if c := e.fresh(now); c != nil {
+		return c.link, decision.None, nil
+	}
+	return u.open(e, by)
+}
+
+// Fresh is Open that never takes a connection from the pool: for the second try of
+// a request whose pooled connection turned out to be closed.
+func (u *Upstream) Fresh(now time.Time, attempt int) (wire.Link, decision.Reason, error) {
+	e, by, err := u.next()
+	if err != nil {
+		return nil, decision.NoEndpoints, err
+	}
+	return u.open(e, by)
+}
+
+// next returns the endpoint whose turn it is. Before the first answer it waits for
+// it; by is then what is left of the connect timeout, and zero otherwise.
+func (u *Upstream) next() (e *endpoint, by time.Time, err error) {
+	es := u.ends.Load()
+	if len(es.list) == 0 {
+		if by, err = u.firstAnswer(); err != nil {
+			return nil, by, err
+		}
+		if es = u.ends.Load(); len(es.list) == 0 {
+			return nil, by, es.err
+		}
+	}
+	if len(es.list) == 1 {
+		return es.list[0], by, nil
+	}
+	return es.list[u.turn.Add(1)%uint64(len(es.list))], by, nil
+}
+
+// firstAnswer waits until something is known about the endpoints.
+func (u *Upstream) firstAnswer() (by time.Time, err error) {
+	select {
+	case <-u.known:
+		return time.Time{}, nil
+	default:
+	}
+	by = u.now().Add(u.spec.ConnectTimeout)
+	timer := time.NewTimer(u.spec.ConnectTimeout)
+	defer timer.Stop()
+	select {
+	case <-u.known:
+		return by, nil
+	case <-timer.C:
+		return by, errNoAnswer
+	}
+}
+
+// open connects to e. A zero by stands for a whole connect timeout from now.
+func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, error) {
+	now := u.now()
+	if by.IsZero() {
+		by = now.Add(u.spec.ConnectTimeout)
+	}
+	if live := u.stats.live.Add(1); u.maxConns > 0 && live > int64(u.maxConns) {
+		u.stats.live.Add(-1)
+		u.stats.overflow.Add(1)
+		return nil, decision.DialFailed, errTooMany
+	}
+	c := &conn{end: e, born: now}
+	if reason, err := u.connect(c, by); err != nil {
+		u.stats.live.Add(-1)
+		u.stats.failed(reason)
+		return nil, reason, err
+	}
+	u.stats.opened.Add(1)
+	return c.link, decision.None, nil
+}
+
+// sweepEvery is how often idle connections are looked after.
+const sweepEvery = 15 * time.Second
+
+// armJanitor sees to it that idle connections are looked after. There is a timer
+// only while some are idle, and no goroutine. Budget: 0 allocs.
+func (u *Upstream) armJanitor() {
+	if u.armed.Load() || u.armed.Swap(true) {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.retired {
+		return
+	}
+	if u.janitor == nil {
+		u.janitor = time.AfterFunc(u.sweepPeriod(), u.sweep)
+		return
+	}
+	u.janitor.Reset(u.sweepPeriod())
+}
+
+// sweepPeriod is short enough for short timeouts to be kept within a quarter.
+func (u *Upstream) sweepPeriod() time.Duration {
+	d := u.spec.IdleTimeout
+	if u.spec.MaxLifetime > 0 {
+		d = min(d, u.spec.MaxLifetime)
+	}
+	return min(max(d/4, 50*time.Millisecond), sweepEvery)
+}
+
+// sweep looks after the idle connections once, and again later if any are left.
+func (u *Upstream) sweep() {
+	// Disarmed first: what comes to rest from here on arms it again.
+	u.armed.Store(false)
+	now, left := u.now(), false
+	for _, e := range u.ends.Load().list {
+		left = e.sweep(now) || left
+	}
+	if left {
+		u.armJanitor()
+	}
+}
