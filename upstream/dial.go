@@ -25,7 +25,7 @@ func (u *Upstream) dial(c *conn, by time.Time) (decision.Reason, error) {
 	raw := wire.NewConn(nc)
 	secure, err := u.handshake(raw, by)
 	if err != nil {
-		raw.Close()
+		_ = raw.Close() // the handshake's error is the one to tell
 		reason := decision.TLSFailed
 		if isTimeout(err) {
 			reason = decision.DialTimeout

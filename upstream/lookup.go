@@ -79,8 +79,7 @@ func (r *Resolver) inHosts(now time.Time, host string, family Family) []netip.Ad
 	if name == "localhost" && family == PreferIPv6 {
 		return sorted(v4) // Services of this machine listen on IPv4 more often than on both
 	}
-	switch {
-	case family == IPv4, family == PreferIPv6 && len(v6) == 0:
+	if family == IPv4 || family == PreferIPv6 && len(v6) == 0 {
 		return sorted(v4)
 	}
 	return sorted(v6)
@@ -115,6 +114,7 @@ func (r *Resolver) resolveFamily(ctx context.Context, sys *system, name string, 
 		return r.resolve(ctx, sys, name, dns.TypeA)
 	case IPv6:
 		return r.resolve(ctx, sys, name, dns.TypeAAAA)
+	case PreferIPv6:
 	}
 	v6 := r.resolve(ctx, sys, name, dns.TypeAAAA)
 	if v6.err == nil {

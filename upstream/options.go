@@ -60,37 +60,25 @@ func ParseOverride(s string) (Override, error) {
 	return Override{Name: name, Port: port, Addr: addr, To: toPort}, nil
 }
 
-// splitHostPort reads HOST[:PORT], also with an IPv6 address that has no brackets
-// and hence no port. The host comes back in lower case; port 0 means none.
+// splitHostPort is splitService for the command line: "*" is a name, and an IPv6
+// address without a port needs no brackets.
 func splitHostPort(s string) (host string, port uint16, err error) {
 	s = strings.TrimSpace(s)
-	if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
+	if a, err := netip.ParseAddr(s); err == nil {
 		return a.String(), 0, nil
 	}
-	host, portText := s, ""
-	switch i := strings.LastIndexByte(s, ':'); {
-	case strings.HasPrefix(s, "["):
-		inside, rest, ok := strings.Cut(s[1:], "]")
-		if !ok || rest != "" && rest[0] != ':' {
-			return "", 0, fmt.Errorf("%q is no address in brackets", s)
-		}
-		host, portText = inside, strings.TrimPrefix(rest, ":")
-	case i >= 0:
-		host, portText = s[:i], s[i+1:]
+	rest, star := strings.CutPrefix(s, "*")
+	if !star {
+		return splitService(s)
 	}
-	if host != "*" {
-		if host, err = checkHost(host); err != nil {
-			return "", 0, err
-		}
+	if portText, ok := strings.CutPrefix(rest, ":"); ok {
+		port, err = parsePort(portText)
+		return "*", port, err
 	}
-	if portText != "" {
-		n, err := strconv.ParseUint(portText, 10, 16)
-		if err != nil {
-			return "", 0, fmt.Errorf("%q is no port", portText)
-		}
-		port = uint16(n)
+	if rest != "" {
+		return "", 0, fmt.Errorf("%q is no host", s)
 	}
-	return host, port, nil
+	return "*", 0, nil
 }
 
 // override returns where host and port lead instead, and whether anywhere. An

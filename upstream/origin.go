@@ -201,7 +201,7 @@ func (r *contextReader) secret(ref string) (map[string][]byte, error) {
 			return s.Data, nil
 		}
 	}
-	return nil, fmt.Errorf("Secret %s/%s does not exist", namespace, name) //nolint:staticcheck // a kind's name is spelled with a capital
+	return nil, fmt.Errorf("Secret %s/%s does not exist", namespace, name)
 }
 
 // first returns the first of data's keys that is there.

@@ -44,40 +44,43 @@ func parseService(text string) (s service, wrong []string, err error) {
 }
 
 // splitService reads host[:port]; an IPv6 address needs its brackets.
-func splitService(s string) (string, uint16, error) {
-	if !strings.HasPrefix(s, "[") && strings.Count(s, ":") > 1 {
-		return "", 0, fmt.Errorf("%q: an IPv6 address needs brackets", s)
-	}
-	if strings.HasSuffix(s, "]") && !strings.HasPrefix(s, "[") {
-		return "", 0, fmt.Errorf("%q is no host", s)
-	}
-	host, portText := s, ""
+func splitService(s string) (host string, port uint16, err error) {
+	var portText string
 	if inside, ok := strings.CutPrefix(s, "["); ok {
-		var after string
-		if host, after, ok = strings.Cut(inside, "]"); !ok || after != "" && after[0] != ':' {
-			return "", 0, fmt.Errorf("%q is no address in brackets", s)
-		}
-		host = strings.Replace(host, "%25", "%", 1) // RFC 6874: the zone's "%" is written as "%25"
-		a, err := netip.ParseAddr(host)
-		if err != nil || !a.Is6() {
-			return "", 0, fmt.Errorf("%q is no IPv6 address", host)
-		}
-		host, portText = a.String(), strings.TrimPrefix(after, ":")
+		host, portText, err = splitBrackets(inside)
 	} else {
 		host, portText, _ = strings.Cut(s, ":")
-		var err error
-		if host, err = checkHost(host); err != nil {
-			return "", 0, err
+		if strings.Contains(portText, ":") {
+			return "", 0, fmt.Errorf("%q: an IPv6 address needs brackets", s)
 		}
+		host, err = checkHost(host)
 	}
-	if portText == "" {
-		return host, 0, nil
+	if err != nil || portText == "" {
+		return host, 0, err
 	}
-	port, err := strconv.ParseUint(portText, 10, 16)
+	port, err = parsePort(portText)
+	return host, port, err
+}
+
+// splitBrackets reads "IPv6]" or "IPv6]:port".
+func splitBrackets(s string) (host, port string, err error) {
+	inside, after, ok := strings.Cut(s, "]")
+	if !ok || after != "" && after[0] != ':' {
+		return "", "", fmt.Errorf("%q is no address in brackets", "["+s)
+	}
+	a, err := netip.ParseAddr(strings.Replace(inside, "%25", "%", 1)) // RFC 6874: a zone's "%" is written as "%25"
+	if err != nil || !a.Is6() {
+		return "", "", fmt.Errorf("%q is no IPv6 address", inside)
+	}
+	return a.String(), strings.TrimPrefix(after, ":"), nil
+}
+
+func parsePort(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return "", 0, fmt.Errorf("%q is no port", portText)
+		return 0, fmt.Errorf("%q is no port", s)
 	}
-	return host, uint16(port), nil
+	return uint16(n), nil
 }
 
 // checkHost returns host in lower case if it is an address or can be a DNS name.

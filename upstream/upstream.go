@@ -33,7 +33,6 @@ type Upstream struct {
 	maxIdle  int
 	maxConns int
 	connect  func(c *conn, by time.Time) (decision.Reason, error) // dial, but in tests
-	target   nameKey                                              // host "" when the addresses need no look-up
 	port     uint16
 
 	turn  atomic.Uint64 // round robin
