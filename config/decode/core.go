@@ -1,0 +1,81 @@
+package decode
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"legate/config"
+)
+
+// decodeSecret reads a Secret. Its messages never show a value.
+func decodeSecret(o *object, top *fields) any {
+	s := &config.Secret{Type: top.text("type"), Data: map[string][]byte{}}
+	o.secretData(top.value("data"), func(e *entry) {
+		b, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(e.value.Value), ""))
+		if err != nil {
+			o.report(e.key, e.name, "must be base64", config.ObjectDropped)
+		}
+		s.Data[e.name] = b
+	})
+	o.secretData(top.value("stringData"), func(e *entry) { s.Data[e.name] = []byte(e.value.Value) })
+	s.Meta = o.Meta
+	return s
+}
+
+// secretData hands the entries of data or stringData to set.
+func (o *object) secretData(data *entry, set func(*entry)) {
+	if data == nil {
+		return
+	}
+	f := o.open(data.value, "")
+	f.record()
+	for i := range f.written {
+		switch e := &f.written[i]; {
+		case e.value.Kind != yaml.ScalarNode:
+			o.report(e.key, e.name, "must be text", config.ObjectDropped)
+		case isNull(e.value):
+			set(&entry{name: e.name, key: e.key, value: &yaml.Node{}})
+		default:
+			set(e)
+		}
+	}
+}
+
+// decodeService reads names and ports. A Service has many more fields, which are
+// the cluster's business.
+func decodeService(o *object, top *fields) any {
+	s := &config.Service{}
+	if spec := top.object("spec"); spec != nil {
+		s.Type, s.ClusterIP = spec.text("type"), spec.text("clusterIP")
+		if e := spec.value("ports"); e != nil {
+			s.Ports = servicePorts(o, spec, e)
+		}
+	}
+	s.Meta = o.Meta
+	return s
+}
+
+func servicePorts(o *object, spec *fields, e *entry) []config.ServicePort {
+	if e.value.Kind != yaml.SequenceNode {
+		spec.wrong(e, "a list of ports")
+		return nil
+	}
+	var ports []config.ServicePort
+	for i, item := range e.value.Content {
+		if !o.visit() {
+			return ports
+		}
+		f := o.open(item, fmt.Sprintf("ports[%d].", i))
+		p := config.ServicePort{Name: f.text("name"), TargetPort: f.text("targetPort")}
+		if n := f.number("port", 1, 65535); n != nil {
+			p.Port = *n
+		} else if f.value("port") == nil {
+			f.missing("port")
+		}
+		ports = append(ports, p)
+	}
+	return ports
+}

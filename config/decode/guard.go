@@ -1,0 +1,158 @@
+package decode
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"legate/config"
+)
+
+const everythingClosed = "every route that it could guard answers 503"
+
+// protect decodes a protector. One that cannot be understood guards everything it
+// could: a missing lock must never become an open door.
+func (o *object) protect(spec *fields) {
+	if !o.dropped {
+		o.Value = o.kind.decode(o, spec)
+	}
+	if !o.dropped {
+		return
+	}
+	o.Value = guardEverything(o.Meta, o.kind.bypassable)
+	for i := range o.Problems {
+		if p := &o.Problems[i]; p.Effect == config.ObjectDropped {
+			p.Effect, p.Instead = config.RouteClosed, everythingClosed
+		}
+	}
+}
+
+func guardEverything(m config.Meta, bypassable bool) *config.Guard {
+	return &config.Guard{
+		Meta:       m,
+		Rules:      []config.GuardRule{{Host: "*", Path: "*"}},
+		Bypassable: bypassable,
+	}
+}
+
+// guardBeside is a guard that an object of another kind implies by one of its fields.
+func (o *object) guardBeside(at *yaml.Node, field, msg string) config.Object {
+	g := config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest}
+	g.Value = &config.Guard{Meta: o.Meta, Rules: []config.GuardRule{{Host: "*", Path: "*"}}}
+	p := config.Problem{Ref: o.Meta.Ref(), Field: field, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}
+	p.Ref.Line, p.Ref.Col = o.line(at), at.Column
+	g.Problems = []config.Problem{p}
+	return g
+}
+
+// protectorText finds a protector in text that cannot be read otherwise.
+var protectorText = regexp.MustCompile(`(?m)^[^#\n]*\bkind["']?\s*:\s*["']?(AuthService|FilterPolicy)\b`)
+
+// protectorNamed returns the kind of a protector that text speaks of, or "".
+func protectorNamed(text []byte) string {
+	if m := protectorText.FindSubmatch(text); m != nil {
+		return string(m[1])
+	}
+	return ""
+}
+
+func article(kind string) string {
+	if strings.ContainsAny(kind[:1], "AEIOU") {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
+// decodeAuthService returns the guard of an AuthService: it protects every route
+// without bypass_auth.
+func decodeAuthService(o *object, spec *fields) any {
+	service := spec.text("auth_service")
+	if isBuiltIn(service) {
+		o.report(spec.at("auth_service"), "auth_service", "stands for the gateway's own filters", config.Notice).Instead = "nothing is called"
+		return nil
+	}
+	what := "AuthService"
+	if o.Meta.Kind == "Module" {
+		what = "a Module authentication"
+	}
+	o.report(o.root, "", what+" is not served yet", config.RouteClosed)
+	return guardEverything(o.Meta, true)
+}
+
+// isBuiltIn reports whether service is where Edge Stack's own filters listened, in
+// the pod itself.
+func isBuiltIn(service string) bool {
+	if _, rest, ok := strings.Cut(service, "://"); ok {
+		service = rest
+	}
+	host, port, err := net.SplitHostPort(service)
+	if err != nil || port != "8500" {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// decodeFilterPolicy returns the guard of a FilterPolicy: what its rules with
+// filters match. It returns nil if none has any.
+func decodeFilterPolicy(o *object, spec *fields) any {
+	spec.fold = true
+	rules := spec.value("rules")
+	if rules == nil {
+		spec.missing("rules")
+		return nil
+	}
+	if rules.value.Kind != yaml.SequenceNode {
+		spec.wrong(rules, "a list of rules")
+		return nil
+	}
+	g := &config.Guard{Meta: o.Meta}
+	for i, item := range rules.value.Content {
+		if rule, guards := decodeRule(o, item, fmt.Sprintf("%s[%d].", rules.name, i)); guards {
+			g.Rules = append(g.Rules, rule)
+		}
+	}
+	spec.finish(nil)
+	if len(g.Rules) == 0 {
+		o.report(o.root, "", "is not served yet, and no rule of it has filters", config.ObjectIgnored)
+		return nil
+	}
+	o.report(o.root, "", "FilterPolicy is not served yet", config.RouteClosed)
+	g.Meta = o.Meta
+	return g
+}
+
+// decodeRule returns what one rule matches, and whether it guards that. A rule
+// without filters lets requests through, unless a misspelt field of it may have
+// been meant to be the filters.
+func decodeRule(o *object, item *yaml.Node, path string) (config.GuardRule, bool) {
+	if !o.visit() {
+		return config.GuardRule{}, false
+	}
+	f := o.open(item, path)
+	f.fold = true
+	f.record()
+	rule := config.GuardRule{Host: f.text("host"), Path: f.text("path")}
+	if rule.Host == "" {
+		rule.Host = "*"
+	}
+	if rule.Path == "" {
+		rule.Path = "*"
+	}
+	f.take("precedence")
+	f.take("v3Precedence")
+	filters := f.value("filters")
+	before := len(o.Problems)
+	f.finish(nil)
+	switch {
+	case filters == nil:
+		return rule, len(o.Problems) > before
+	case filters.value.Kind != yaml.SequenceNode:
+		f.wrong(filters, "a list of filters")
+		return rule, true
+	}
+	return rule, len(filters.value.Content) > 0
+}

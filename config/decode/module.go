@@ -1,0 +1,84 @@
+package decode
+
+import (
+	"fmt"
+	"math"
+
+	"legate/config"
+)
+
+// decodeModule reads the Module "ambassador". Its settings are untyped in
+// Ambassador's schema: one that cannot be understood is left at its default, and
+// does not take the others with it.
+func decodeModule(o *object, spec *fields) any {
+	switch o.Meta.Name {
+	case "ambassador":
+	case "tls":
+		o.report(o.root, "", string(notYet), config.ObjectIgnored)
+		return nil
+	default:
+		o.report(o.root, "", fmt.Sprintf("no Module named %q has a meaning", o.Meta.Name), config.ObjectIgnored)
+		return nil
+	}
+	c := spec.object("config")
+	if c == nil {
+		if spec.value("config") == nil {
+			spec.missing("config")
+		}
+		return nil
+	}
+	c.soft = true
+	m := moduleSettings(c)
+	for _, name := range []string{"ip_allow", "ip_deny"} {
+		if e := c.value(name); e != nil {
+			o.extra = append(o.extra, o.guardBeside(e.key, c.path+name, string(notYet)))
+		}
+	}
+	c.finish(moduleUnserved)
+	spec.finish(nil)
+	m.Meta = o.Meta
+	return m
+}
+
+func moduleSettings(c *fields) *config.Module {
+	m := &config.Module{
+		MaxRequestHeadersKB:            c.number("max_request_headers_kb", 1, 8192),
+		EnableHTTP10:                   c.isSet("enable_http10"),
+		ServerName:                     c.text("server_name"),
+		UseRemoteAddress:               c.flag("use_remote_address"),
+		PreserveExternalRequestID:      c.isSet("preserve_external_request_id"),
+		SuppressEnvoyHeaders:           c.loose("suppress_envoy_headers"),
+		StripMatchingHostPort:          c.loose("strip_matching_host_port"),
+		MergeSlashes:                   c.loose("merge_slashes"),
+		RejectEscapedSlashes:           c.loose("reject_requests_with_escaped_slashes"),
+		AllowChunkedLength:             c.isSet("allow_chunked_length"),
+		ClusterRequestTimeoutMS:        c.number("cluster_request_timeout_ms", 0, milliseconds),
+		ClusterIdleTimeoutMS:           c.positive("cluster_idle_timeout_ms"),
+		ClusterMaxConnectionLifetimeMS: c.positive("cluster_max_connection_lifetime_ms"),
+		ListenerIdleTimeoutMS:          c.number("listener_idle_timeout_ms", 0, math.MaxInt32),
+		EnableIPv4:                     c.flag("enable_ipv4"),
+		EnableIPv6:                     c.flag("enable_ipv6"),
+		Resolver:                       c.text("resolver"),
+		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
+		LogPath:                        c.text("envoy_log_path"),
+		DiagnosticsEnabled:             c.probe("diagnostics"),
+		LivenessProbeEnabled:           c.probe("liveness_probe"),
+		ReadinessProbeEnabled:          c.probe("readiness_probe"),
+	}
+	if m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json"); m.LogType == "typed_json" {
+		m.LogType = "json"
+	}
+	return m
+}
+
+// probe returns whether one of the gateway's own paths is served, nil if nothing
+// was said.
+func (f *fields) probe(name string) *bool {
+	sub := f.object(name)
+	if sub == nil {
+		return nil
+	}
+	enabled := sub.flag("enabled")
+	sub.finish(probeUnserved)
+	return enabled
+}

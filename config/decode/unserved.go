@@ -1,0 +1,115 @@
+package decode
+
+// A fate is what becomes of a field that Ambassador has and that is not decoded: a
+// sentence for its author, or one of two words.
+type fate string
+
+const (
+	notYet fate = "is not served yet" // it would change what is served
+	quiet  fate = ""                  // it changes nothing, and never did
+	// Other sentences say why the field changes nothing although it looks as if.
+
+	gone        fate = "has had no effect since Ambassador 2"
+	goneListen  fate = gone + ": the Listener decides"
+	goneTrusted fate = gone + ": Listener.l7Depth took its place"
+	goneHTTPS   fate = gone + ": Host.requestPolicy took its place"
+)
+
+var mappingUnserved = map[string]fate{
+	"add_linkerd_headers":             notYet,
+	"allow_upgrade":                   notYet,
+	"auth_context_extensions":         notYet,
+	"bypass_error_response_overrides": notYet,
+	"circuit_breakers":                notYet,
+	"cors":                            notYet,
+	"dns_type":                        notYet,
+	"error_response_overrides":        notYet,
+	"failure_breaker":                 notYet,
+	"grpc":                            notYet,
+	"health_checks":                   notYet,
+	"keepalive":                       notYet,
+	"labels":                          notYet,
+	"load_balancer":                   notYet,
+	"priority":                        notYet,
+	"retry_policy":                    notYet,
+	"shadow":                          notYet,
+	"use_websocket":                   notYet,
+	"v3health_checks":                 notYet,
+	"docs":                            quiet, // only the developer portal reads it
+	"envoy_override":                  quiet,
+	"modules":                         quiet,
+	"v2BoolHeaders":                   quiet, // what a conversion wrote down for the way back
+	"v2BoolQueryParameters":           quiet,
+	"v2ExplicitTLS":                   quiet,
+}
+
+var hostUnserved = map[string]fate{
+	"previewUrl": "is ignored by Ambassador 3 too",
+}
+
+var acmeUnserved = map[string]fate{
+	"email":            quiet,
+	"privateKeySecret": quiet,
+	"registration":     quiet,
+}
+
+var insecureUnserved = map[string]fate{
+	"additionalPort": goneListen,
+}
+
+var listenerUnserved = map[string]fate{
+	"http2MaxConcurrentStreams": notYet,
+	"internal_address_config":   notYet,
+}
+
+var selectorUnserved = map[string]fate{
+	"matchExpressions": "is not supported by Ambassador either: only matchLabels selects",
+}
+
+var moduleUnserved = map[string]fate{
+	"add_linkerd_headers":             notYet,
+	"admin_port":                      quiet,
+	"auth_enabled":                    gone,
+	"buffer":                          notYet,
+	"buffer_limit_bytes":              notYet,
+	"circuit_breakers":                notYet,
+	"cors":                            notYet,
+	"debug_mode":                      gone,
+	"default_label_domain":            notYet,
+	"default_labels":                  notYet,
+	"defaults":                        notYet,
+	"enable_grpc_http11_bridge":       notYet,
+	"enable_grpc_web":                 notYet,
+	"envoy_log_format":                notYet,
+	"envoy_validation_timeout":        quiet,
+	"error_response_overrides":        notYet,
+	"failure_breaker":                 notYet,
+	"forward_client_cert_details":     notYet,
+	"grpc_stats":                      notYet,
+	"gzip":                            notYet,
+	"header_case_overrides":           notYet,
+	"headers_with_underscores_action": notYet,
+	"keepalive":                       notYet,
+	"load_balancer":                   notYet,
+	"lua_scripts":                     notYet,
+	"proper_case":                     notYet,
+	"prune_unreachable_routes":        quiet,
+	"regex_max_size":                  quiet,
+	"regex_type":                      gone,
+	"retry_policy":                    notYet,
+	"runtime_flags":                   notYet,
+	"service_port":                    goneListen,
+	"set_current_client_cert_details": notYet,
+	"statsd":                          notYet,
+	"tls":                             gone,
+	"use_proxy_proto":                 goneListen,
+	"x_forwarded_proto_redirect":      goneHTTPS,
+	"xff_num_trusted_hops":            goneTrusted,
+}
+
+var probeUnserved = map[string]fate{
+	"allow_non_local": notYet,
+	"prefix":          notYet,
+	"rewrite":         notYet,
+	"service":         notYet,
+}
