@@ -92,7 +92,7 @@ func (r *results) print(w io.Writer) {
 	}
 	_ = t.Flush()
 	if limited {
-		fmt.Fprintln(w, "* the contestant's core had time to spare: load or upstream were the limit, so this is a floor")
+		fmt.Fprintln(w, "* the contestant did not keep its core busy: load, upstream or other processes were the limit, so this is a floor")
 	}
 }
 

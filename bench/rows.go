@@ -60,8 +60,8 @@ func mix() []load {
 	}
 }
 
-// loadRow measures a load as fast as it goes. When the proxy's core had time to
-// spare, load or upstream were the limit and the rate says so.
+// loadRow measures a load as fast as it goes. When the proxy did not keep its
+// core busy, something else was the limit and the rate says so.
 func loadRow(name string, l load) row {
 	return row{name: name, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
 		if _, err := l.run(ctx, a, p, a.opts.warm); err != nil {
