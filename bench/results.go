@@ -66,7 +66,7 @@ func (r *results) line(row string, f figure) *line {
 // print writes a table: medians, and Legate's figure over that of each peer.
 // Less is better but for rates.
 func (r *results) print(w io.Writer) {
-	fmt.Fprintf(w, "%s, Linux %s, %d cores; contestant on core %d, load and upstream on core %d; medians of the rounds\n",
+	fmt.Fprintf(w, "%s, Linux %s, %d cores; contestant on core %d, load and upstream on core %d; medians of the rounds; less is better, but for rates\n",
 		r.Machine.CPU, r.Machine.Kernel, r.Machine.Cores, r.Machine.ProxyCore, r.Machine.LoadCore)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	peers := r.peers()
