@@ -29,7 +29,7 @@ func Merge(opts Options, sets ...[]Object) World {
 	slices.SortStableFunc(kept, compareObjects)
 	w.reserve(kept)
 	for i, o := range kept {
-		if i+1 < len(kept) && sameName(&o.Meta, &kept[i+1].Meta) {
+		if i+1 < len(kept) && sameName(o, kept[i+1]) {
 			w.Problems = append(w.Problems, redefined(&o.Meta, &kept[i+1].Meta))
 			continue
 		}
@@ -41,16 +41,25 @@ func Merge(opts Options, sets ...[]Object) World {
 }
 
 // compareObjects orders by kind and then as Ambassador does, by "name.namespace".
+// A Guard that a field of some object implies bears that object's name.
 func compareObjects(a, b *Object) int {
 	return cmp.Or(
 		cmp.Compare(a.Meta.Kind, b.Meta.Kind),
 		compareFullName(&a.Meta, &b.Meta),
 		cmp.Compare(a.Meta.Namespace, b.Meta.Namespace),
+		cmp.Compare(guards(a), guards(b)),
 	)
 }
 
-func sameName(a, b *Meta) bool {
-	return a.Kind == b.Kind && a.Name == b.Name && a.Namespace == b.Namespace
+// sameName reports whether a and b define the same thing. What is too broken to
+// have a name is nobody's double.
+func sameName(a, b *Object) bool { return a.Meta.Name != "" && compareObjects(a, b) == 0 }
+
+func guards(o *Object) int {
+	if _, ok := o.Value.(*Guard); ok {
+		return 1
+	}
+	return 0
 }
 
 // redefined is the Problem of an object that a later definition replaces.

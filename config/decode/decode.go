@@ -8,7 +8,6 @@ package decode
 import (
 	"cmp"
 	"crypto/sha256"
-	"slices"
 
 	"legate/config"
 )
@@ -80,11 +79,13 @@ func (d *Decoder) File(file string, text []byte) []config.Object {
 
 // Keep forgets every file that is not among files.
 func (d *Decoder) Keep(files []string) {
-	for f := range d.files {
-		if !slices.Contains(files, f) {
-			delete(d.files, f)
+	kept := make(map[string]*memory, len(files))
+	for _, f := range files {
+		if m := d.files[f]; m != nil {
+			kept[f] = m
 		}
 	}
+	d.files = kept
 }
 
 // decode returns the objects of c, from memory if its text is known.
