@@ -1,0 +1,129 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"legate/config"
+)
+
+// A state is a State that says what a test wants.
+type state struct {
+	alive, ready bool
+	problems     []config.Problem
+	routes       any
+}
+
+func (s *state) Alive() bool                { return s.alive }
+func (s *state) Ready() bool                { return s.ready }
+func (s *state) Problems() []config.Problem { return s.problems }
+func (s *state) Routes() any                { return s.routes }
+func (s *state) Config() any {
+	return map[string]any{"generation": 7, "sources": []string{"shop.yaml"}}
+}
+
+func healthy() *state { return &state{alive: true, ready: true, routes: []string{"/orders/"}} }
+
+func ask(h http.Handler, method, path string) (int, string) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w.Code, w.Body.String()
+}
+
+func TestAnswers(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") })
+	tests := []struct {
+		name, method, path string
+		opts               Options
+		status             int
+		body               string
+	}{
+		{"alive", "GET", "/ambassador/v0/check_alive", Options{State: healthy()}, 200, "Ambassador is alive and well\n"},
+		{"not alive", "GET", "/ambassador/v0/check_alive", Options{State: &state{ready: true}}, 503, "Ambassador is not alive\n"},
+		{"ready", "GET", "/ambassador/v0/check_ready", Options{State: healthy()}, 200, "Ambassador is ready and waiting\n"},
+		{"not ready", "GET", "/ambassador/v0/check_ready", Options{State: &state{alive: true}}, 503, "Ambassador is not ready\n"},
+		{"probed by POST", "POST", "/ambassador/v0/check_alive", Options{State: healthy()}, 405, "Method Not Allowed\n"},
+		{"metrics", "GET", "/metrics", Options{State: healthy(), Metrics: metrics}, 200, "up 1\n"},
+		{"no metrics", "GET", "/metrics", Options{State: healthy()}, 404, "404 page not found\n"},
+		{"routes", "GET", "/api/v1/routes", Options{State: healthy()}, 200, "[\n  \"/orders/\"\n]\n"},
+		{"routes that are no JSON", "GET", "/api/v1/routes", Options{State: &state{routes: func() {}}}, 500, "cannot be shown as JSON\n"},
+		{"config", "GET", "/api/v1/config", Options{State: healthy()}, 200,
+			"{\n  \"generation\": 7,\n  \"sources\": [\n    \"shop.yaml\"\n  ]\n}\n"},
+		{"no problems", "GET", "/api/v1/problems", Options{State: healthy()}, 200, "[]\n"},
+		{"unknown", "GET", "/api/v1/nothing", Options{State: healthy()}, 404, "404 page not found\n"},
+		{"root", "GET", "/", Options{State: healthy()}, 404, "404 page not found\n"},
+		{"pprof off", "GET", "/debug/pprof/cmdline", Options{State: healthy()}, 404, "404 page not found\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			status, body := ask(Handler(test.opts), test.method, test.path)
+			if status != test.status || body != test.body {
+				t.Errorf("got %d %q, want %d %q", status, body, test.status, test.body)
+			}
+		})
+	}
+	if status, _ := ask(Handler(Options{State: healthy(), Pprof: true}), "GET", "/debug/pprof/"); status != 200 {
+		t.Errorf("pprof on: got %d, want 200", status)
+	}
+}
+
+func TestProblemsAsJSON(t *testing.T) {
+	s := healthy()
+	s.problems = []config.Problem{{
+		Ref:   config.Ref{Kind: "Mapping", Namespace: "shop", Name: "orders", File: "shop.yaml", Line: 14, Col: 3},
+		Field: "prefix", Msg: `must begin with "/", got "orders"`, Effect: config.ObjectDropped,
+	}}
+	_, body := ask(Handler(Options{State: s}), "GET", "/api/v1/problems")
+	var got []Problem
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := Problem{
+		Kind: "Mapping", Namespace: "shop", Name: "orders", File: "shop.yaml", Line: 14, Col: 3,
+		Field: "prefix", Message: `must begin with "/", got "orders"`, Effect: "object_dropped", Broken: true,
+		Text: `shop.yaml:14:3: Mapping/orders.shop: prefix: must begin with "/", got "orders"; the object is dropped, the others serve`,
+	}
+	if len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if !strings.Contains(body, `"effect": "object_dropped"`) {
+		t.Errorf("field names differ: %s", body)
+	}
+}
+
+func TestServeUntilShutdown(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Options{State: healthy()})
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ln) }()
+	for _, method := range []string{"GET", "HEAD"} {
+		req, _ := http.NewRequestWithContext(t.Context(), method, "http://"+ln.Addr().String()+"/ambassador/v0/check_ready", nil)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != 200 || (method == "GET") != (string(body) == ReadyBody) {
+			t.Errorf("%s: got %d %q", method, resp.StatusCode, body)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v, want nil", err)
+	}
+}
