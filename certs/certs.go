@@ -280,10 +280,11 @@ func (b *builder) problem(p config.Problem) {
 	}
 }
 
-// fail adds a problem that drops a Host, and says what that means for it.
+// fail adds a problem that drops a Host, or all that use a TLSContext.
 func (b *builder) fail(p config.Problem) {
-	if p.Instead == "" {
-		p.Instead = "the Host is not served at all, the others are"
+	p.Instead = "the Host is not served at all, the others are"
+	if p.Ref.Kind == "TLSContext" {
+		p.Instead = "the Hosts that use it are not served at all, the others are"
 	}
 	b.problem(p)
 }

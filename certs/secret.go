@@ -68,8 +68,8 @@ func (b *builder) certificate(name secretName) (pair, error) {
 
 // parse makes p ready to serve. Its errors tell an author what to mend.
 func (p *pair) parse() (tls.Certificate, error) {
-	if n := countPEM(p.cert, "CERTIFICATE"); n == 0 {
-		return tls.Certificate{}, fmt.Errorf("%s holds no PEM certificate", p.certName)
+	if _, err := parsePool(p.cert); err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s %w", p.certName, err)
 	}
 	switch keys := pemTypes(p.key); {
 	case strings.Contains(keys, "ENCRYPTED") || strings.Contains(string(p.key), "Proc-Type: 4,ENCRYPTED"):
@@ -84,7 +84,7 @@ func (p *pair) parse() (tls.Certificate, error) {
 	case strings.Contains(err.Error(), "does not match"):
 		return tls.Certificate{}, fmt.Errorf("%s does not belong to the certificate in %s", p.keyName, p.certName)
 	}
-	return tls.Certificate{}, fmt.Errorf("%s and %s: %s", p.certName, p.keyName, strings.TrimPrefix(err.Error(), "tls: "))
+	return tls.Certificate{}, fmt.Errorf("%s: %s", p.keyName, strings.TrimPrefix(err.Error(), "tls: "))
 }
 
 // pemTypes lists the types of the PEM blocks in text, each on its line.
@@ -94,10 +94,6 @@ func pemTypes(text []byte) string {
 		types.WriteString(block.Type + "\n")
 	}
 	return types.String()
-}
-
-func countPEM(text []byte, kind string) int {
-	return strings.Count(pemTypes(text), kind+"\n")
 }
 
 // parsePool reads the authorities in text, all or none: a skipped one would refuse
