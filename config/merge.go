@@ -30,7 +30,7 @@ func Merge(opts Options, sets ...[]Object) World {
 	w.reserve(kept)
 	for i, o := range kept {
 		if i+1 < len(kept) && sameName(o, kept[i+1]) {
-			w.Problems = append(w.Problems, redefined(&o.Meta, &kept[i+1].Meta))
+			w.Problems = append(w.Problems, redefined(o, kept[i+1]))
 			continue
 		}
 		w.add(o.Value)
@@ -62,13 +62,18 @@ func guards(o *Object) int {
 	return 0
 }
 
-// redefined is the Problem of an object that a later definition replaces.
-func redefined(m, later *Meta) Problem {
-	msg := "is defined again"
-	if later.File != "" {
-		msg += fmt.Sprintf(" at %s:%d", later.File, later.Line)
+// redefined is the Problem of an object that a later definition replaces. The same
+// text twice does no harm.
+func redefined(o, later *Object) Problem {
+	p := Problem{Ref: o.Meta.Ref(), Msg: "is defined again", Effect: ObjectDropped, Instead: "the later definition replaces this one"}
+	if later.Meta.File != "" {
+		p.Msg += fmt.Sprintf(" at %s:%d", later.Meta.File, later.Meta.Line)
 	}
-	return Problem{Ref: m.Ref(), Msg: msg, Effect: ObjectDropped, Instead: "the later definition replaces this one"}
+	if o.Digest == later.Digest && o.Digest != (Digest{}) {
+		p.Msg += " in the same words"
+		p.Effect, p.Instead = Notice, "one of them would do"
+	}
+	return p
 }
 
 // reserve makes room for kept, so that adding thousands of objects copies none twice.

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ type fields struct {
 	node    *yaml.Node // the object, or what stands in its place
 	path    string     // what leads to a field: "cors."
 	written []entry
+	places  map[string]int // of a name in written; nil while there are few
 	asked   []string
 	// fold lets names match in any case, as Ambassador does for some kinds. soft
 	// ignores a field that cannot be understood instead of dropping the object.
@@ -74,17 +76,45 @@ func (f *fields) collect(n *yaml.Node) {
 			f.o.report(key, strings.TrimSuffix(f.path, "."), "a field's name must be text, got "+shown(key), config.ObjectDropped)
 			continue
 		}
-		if j := slices.IndexFunc(f.written, func(e entry) bool { return e.name == key.Value }); j >= own {
+		if j := f.place(key.Value); j >= own {
 			f.o.report(key, f.path+key.Value, fmt.Sprintf("is written twice, first on line %d", f.o.line(f.written[j].key)), config.ObjectDropped)
 			continue
 		} else if j >= 0 {
 			continue
 		}
-		f.written = append(f.written, entry{name: key.Value, key: n.Content[i], value: value})
+		f.add(entry{name: key.Value, key: n.Content[i], value: value})
 	}
 	for _, m := range merged {
 		f.merge(m)
 	}
+}
+
+// few is the number of fields up to which looking at each beats a map.
+const few = 64
+
+// add appends a field that is not there yet.
+func (f *fields) add(e entry) {
+	f.written = append(f.written, e)
+	switch {
+	case f.places != nil:
+		f.places[e.name] = len(f.written) - 1
+	case len(f.written) > few:
+		f.places = make(map[string]int, 2*few)
+		for i, w := range f.written {
+			f.places[w.name] = i
+		}
+	}
+}
+
+// place returns where in written the named field is, or -1.
+func (f *fields) place(name string) int {
+	if f.places == nil {
+		return slices.IndexFunc(f.written, func(e entry) bool { return e.name == name })
+	}
+	if i, ok := f.places[name]; ok {
+		return i
+	}
+	return -1
 }
 
 // merge adds the fields of an object, or of a list of objects.
@@ -116,13 +146,14 @@ func (f *fields) record() {
 
 // find returns the named field, or nil.
 func (f *fields) find(name string) *entry {
-	for i := range f.written {
-		e := &f.written[i]
-		if e.name == name || f.fold && strings.EqualFold(e.name, name) {
-			return e
-		}
+	i := f.place(name)
+	if i < 0 && f.fold {
+		i = slices.IndexFunc(f.written, func(e entry) bool { return strings.EqualFold(e.name, name) })
 	}
-	return nil
+	if i < 0 {
+		return nil
+	}
+	return &f.written[i]
 }
 
 // has reports whether the named field is there, without reading it.
@@ -393,6 +424,7 @@ func (f *fields) texts(name string) map[string]string {
 // finish reports the fields that nobody asked for. unserved says what is known of
 // some of them.
 func (f *fields) finish(unserved map[string]fate) {
+	var names []string // that there are
 	for i := range f.written {
 		e := &f.written[i]
 		if e.used {
@@ -401,7 +433,11 @@ func (f *fields) finish(unserved map[string]fate) {
 		field := f.path + e.name
 		switch why, known := unserved[e.name]; {
 		case !known:
-			f.unknown(e, unserved)
+			if names == nil {
+				names = slices.AppendSeq(slices.Clone(f.asked), maps.Keys(unserved))
+				slices.Sort(names) // equal guesses must not depend on a map's order
+			}
+			f.unknown(e, names)
 		case why == quiet || isNull(e.value):
 		case why == notYet:
 			f.o.report(e.key, field, string(why), config.FieldIgnored)
@@ -412,21 +448,12 @@ func (f *fields) finish(unserved map[string]fate) {
 }
 
 // unknown reports a field that Ambassador does not have either.
-func (f *fields) unknown(e *entry, unserved map[string]fate) {
+func (f *fields) unknown(e *entry, known []string) {
 	msg := "there is no such field"
-	if guess := f.guess(e.name, unserved); guess != "" {
+	if guess := closest(e.name, known); guess != "" {
 		msg += fmt.Sprintf(", did you mean %q?", guess)
 	}
 	f.o.report(e.key, f.path+e.name, msg, config.FieldIgnored)
-}
-
-// guess returns the known name that name was probably meant to be, or "".
-func (f *fields) guess(name string, unserved map[string]fate) string {
-	known := slices.Clone(f.asked)
-	for other := range unserved {
-		known = append(known, other)
-	}
-	return closest(name, known)
 }
 
 // resolve follows an alias to what it stands for.

@@ -1,14 +1,10 @@
 package decode
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // closest returns the known name nearest to name, "" if none is within two edits,
-// or within a third of a short name's length.
+// or within a third of a short name's length. Of equally near ones the first counts.
 func closest(name string, known []string) string {
-	slices.Sort(known) // equal distances must not depend on a map's order
 	best, within := "", min(2, len(name)/3)
 	for _, k := range known {
 		if strings.EqualFold(k, name) {

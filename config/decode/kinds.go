@@ -70,7 +70,7 @@ var (
 func unknownKind(name string) kind {
 	k := kind{effect: config.ObjectIgnored}
 	why := "Ambassador has no such kind"
-	if guess := closest(name, slices.Collect(maps.Keys(ambassadorKinds))); guess != "" {
+	if guess := closest(name, slices.Sorted(maps.Keys(ambassadorKinds))); guess != "" {
 		why += fmt.Sprintf(", did you mean %q?", guess)
 		if ambassadorKinds[guess].protector {
 			k = ambassadorKinds[guess]

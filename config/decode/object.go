@@ -50,21 +50,18 @@ func (r *reading) document(root *yaml.Node, depth int) {
 	version := top.text("apiVersion")
 	items := top.take("items")
 	if strings.HasSuffix(o.Meta.Kind, "List") && items != nil && items.value.Kind == yaml.SequenceNode {
-		r.list(items.value, depth)
+		if depth == maxLists {
+			o.report(items.key, "items", "lists of objects are nested too deeply", config.ObjectDropped)
+			r.add(o)
+			return
+		}
+		for _, item := range items.value.Content {
+			r.document(item, depth+1)
+		}
 		return
 	}
 	o.decode(top, version)
 	r.add(o)
-}
-
-// list decodes the items of a List, as kubectl writes it.
-func (r *reading) list(items *yaml.Node, depth int) {
-	if depth == maxLists {
-		return
-	}
-	for _, item := range items.Content {
-		r.document(item, depth+1)
-	}
 }
 
 // add completes o and what else its document stands for.

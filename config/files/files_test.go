@@ -327,6 +327,43 @@ func BenchmarkReload10k(b *testing.B) {
 	}
 }
 
+// BenchmarkChangeToWorld10k is the time from the end of a write to the new World,
+// with everything between that waits.
+func BenchmarkChangeToWorld10k(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "all.yaml")
+	change := func(i int) {
+		if err := os.WriteFile(path, tenThousand(i), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	change(0)
+	worlds, done := make(chan config.World), make(chan error, 1)
+	ctx, cancel := context.WithCancel(b.Context())
+	loop := config.Loop{
+		Sources: []config.Source{New([]string{path}, decode.Options{})},
+		Apply: func(w config.World) {
+			select {
+			case worlds <- w:
+			case <-ctx.Done():
+			}
+		},
+	}
+	go func() { done <- loop.Run(ctx) }()
+	<-worlds
+	for i := 1; b.Loop(); i++ {
+		b.StopTimer()
+		change(i % 10_000)
+		b.StartTimer()
+		for len((<-worlds).Mappings) != 10_000 {
+			b.Log("a half-written file became a World")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
+
 // BenchmarkFirstRead10k is what the same file costs at the start.
 func BenchmarkFirstRead10k(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "all.yaml")

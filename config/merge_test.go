@@ -1,0 +1,187 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// object makes a good object of the given value.
+func object(value any, m Meta, ids ...string) Object {
+	if m.Namespace == "" {
+		m.Namespace = "default"
+	}
+	o := Object{Meta: m, IDs: ids, Value: withMeta(value, m)}
+	o.Problems = []Problem{{Ref: m.Ref(), Msg: "seen", Effect: Notice}}
+	return o
+}
+
+func mappingAt(name, namespace string, line int) Object {
+	return object(&Mapping{}, Meta{Kind: "Mapping", Name: name, Namespace: namespace, File: "a.yaml", Line: line, Col: 1}, DefaultID)
+}
+
+// mappings renders which Mappings w has.
+func mappings(w World) string {
+	var names []string
+	for i := range w.Mappings {
+		names = append(names, fmt.Sprintf("%s:%d", w.Mappings[i].FullName(), w.Mappings[i].Line))
+	}
+	return strings.Join(names, " ")
+}
+
+func TestMergeSelects(t *testing.T) {
+	labels, err := ParseLabelSelector("team=shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := map[string]string{"team": "shop"}
+	set := []Object{
+		object(&Mapping{}, Meta{Kind: "Mapping", Name: "default"}, "default"),
+		object(&Mapping{}, Meta{Kind: "Mapping", Name: "edge", Labels: shop}, "edge", "other"),
+		object(&Mapping{}, Meta{Kind: "Mapping", Name: "automatic", Namespace: "shop"}, "_automatic_"),
+		object(&Secret{}, Meta{Kind: "Secret", Name: "here"}),
+		object(&Secret{}, Meta{Kind: "Secret", Name: "there", Namespace: "shop", Labels: shop}),
+		{Problems: []Problem{{Msg: "a file without objects"}}},
+	}
+	for _, test := range []struct {
+		opts Options
+		want string
+	}{
+		{Options{}, "automatic default here there -"},
+		{Options{AmbassadorID: "edge"}, "automatic edge here there -"},
+		{Options{AmbassadorID: "nobody", Namespace: "shop"}, "automatic here there -"},
+		{Options{SingleNamespace: true}, "default here -"},
+		{Options{SingleNamespace: true, Namespace: "shop"}, "automatic there -"},
+		{Options{SecretsSingleNamespace: true, Namespace: "shop"}, "automatic default there -"},
+		{Options{AmbassadorID: "edge", LabelSelector: labels}, "edge there -"},
+	} {
+		w := Merge(test.opts, set)
+		var got []string
+		for i := range w.Mappings {
+			got = append(got, w.Mappings[i].Name)
+		}
+		for i := range w.Secrets {
+			got = append(got, w.Secrets[i].Name)
+		}
+		for _, p := range w.Problems {
+			if p.Ref.Name == "" {
+				got = append(got, "-")
+			}
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%+v: got %v, want %s", test.opts, got, test.want)
+		}
+		if len(w.Problems) != len(got) {
+			t.Errorf("%+v: %d problems of %d objects: those of others must not be told", test.opts, len(w.Problems), len(got))
+		}
+	}
+}
+
+func TestMergeDuplicates(t *testing.T) {
+	broken := mappingAt("a", "x", 9)
+	broken.Value = nil
+	twice := mappingAt("c", "x", 1)
+	twice.Digest = Digest{1}
+	moved := twice.Moved(1)
+	first := []Object{twice, moved, mappingAt("b", "x", 5), mappingAt("a", "x", 7), mappingAt("a", "x", 3), broken}
+	second := []Object{mappingAt("b", "x", 1), mappingAt("a", "y", 2), mappingAt("a.y", "x", 4), mappingAt("a", "y.x", 6)}
+	w := Merge(Options{}, first, second)
+	if got, want := mappings(w), "a.x:3 a.y:2 a.y.x:4 a.y.x:6 b.x:1 c.x:2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	var got []string
+	for _, p := range w.Problems {
+		if p.Msg != "seen" {
+			got = append(got, p.String())
+		}
+	}
+	want := []string{
+		"a.yaml:1:1: Mapping/c.x: is defined again at a.yaml:2 in the same words; one of them would do",
+		"a.yaml:5:1: Mapping/b.x: is defined again at a.yaml:1; the later definition replaces this one",
+		"a.yaml:7:1: Mapping/a.x: is defined again at a.yaml:3; the later definition replaces this one",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMergeKeepsOneModuleAndItsGuard(t *testing.T) {
+	module := func(namespace string) Object {
+		return object(&Module{}, Meta{Kind: "Module", Name: "ambassador", Namespace: namespace, File: "m.yaml", Line: 1})
+	}
+	guard := object(&Guard{}, Meta{Kind: "Module", Name: "ambassador", Namespace: "a"})
+	nameless := []Object{{Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}, {Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}}
+	w := Merge(Options{}, []Object{module("b"), guard, module("a")}, nameless)
+	if len(w.Modules) != 1 || w.Modules[0].Namespace != "a" || len(w.Guards) != 3 {
+		t.Errorf("got Modules %+v and %d Guards, want the one of namespace a and 3", w.Modules, len(w.Guards))
+	}
+	want := "m.yaml:1:1: Module/ambassador.b: only one Module ambassador counts, and Module a/ambassador comes first; it is ignored"
+	if !slices.ContainsFunc(w.Problems, func(p Problem) bool { return p.String() == want }) {
+		t.Errorf("got %v, want among them %s", w.Problems, want)
+	}
+}
+
+// The order must not depend on the order in which objects were read.
+func TestMergeSortsLikeFullNames(t *testing.T) {
+	names := []string{"a", "a-", "a.", "a.b", "a/", "a1", "ab", "b", "", "a.b.c", "ab.c"}
+	var set []Object
+	for _, name := range names {
+		for _, namespace := range names {
+			if name != "" {
+				set = append(set, mappingAt(name, namespace, 1))
+			}
+		}
+	}
+	w := Merge(Options{}, set)
+	for i := 1; i < len(w.Mappings); i++ {
+		if a, b := w.Mappings[i-1].FullName(), w.Mappings[i].FullName(); a > b {
+			t.Errorf("%q stands before %q", a, b)
+		}
+	}
+	for i := range set {
+		for j := range set {
+			a, b := &set[i].Meta, &set[j].Meta
+			if got, want := compareFullName(a, b), strings.Compare(a.FullName(), b.FullName()); got != want {
+				t.Fatalf("%q and %q compare as %d, want %d", a.FullName(), b.FullName(), got, want)
+			}
+		}
+	}
+}
+
+func TestLabelSelector(t *testing.T) {
+	labels := map[string]string{"app": "shop", "tier": "web", "empty": ""}
+	for text, want := range map[string]bool{
+		"": true, "app=shop": true, "app==shop": true, "app = shop , tier=web": true, "app=web": false, "app!=web": true,
+		"app!=shop": false, "nope!=x": true, "nope=x": false, "app": true, "nope": false, "!nope": true, "!app": false, "empty=": true,
+		"app in (a, shop)": true, "app in (a,b),tier": false, "app notin (a,b)": true, "nope notin (a)": true, "tier notin (web)": false,
+	} {
+		s, err := ParseLabelSelector(text)
+		if err != nil || s.Matches(labels) != want {
+			t.Errorf("%q: got %v, %v, want %v", text, s.Matches(labels), err, want)
+		}
+	}
+	for _, text := range []string{"=a", "a b", "a in b", "a in (b", "a on (b)", "a=b=c", "!", "(a)"} {
+		if _, err := ParseLabelSelector(text); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+}
+
+func TestOptionsFromEnv(t *testing.T) {
+	env := map[string]string{}
+	getenv := func(name string) string { return env[name] }
+	opts, err := OptionsFromEnv(getenv)
+	if err != nil || opts.AmbassadorID != "default" || opts.Namespace != "default" || opts.SingleNamespace {
+		t.Errorf("without variables: %+v, %v", opts, err)
+	}
+	env = map[string]string{"AMBASSADOR_ID": "edge", "AMBASSADOR_NAMESPACE": "gw", "AMBASSADOR_SINGLE_NAMESPACE": "1", "AMBASSADOR_LABEL_SELECTOR": "a=b"}
+	opts, err = OptionsFromEnv(getenv)
+	if err != nil || opts.AmbassadorID != "edge" || opts.Namespace != "gw" || !opts.SingleNamespace || opts.LabelSelector.Matches(nil) {
+		t.Errorf("with variables: %+v, %v", opts, err)
+	}
+	env["AMBASSADOR_LABEL_SELECTOR"] = "a in b"
+	if _, err = OptionsFromEnv(getenv); err == nil || !strings.Contains(err.Error(), "AMBASSADOR_LABEL_SELECTOR") {
+		t.Errorf("a bad selector: %v", err)
+	}
+}
