@@ -17,8 +17,7 @@ import (
 // A group is the Mappings that ask for the same requests and share them by weight.
 type group struct {
 	key     sortKey
-	members []*draft          // that serve, in load order
-	labels  map[string]string // of all members together, as Ambassador does it
+	members []*draft // that serve, in load order
 }
 
 // A sortKey is a group's place in the order: larger comes first, element by element.
@@ -260,20 +259,26 @@ func (g *group) share(b *builder) {
 	}
 }
 
+// labels returns those of all members together: for selectors a group is one.
+func (g *group) labels() map[string]string {
+	if len(g.members) == 1 {
+		return g.members[0].mapping.Labels
+	}
+	labels := map[string]string{}
+	for _, d := range g.members {
+		maps.Copy(labels, d.mapping.Labels)
+	}
+	return labels
+}
+
 // settle gives every member the settings that the group shares.
 func (g *group) settle(b *builder) {
 	first := g.members[0].mapping
-	g.labels = first.Labels
-	if len(g.members) > 1 {
-		g.labels = map[string]string{}
-		for _, d := range g.members {
-			maps.Copy(g.labels, d.mapping.Labels)
-		}
-	}
+	labels := g.labels()
 	shared := g.shared(b)
 	for _, d := range g.members {
 		r := d.route
-		r.group = g
+		r.labels = labels
 		r.host = d.host
 		switch {
 		case first.PrefixRegex:

@@ -26,12 +26,12 @@ func (t *Table) Match(r *Request) (*Route, *Host, decision.Reason) {
 	if host == nil {
 		return nil, nil, decision.NoHost
 	}
-	s := search{table: t, request: r, host: host, authority: lower, best: noRank}
+	s := search{table: t, request: r, host: host, best: noRank}
 	if !r.Secure && host.Insecure != config.InsecureRoute {
-		reason := s.insecure()
+		reason := s.insecure(lower)
 		return s.route, host, reason
 	}
-	if s.run(); s.route == nil {
+	if s.run(lower); s.route == nil {
 		return nil, host, decision.NoRoute
 	}
 	return s.route, host, decision.None
@@ -86,28 +86,28 @@ func (t *Table) host(r *Request, authority []byte) *Host {
 	return c.find(authority)
 }
 
-// A search looks for the best route of one request.
+// A search looks for the best route of one request. The authority is handed down
+// beside it: kept within, it would have to live on the heap.
 type search struct {
-	table     *Table
-	request   *Request
-	host      *Host
-	authority []byte // in lower case
-	acme      bool   // only routes that answer ACME challenges count
-	best      uint32 // rank of the best route so far
-	route     *Route // nil as long as there is none
+	table   *Table
+	request *Request
+	host    *Host
+	acme    bool   // only routes that answer ACME challenges count
+	best    uint32 // rank of the best route so far
+	route   *Route // nil as long as there is none
 }
 
 // insecure finds the route of an insecure request to a Host that redirects or
 // rejects such. A path without a route is not redirected.
-func (s *search) insecure() decision.Reason {
+func (s *search) insecure(authority []byte) decision.Reason {
 	reject := s.host.Insecure == config.InsecureReject
 	if s.acme = reject; reject && bytes.HasPrefix(s.request.Head.Path(), []byte(acmePrefix)) {
-		if s.run(); s.route != nil {
+		if s.run(authority); s.route != nil {
 			return decision.None
 		}
 	}
 	s.acme = false
-	s.run()
+	s.run(authority)
 	switch {
 	case s.route == nil:
 		return decision.NoRoute
@@ -120,14 +120,14 @@ func (s *search) insecure() decision.Reason {
 	return decision.HTTPSRedirect
 }
 
-func (s *search) run() {
+// run searches for the routes of an authority in lower case.
+func (s *search) run(authority []byte) {
 	for _, v := range s.host.views {
-		s.view(v)
+		s.view(v, authority)
 	}
 }
 
-func (s *search) view(v *view) {
-	a := s.authority
+func (s *search) view(v *view, a []byte) {
 	if p, ok := v.exact[string(a)]; ok {
 		s.paths(p)
 	}
@@ -254,5 +254,5 @@ func (h *Host) takes(rt *Route, t *Table) bool {
 	if !c.odd && !h.odd && (h.kind != globExact || c.kind == hostExact || c.kind == hostAny) {
 		return true
 	}
-	return compatible(h.Name, c.glob) || t.loose && h.selector != nil && h.selector.selects(rt.group.labels, true)
+	return compatible(h.Name, c.glob) || t.loose && h.selector != nil && h.selector.selects(rt.labels, true)
 }

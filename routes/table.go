@@ -44,7 +44,7 @@ type Route struct {
 	ClosedBy          string
 	Request, Response HeaderEdits
 
-	group   *group
+	labels  map[string]string // of the whole group
 	host    hostCond
 	conds   []cond
 	acme    bool // answers ACME challenges, which never need a secure connection

@@ -80,7 +80,7 @@ func (b *builder) selectedViews(taken []bool) {
 		}
 	}
 	loose := b.opts.LooseSelectors
-	index := newLabelIndex(b.table.Routes, func(r *Route) map[string]string { return r.group.labels })
+	index := newLabelIndex(b.table.Routes, func(r *Route) map[string]string { return r.labels })
 	for _, s := range b.selectors {
 		hosts := bySelector[s]
 		names := newNameSet(hosts)
