@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,6 +145,11 @@ func TestSettings(t *testing.T) {
 		{"by full name", func(w *world, h *config.Host) {
 			w.context("strict", config.TLSSettings{})
 			w.context("strict", config.TLSSettings{MinTLSVersion: "v1.3"}).Namespace = "web"
+			h.TLSContext = "strict.web"
+		}, func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS13 }, nil},
+		{"a bare name beats a full one", func(w *world, h *config.Host) {
+			w.context("strict", config.TLSSettings{}).Namespace = "web"
+			w.context("strict.web", config.TLSSettings{MinTLSVersion: "v1.3"})
 			h.TLSContext = "strict.web"
 		}, func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS13 }, nil},
 		{"from another namespace", func(w *world, h *config.Host) {
@@ -451,5 +457,25 @@ func TestRebuildKeepsWhatDidNotChange(t *testing.T) {
 	}
 	if len(second.configs) != 3 {
 		t.Errorf("%d configurations are held, want 3", len(second.configs))
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	a := newAuthority(b, "ca")
+	var w world
+	w.listener(8443)
+	for i := range 1000 {
+		name := fmt.Sprintf("h%03d.example.com", i)
+		w.tlsSecret(b, a, name, name)
+		w.host(name, name, name)
+	}
+	first := w.build(nil)
+	for what, old := range map[string]*Built{"first": nil, "unchanged": first} {
+		b.Run(what, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w.build(old)
+			}
+		})
 	}
 }

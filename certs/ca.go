@@ -54,11 +54,11 @@ func LocalCA(dir string) (*CA, error) {
 
 func loadCA(dir string) (*CA, error) {
 	ca := &CA{file: filepath.Join(dir, caFile)}
-	keyPEM, err := readFile(filepath.Join(dir, caKeyFile))
+	keyPEM, err := os.ReadFile(filepath.Join(dir, caKeyFile))
 	if err != nil {
 		return nil, err
 	}
-	if ca.certPEM, err = readFile(ca.file); err != nil {
+	if ca.certPEM, err = os.ReadFile(ca.file); err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(ca.certPEM, keyPEM)

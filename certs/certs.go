@@ -7,7 +7,6 @@ package certs
 import (
 	"cmp"
 	"crypto/tls"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -143,14 +142,17 @@ func newBuilder(w *config.World, opts Options, old *Built) *builder {
 	for i := range w.Secrets {
 		b.secrets[secretName{w.Secrets[i].Namespace, w.Secrets[i].Name}] = &w.Secrets[i]
 	}
-	// The first in order owns the bare name; any can be called by its full name.
-	for i := range w.TLSContexts {
-		c := &w.TLSContexts[i]
-		for _, name := range []string{c.Name, c.FullName()} {
-			if b.contexts[name] == nil {
-				b.contexts[name] = c
-			}
+	// The first in order owns the bare name; the others have their full names.
+	name := func(name string, c *config.TLSContext) {
+		if b.contexts[name] == nil {
+			b.contexts[name] = c
 		}
+	}
+	for i := range w.TLSContexts {
+		name(w.TLSContexts[i].Name, &w.TLSContexts[i])
+	}
+	for i := range w.TLSContexts {
+		name(w.TLSContexts[i].FullName(), &w.TLSContexts[i])
 	}
 	return b
 }
@@ -287,9 +289,4 @@ func (b *builder) fail(p config.Problem) {
 		p.Instead = "the Hosts that use it are not served at all, the others are"
 	}
 	b.problem(p)
-}
-
-// readFile reads a file that TLS settings name.
-func readFile(path string) ([]byte, error) {
-	return os.ReadFile(path) //nolint:gosec // the author of the settings says which file
 }

@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
 	"strings"
 
 	"legate/config"
@@ -44,7 +45,7 @@ func (b *builder) clients(s *settings, r *recipe) bool {
 // root that Istio delivers beside the certificate. A CA Secret may also say that
 // certificates are required.
 func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
-	field := ""
+	var field string
 	switch {
 	case s.CASecret != "" && s.CACertChainFile != "":
 		b.fail(s.problem("ca_secret", "ca_secret and cacert_chain_file exclude each other", config.ObjectDropped))
@@ -68,7 +69,7 @@ func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
 		}
 	case s.CACertChainFile != "":
 		field = "cacert_chain_file"
-		text, err := readFile(s.CACertChainFile)
+		text, err := os.ReadFile(s.CACertChainFile)
 		if err != nil {
 			b.fail(s.problem(field, err.Error(), config.ObjectDropped))
 			return false

@@ -27,33 +27,33 @@ type authority struct {
 	pem  []byte
 }
 
-func newAuthority(t testing.TB, name string) *authority {
-	t.Helper()
-	key := ecKey(t)
+func newAuthority(tb testing.TB, name string) *authority {
+	tb.Helper()
+	key := ecKey(tb)
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
 		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(10, 0, 0), KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cert, _ := x509.ParseCertificate(der)
 	return &authority{cert: cert, key: key, pem: encodePEM("CERTIFICATE", der)}
 }
 
-func ecKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
+func ecKey(tb testing.TB) *ecdsa.PrivateKey {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
 
 // issue signs a certificate for key that ends at until.
-func (a *authority) issue(t testing.TB, key crypto.Signer, until time.Time, names ...string) []byte {
-	t.Helper()
+func (a *authority) issue(tb testing.TB, key crypto.Signer, until time.Time, names ...string) []byte {
+	tb.Helper()
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: names[0]}, SerialNumber: big.NewInt(2), DNSNames: names,
 		NotBefore: now.AddDate(-1, 0, 0), NotAfter: until,
@@ -62,43 +62,43 @@ func (a *authority) issue(t testing.TB, key crypto.Signer, until time.Time, name
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return encodePEM("CERTIFICATE", der)
 }
 
 // pair signs a certificate for a new key.
-func (a *authority) pair(t testing.TB, names ...string) (cert, key []byte) {
-	t.Helper()
-	k := ecKey(t)
-	return a.issue(t, k, now.AddDate(1, 0, 0), names...), pkcs8(t, k)
+func (a *authority) pair(tb testing.TB, names ...string) (cert, key []byte) {
+	tb.Helper()
+	k := ecKey(tb)
+	return a.issue(tb, k, now.AddDate(1, 0, 0), names...), pkcs8(tb, k)
 }
 
 // client returns a certificate that a client can show.
-func (a *authority) client(t testing.TB) tls.Certificate {
-	t.Helper()
-	cert, key := a.pair(t, "client")
+func (a *authority) client(tb testing.TB) tls.Certificate {
+	tb.Helper()
+	cert, key := a.pair(tb, "client")
 	c, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
 
-func pkcs8(t testing.TB, key crypto.Signer) []byte {
-	t.Helper()
+func pkcs8(tb testing.TB, key crypto.Signer) []byte {
+	tb.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return encodePEM("PRIVATE KEY", der)
 }
 
-func rsaKey(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
+func rsaKey(tb testing.TB) *rsa.PrivateKey {
+	tb.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
@@ -147,9 +147,9 @@ func (w *world) secret(namespace, name string, data ...any) *config.Secret {
 }
 
 // tlsSecret adds a Secret in namespace shop with a new certificate.
-func (w *world) tlsSecret(t testing.TB, a *authority, name string, names ...string) {
-	t.Helper()
-	cert, key := a.pair(t, names...)
+func (w *world) tlsSecret(tb testing.TB, a *authority, name string, names ...string) {
+	tb.Helper()
+	cert, key := a.pair(tb, names...)
 	w.secret("shop", name, "tls.crt", cert, "tls.key", key)
 }
 
@@ -174,12 +174,12 @@ func dropped(b *Built) []string {
 	return all
 }
 
-func expect(t testing.TB, b *Built, drops []string, problems ...string) {
-	t.Helper()
+func expect(tb testing.TB, b *Built, drops []string, problems ...string) {
+	tb.Helper()
 	if got := dropped(b); !slices.Equal(got, drops) {
-		t.Errorf("dropped %q, want %q", got, drops)
+		tb.Errorf("dropped %q, want %q", got, drops)
 	}
 	if got := texts(b.Problems); !slices.Equal(got, problems) {
-		t.Errorf("problems:\n got %q\nwant %q", got, problems)
+		tb.Errorf("problems:\n got %q\nwant %q", got, problems)
 	}
 }

@@ -28,12 +28,14 @@ type AccessLogOptions struct {
 	Interval time.Duration // longest a line waits to be written; 100 ms if zero
 	Limit    int           // bytes that may wait; 8 MiB if zero
 	// Failed, if not nil, is told when writing begins to fail, and with nil when
-	// it works again. It is called from the goroutine that writes.
+	// it works again. It is called from whoever writes, and must not use the log.
 	Failed func(error)
 }
 
-// flushAt is how many waiting bytes are written without waiting for more.
-const flushAt = 64 << 10
+const (
+	flushAt  = 64 << 10 // waiting bytes that are written without waiting for more
+	keepLine = 16 << 10 // the largest line whose buffer is used again: a path may be long, few are
+)
 
 // An AccessLog writes one line per request, many lines at a time, from one
 // goroutine of its own. A writer that is slow or stuck costs lines, which are
@@ -111,7 +113,9 @@ func (a *AccessLog) Append(e *Entry) {
 		l.text(e)
 	}
 	a.take(l.buf)
-	a.lines.Put(l)
+	if cap(l.buf) <= keepLine {
+		a.lines.Put(l)
+	}
 }
 
 // take puts text with what waits, and wakes the writer when there is a reason to.

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,7 +70,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for s := range m.decisions {
 		for r := range m.decisions[s] {
 			if n := m.decisions[s][r].Load(); n > 0 {
-				out.counter(decisionsDesc, n, decision.Stage(s).String(), decision.Reason(r).String()) //nolint:gosec // both arrays are shorter than 256
+				out.counter(decisionsDesc, n, decision.Stage(s).String(), decision.Reason(r).String())
 			}
 		}
 	}
@@ -101,7 +102,7 @@ func (r *RouteMetrics) collect(name string, out sink) {
 	out.classes(requestsDesc, &r.served, name, none)
 	if refused := r.refused.Load(); refused != nil {
 		for reason := range refused {
-			out.classes(requestsDesc, &refused[reason], name, decision.Reason(reason).String()) //nolint:gosec // fewer than 256
+			out.classes(requestsDesc, &refused[reason], name, decision.Reason(reason).String())
 		}
 	}
 	out.histogram(durationDesc, r.latency.Load(), name)
@@ -124,11 +125,11 @@ func (u *UpstreamMetrics) collect(name string, out sink) {
 type sink chan<- prometheus.Metric
 
 func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, valid(labels)...)
 }
 
 func (s sink) counter(d *prometheus.Desc, n uint64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), valid(labels)...)
 }
 
 // classes emits what was counted for one route and reason.
@@ -143,6 +144,15 @@ func (s sink) classes(d *prometheus.Desc, counts *byClass, route, reason string)
 func (s sink) histogram(d *prometheus.Desc, h *histogram, labels ...string) {
 	if h != nil {
 		count, sum, atMost := h.snapshot()
-		s <- prometheus.MustNewConstHistogram(d, count, sum, atMost, labels...)
+		s <- prometheus.MustNewConstHistogram(d, count, sum, atMost, valid(labels)...)
 	}
+}
+
+// valid makes labels UTF-8: client_golang panics at anything else, and names come
+// from objects that anybody may write.
+func valid(labels []string) []string {
+	for i := range labels {
+		labels[i] = strings.ToValidUTF8(labels[i], "\ufffd")
+	}
+	return labels
 }

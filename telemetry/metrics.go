@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"net/http"
 	"runtime"
 	"sync"
@@ -199,9 +200,7 @@ func (m *Metrics) Applied(generation uint64, at time.Time, took time.Duration, p
 	for effect := range m.problems {
 		m.problems[effect] = 0
 	}
-	for effect, n := range problems {
-		m.problems[effect] = n
-	}
+	maps.Copy(m.problems, problems)
 }
 
 // Certificates says when the certificate of each Host expires.

@@ -283,3 +283,12 @@ func BenchmarkScrape(b *testing.B) {
 		}
 	}
 }
+
+func TestStrangeNamesBreakNoScrape(t *testing.T) {
+	m := NewMetrics(Build{})
+	m.Route("shop/\xff").Observe(200, decision.Proxy, decision.None, 0)
+	m.Upstream("\xc3(\n\"").Retry()
+	if _, err := m.Registry().Gather(); err != nil {
+		t.Error(err)
+	}
+}

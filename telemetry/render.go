@@ -122,8 +122,7 @@ func (l *line) time(b []byte, t time.Time) []byte {
 		t.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05.")
 	}
 	b = append(b, l.stamp[:]...)
-	ms := t.Nanosecond() / 1e6
-	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+	return append(appendThree(b, t.Nanosecond()/1e6), 'Z')
 }
 
 // pathOnly cuts off a query or fragment.
@@ -152,8 +151,13 @@ func appendProtocol(b []byte, major, minor uint8) []byte {
 func appendMillis(b []byte, d time.Duration) []byte {
 	us := max(d, 0).Microseconds()
 	b = strconv.AppendInt(b, us/1000, 10)
-	us %= 1000
-	return append(b, '.', byte('0'+us/100), byte('0'+us/10%10), byte('0'+us%10))
+	return appendThree(append(b, '.'), int(us%1000))
+}
+
+// appendThree appends n, which is below 1000, with three digits.
+func appendThree(b []byte, n int) []byte {
+	const digits = "0123456789"
+	return append(b, digits[n/100], digits[n/10%10], digits[n%10])
 }
 
 // appendAddr appends ip without a zone, which a PROXY header could fill with anything.
