@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,7 @@ func (s *script) fail(err error) {
 
 // A running is a Loop at work in a bubble, and the Worlds it made.
 type running struct {
+	sync.Mutex
 	worlds []string
 	failed []error
 	result error
@@ -60,12 +62,22 @@ func runLoop(t *testing.T, l *Loop, sources ...*script) (*running, context.Cance
 	for _, s := range sources {
 		l.Sources = append(l.Sources, s)
 	}
-	l.Apply = func(w World) { r.worlds = append(r.worlds, mappings(w)) }
-	l.Failed = func(err error) { r.failed = append(r.failed, err) }
+	l.Apply = func(w World) {
+		r.Lock()
+		defer r.Unlock()
+		r.worlds = append(r.worlds, mappings(w))
+	}
+	l.Failed = func(err error) {
+		r.Lock()
+		defer r.Unlock()
+		r.failed = append(r.failed, err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		r.result = l.Run(ctx)
-		r.ended = true
+		err := l.Run(ctx)
+		r.Lock()
+		defer r.Unlock()
+		r.result, r.ended = err, true
 	}()
 	synctest.Wait()
 	return r, cancel
@@ -78,6 +90,8 @@ func (r *running) expect(t *testing.T, after time.Duration, want ...string) {
 		time.Sleep(after) // the bubble's clock: nobody waits
 	}
 	synctest.Wait()
+	r.Lock()
+	defer r.Unlock()
 	if len(r.worlds) != len(want) {
 		t.Fatalf("made the Worlds %q, want %q", r.worlds, want)
 	}
