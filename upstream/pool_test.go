@@ -42,13 +42,13 @@ func (l *fakeLink) Release() {
 }
 
 // fakeUpstream makes an upstream of addresses whose connections lead nowhere.
-func fakeUpstream(t testing.TB, spec Spec, opts Options, addrs ...string) *Upstream {
-	t.Helper()
+func fakeUpstream(tb testing.TB, spec Spec, opts Options, addrs ...string) *Upstream {
+	tb.Helper()
 	r, err := NewResolver(opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(r.Close)
+	tb.Cleanup(r.Close)
 	if spec.ConnectTimeout == 0 {
 		spec.ConnectTimeout = defaultConnectTimeout
 	}
@@ -62,7 +62,7 @@ func fakeUpstream(t testing.TB, spec Spec, opts Options, addrs ...string) *Upstr
 	}
 	u.port = 80
 	u.update(ips(addrs...), nil)
-	t.Cleanup(u.Retire)
+	tb.Cleanup(u.Retire)
 	return u
 }
 
@@ -74,11 +74,11 @@ func ips(addrs ...string) []netip.Addr {
 	return list
 }
 
-func open(t testing.TB, u *Upstream) *fakeLink {
-	t.Helper()
+func open(tb testing.TB, u *Upstream) *fakeLink {
+	tb.Helper()
 	l, reason, err := u.Open(time.Now(), 0)
 	if err != nil || reason != decision.None {
-		t.Fatalf("open: %v %v", reason, err)
+		tb.Fatalf("open: %v %v", reason, err)
 	}
 	return l.(*fakeLink)
 }
