@@ -1,5 +1,7 @@
 package config
 
+import "slices"
+
 // A SecurityModel says how a Listener judges a request secure.
 type SecurityModel uint8
 
@@ -37,10 +39,5 @@ type Listener struct {
 
 // Has reports whether layer p is in l's stack.
 func (l *Listener) Has(p Protocol) bool {
-	for _, q := range l.Stack {
-		if p == q {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(l.Stack, p)
 }

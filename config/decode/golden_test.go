@@ -82,7 +82,7 @@ func dumpFields(b *strings.Builder, v reflect.Value) {
 			continue
 		}
 		var text []byte
-		if data, ok := field.Interface().(map[string][]byte); ok {
+		if data, ok := reflect.TypeAssert[map[string][]byte](field); ok {
 			readable := map[string]string{}
 			for k, d := range data {
 				readable[k] = string(d)

@@ -377,3 +377,19 @@ func BenchmarkFirstRead10k(b *testing.B) {
 		}
 	}
 }
+
+// Where nothing can be watched, looking around must do, and must be said.
+func TestWatchWithoutNotifications(t *testing.T) {
+	a := write(t, mapping("a"), t.TempDir(), "a.yaml")
+	w := watch{reader: newReader([]string{a}, decode.Options{}), blind: os.ErrPermission}
+	if got, want := said(w.refresh()), "a !.: no file can be watched: permission denied"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if w.changed() {
+		t.Error("changed although nobody wrote")
+	}
+	write(t, mapping("a")+mapping("b"), a)
+	if !w.changed() {
+		t.Error("a longer file is not seen as changed")
+	}
+}

@@ -123,8 +123,7 @@ func readAll(text []byte, from io.Reader) ([]byte, error) {
 
 // reason words an error for a message that names the file already.
 func reason(err error) string {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
 	return "cannot be read: " + err.Error()

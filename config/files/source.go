@@ -5,7 +5,6 @@ package files
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -59,12 +58,13 @@ func (s *Source) Watch(ctx context.Context, yield func([]config.Object)) error {
 	if err := s.reader.exist(); err != nil {
 		return err
 	}
-	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch files: %w", err)
+	w := watch{reader: s.reader}
+	var events chan fsnotify.Event
+	var lost chan error
+	if w.notify, w.blind = fsnotify.NewWatcher(); w.blind == nil {
+		defer w.notify.Close()
+		events, lost = w.notify.Events, w.notify.Errors
 	}
-	defer notify.Close() //nolint:errcheck // nothing was written
-	w := watch{reader: s.reader, notify: notify}
 	yield(w.refresh())
 
 	rescan := time.NewTicker(cmp.Or(s.Rescan, 10*time.Second))
@@ -79,10 +79,11 @@ func (s *Source) Watch(ctx context.Context, yield func([]config.Object)) error {
 			if w.changed() {
 				yield(w.refresh())
 			}
-		case <-notify.Errors:
-			// Most likely events were lost, so nothing is known for certain.
-			yield(w.refresh())
-		case e := <-notify.Events:
+		case err := <-lost:
+			if err != nil { // most likely events were lost, so nothing is known for certain
+				yield(w.refresh())
+			}
+		case e := <-events:
 			if w.concerns(e) {
 				w.settle(ctx)
 				yield(w.refresh())

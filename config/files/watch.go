@@ -18,6 +18,7 @@ import (
 type watch struct {
 	reader *reader
 	notify *fsnotify.Watcher
+	blind  error // why there is no notify: a node may be out of them
 	last   scan
 	failed map[string]error // folders that cannot be watched
 }
@@ -32,6 +33,9 @@ func (w *watch) refresh() []config.Object {
 		}
 	}
 	objects := w.reader.read(w.last)
+	if w.blind != nil {
+		objects = append(objects, problem("", "no file can be watched: "+w.blind.Error(), config.Notice, "changes are seen later"))
+	}
 	for _, dir := range slices.Sorted(maps.Keys(w.failed)) {
 		objects = append(objects, problem(dir, "cannot be watched: "+w.failed[dir].Error(), config.Notice, "changes are seen later"))
 	}
@@ -40,6 +44,9 @@ func (w *watch) refresh() []config.Object {
 
 // follow watches the folders of the last scan, and reports whether one is new.
 func (w *watch) follow() bool {
+	if w.blind != nil {
+		return false
+	}
 	added := false
 	watched := w.notify.WatchList()
 	failed := map[string]error{}
@@ -68,10 +75,12 @@ func (w *watch) changed() bool { return !w.reader.scan().equal(w.last) }
 // concerns reports whether e may change what is read. Of a folder that is only
 // watched for the sake of one file, most events do not.
 func (w *watch) concerns(e fsnotify.Event) bool {
-	if e.Op == fsnotify.Chmod {
-		return false
-	}
-	if whole, ok := w.last.dirs[filepath.Dir(e.Name)]; ok && whole || w.last.names[e.Name] {
+	switch {
+	case w.last.names[e.Name]:
+		return e.Op != fsnotify.Chmod
+	case e.Op == fsnotify.Chmod, e.Op == fsnotify.Write && !isManifest(e.Name):
+		return false // such as somebody's log beside the manifests
+	case w.last.dirs[filepath.Dir(e.Name)]:
 		return true
 	}
 	// The links of a ConfigMap mount: "..data", "..2026_01_02_15_04_05.1234".
