@@ -32,7 +32,7 @@ func TestSmallTextsThatAreLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			objects := Bytes(Options{}, "in.yaml", []byte(text))
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if len(objects) == 0 {

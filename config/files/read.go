@@ -17,6 +17,8 @@ import (
 // fits into 2 MiB.
 const maxSize = 64 << 20
 
+var errTooLarge = fmt.Errorf("is larger than %d MiB", maxSize>>20)
+
 // A reader reads the files of a scan, and remembers what they held.
 type reader struct {
 	paths   []string
@@ -85,8 +87,11 @@ func (r *reader) read(s scan) []config.Object {
 
 // file reads and decodes one file.
 func (r *reader) file(f file) ([]config.Object, error) {
-	if f.err != nil {
+	switch {
+	case f.err != nil:
 		return nil, f.err
+	case f.size > maxSize:
+		return nil, errTooLarge
 	}
 	in, err := os.Open(f.path)
 	if err != nil {
@@ -99,7 +104,7 @@ func (r *reader) file(f file) ([]config.Object, error) {
 	case err != nil:
 		return nil, err
 	case len(text) > maxSize:
-		return nil, fmt.Errorf("is larger than %d MiB", maxSize>>20)
+		return nil, errTooLarge // it has grown since
 	}
 	return r.decoder.File(f.path, text), nil
 }

@@ -35,7 +35,7 @@ type file struct {
 	err      error
 }
 
-// maxDepth ends the recursion where links lead in circles.
+// maxDepth ends the recursion where links lead in circles that leadsBack does not see.
 const maxDepth = 32
 
 // equal reports whether t found what s found.
@@ -115,6 +115,8 @@ func (s *scan) folder(at *root, dir string, depth int) {
 				at.files = append(at.files, file{path: path, err: err})
 			}
 			continue
+		case linked && info.IsDir() && leadsBack(dir, path):
+			continue
 		case info.IsDir() && depth < maxDepth:
 			s.folder(at, path, depth+1)
 		case info.Mode().IsRegular() && isManifest(path):
@@ -134,6 +136,16 @@ func (s *scan) add(at *root, f file) {
 		s.found[f.path] = true
 		at.files = append(at.files, f)
 	}
+}
+
+// leadsBack reports whether link, found in dir, leads to dir or what it lies in.
+func leadsBack(dir, link string) bool {
+	here, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	there, err := filepath.EvalSymlinks(link)
+	return err == nil && strings.HasPrefix(here+string(filepath.Separator), there+string(filepath.Separator))
 }
 
 func isManifest(path string) bool {

@@ -62,7 +62,7 @@ func (s *Source) Watch(ctx context.Context, yield func([]config.Object)) error {
 	var events chan fsnotify.Event
 	var lost chan error
 	if w.notify, w.blind = fsnotify.NewWatcher(); w.blind == nil {
-		defer w.notify.Close()
+		defer w.notify.Close() //nolint:errcheck // nothing was written
 		events, lost = w.notify.Events, w.notify.Errors
 	}
 	yield(w.refresh())
