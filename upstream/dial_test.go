@@ -34,7 +34,7 @@ func newAuthority(t *testing.T, name string) *authority {
 	key := newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte(name),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -84,6 +84,21 @@ func (a *authority) pair(t *testing.T, name string, until time.Time) tls.Certifi
 		t.Fatal(err)
 	}
 	return pair
+}
+
+// revoke returns a list, as PEM, of certificates that are no longer good.
+func (a *authority) revoke(t *testing.T, serials ...int64) []byte {
+	t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	for _, n := range serials {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: big.NewInt(n), RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, template, a.cert, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }
 
 // serveTLS accepts connections, notes what the client showed, sends a byte and waits
@@ -274,6 +289,8 @@ func TestOriginationOnTheWire(t *testing.T) {
 			}},
 		{"another authority's certificate", server(theirs.pair(t, "other.name", soon), nil), Origination{CA: string(ours.pem)}, decision.TLSFailed, nil},
 		{"an expired certificate", server(ours.pair(t, "x", time.Now().Add(-time.Minute)), nil), Origination{CA: string(ours.pem)}, decision.TLSFailed, nil},
+		{"a revoked certificate", good, Origination{CA: string(ours.pem), CRL: string(theirs.revoke(t)) + string(ours.revoke(t, 7, 2))}, decision.TLSFailed, nil},
+		{"another certificate is revoked", good, Origination{CA: string(ours.pem), CRL: string(theirs.revoke(t, 2)) + string(ours.revoke(t, 3))}, decision.None, nil},
 		{"a client certificate is shown", server(ours.pair(t, "x", soon), func(c *tls.Config) {
 			c.ClientAuth = tls.RequireAndVerifyClientCert
 			c.ClientCAs = x509.NewCertPool()
@@ -339,14 +356,15 @@ func TestSessionsAreResumed(t *testing.T) {
 func TestTLSContexts(t *testing.T) {
 	ours := newAuthority(t, "ours")
 	cert, key := ours.issue(t, "legate", time.Now().Add(time.Hour))
-	f := false
+	f, list := false, ours.revoke(t, 9)
 	world := &config.World{
 		Secrets: []config.Secret{
 			{Meta: meta("Secret", "client", "team"), Data: map[string][]byte{"tls.crt": cert, "tls.key": key}},
 			{Meta: meta("Secret", "client.v2", "team"), Data: map[string][]byte{"tls.crt": cert, "tls.key": key}},
 			{Meta: meta("Secret", "ca", "certs"), Data: map[string][]byte{"tls.crt": ours.pem}},
 			{Meta: meta("Secret", "istio", "team"), Data: map[string][]byte{"cert-chain.pem": cert, "key.pem": key, "root-cert.pem": ours.pem}},
-			{Meta: meta("Secret", "rubbish", "team"), Data: map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}},
+			{Meta: meta("Secret", "crl", "certs"), Data: map[string][]byte{"crl.pem": list}},
+			{Meta: meta("Secret", "rubbish", "team"), Data: map[string][]byte{"crl.pem": []byte("z"), "tls.crt": []byte("x"), "tls.key": []byte("y")}},
 		},
 	}
 	context := func(name string, c config.TLSContext) {
@@ -359,6 +377,9 @@ func TestTLSContexts(t *testing.T) {
 	context("mtls", config.TLSContext{Secret: "client", TLSSettings: config.TLSSettings{CASecret: "ca.certs"}})
 	context("dotted", config.TLSContext{Secret: "client.v2", SecretNamespacing: &f})
 	context("istio", config.TLSContext{Secret: "istio"})
+	context("crl", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CRLSecret: "crl.certs"}})
+	context("no-crl", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CRLSecret: "crl"}})
+	context("bad-crl", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CRLSecret: "rubbish"}})
 	context("no-ca", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca"}})
 	context("bad-ca", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "rubbish"}})
 	context("no-ca-file", config.TLSContext{TLSSettings: config.TLSSettings{CACertChainFile: "/does/not/exist"}})
@@ -394,6 +415,9 @@ func TestTLSContexts(t *testing.T) {
 		{"mtls", "foo", false, with(identity, func(o *Origination) { o.CA = string(ours.pem) }), "foo.team:443", nil},
 		{"dotted", "foo", false, identity, "foo.team:443", nil},
 		{"istio", "foo", false, with(identity, func(o *Origination) { o.CA = string(ours.pem) }), "foo.team:443", nil},
+		{"crl", "foo", false, Origination{On: true, CA: string(ours.pem), CRL: string(list)}, "foo.team:443", nil},
+		{"no-crl", "foo", false, Origination{On: true, CA: string(ours.pem)}, ":443", []string{"crl_secret: route_closed", "tls: route_closed"}},
+		{"bad-crl", "foo", false, Origination{On: true, CA: string(ours.pem)}, ":443", []string{"crl_secret: route_closed", "tls: route_closed"}},
 		{"no-ca", "foo", false, Origination{On: true}, ":443", []string{"ca_secret: route_closed", "tls: route_closed"}},
 		{"bad-ca", "foo", false, Origination{On: true, CA: "x"}, ":443", []string{"ca_secret: route_closed", "tls: route_closed"}},
 		{"no-ca-file", "foo", false, Origination{On: true}, ":443", []string{"cacert_chain_file: route_closed", "tls: route_closed"}},

@@ -1,8 +1,10 @@
 package upstream
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +26,7 @@ type Origination struct {
 	Cert       string // PEM chain shown to the upstream; "" for none
 	Key        Secret // PEM key of Cert
 	CA         string // PEM authorities the upstream is verified against; "" verifies nothing
+	CRL        string // PEM revocation lists of those authorities; "" for none
 }
 
 // A Secret is text that must not be printed.
@@ -63,9 +66,7 @@ func newOriginator(ctx *config.TLSContext, w *config.World) (originator, []confi
 	r.o.Curves = r.known("ecdh_curves", ctx.ECDHCurves, curveNames)
 	r.certificate()
 	r.authorities()
-	if ctx.CRLSecret != "" {
-		r.problem("crl_secret", "revocation lists are not checked towards upstreams yet", config.FieldIgnored)
-	}
+	r.revocations()
 	return r.o, r.problems
 }
 
@@ -173,18 +174,65 @@ func (r *contextReader) authorities() {
 		r.o.CA = string(first(data, "tls.crt", "root-cert.pem", "ca.crt", "cert-chain.pem"))
 	case r.ctx.CACertChainFile != "":
 		field = "cacert_chain_file"
-		pem, err := os.ReadFile(r.ctx.CACertChainFile)
+		text, err := os.ReadFile(r.ctx.CACertChainFile)
 		if err != nil {
 			r.fail(field, err.Error())
 			return
 		}
-		r.o.CA = string(pem)
+		r.o.CA = string(text)
 	case r.o.CA == "":
 		return
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM([]byte(r.o.CA)) {
 		r.fail(field, "holds no certificate to verify against")
 	}
+}
+
+// revocations finds the lists of certificates that are no longer good.
+func (r *contextReader) revocations() {
+	if r.ctx.CRLSecret == "" {
+		return
+	}
+	const field = "crl_secret"
+	if r.o.CA == "" {
+		r.problem(field, "is of no use without ca_secret: nothing is verified", config.FieldIgnored)
+		return
+	}
+	data, err := r.secret(r.ctx.CRLSecret)
+	if err != nil {
+		r.fail(field, err.Error())
+		return
+	}
+	text, ok := data["crl.pem"]
+	if !ok {
+		r.fail(field, `has no key "crl.pem"`)
+		return
+	}
+	if _, err := parseLists(text); err != nil {
+		r.fail(field, err.Error())
+		return
+	}
+	r.o.CRL = string(text)
+}
+
+// parseLists reads any number of revocation lists.
+func parseLists(text []byte) ([]*x509.RevocationList, error) {
+	var lists []*x509.RevocationList
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parse revocation list: %w", err)
+		}
+		lists = append(lists, list)
+	}
+	if len(bytes.TrimSpace(text)) > 0 {
+		return nil, errors.New("parse revocation list: not PEM")
+	}
+	return lists, nil
 }
 
 // secret returns the data of the Secret that ref names from the context's point of
@@ -279,7 +327,11 @@ func (o *Origination) config() *tls.Config {
 	if o.CA != "" {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(o.CA))
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, cs.PeerCertificates) }
+		lists, err := parseLists([]byte(o.CRL))
+		if err != nil {
+			panic("BUG: a revocation list was not checked when its Spec was read")
+		}
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, lists, cs.PeerCertificates) }
 	}
 	return c
 }
@@ -291,10 +343,14 @@ func names(joined string) []string {
 	return strings.Split(joined, ",")
 }
 
-var errNoCertificate = errors.New("the upstream showed no certificate")
+var (
+	errNoCertificate = errors.New("the upstream showed no certificate")
+	errRevoked       = errors.New("the upstream's certificate is revoked")
+)
 
-// verifyChain verifies that roots vouch for chain. It checks no name.
-func verifyChain(roots *x509.CertPool, chain []*x509.Certificate) error {
+// verifyChain verifies that roots vouch for chain, and that lists do not take that
+// back. It checks no name.
+func verifyChain(roots *x509.CertPool, lists []*x509.RevocationList, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return errNoCertificate
 	}
@@ -302,8 +358,29 @@ func verifyChain(roots *x509.CertPool, chain []*x509.Certificate) error {
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if _, err := chain[0].Verify(opts); err != nil {
+	paths, err := chain[0].Verify(opts)
+	if err != nil {
 		return fmt.Errorf("verify the upstream's certificate: %w", err)
 	}
-	return nil
+	if slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return !revoked(lists, path) }) {
+		return nil
+	}
+	return errRevoked
+}
+
+// revoked reports whether a certificate on path is on a list of the one above it.
+func revoked(lists []*x509.RevocationList, path []*x509.Certificate) bool {
+	for i, issuer := range path[1:] {
+		for _, list := range lists {
+			if !bytes.Equal(list.RawIssuer, issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil {
+				continue
+			}
+			if slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+				return e.SerialNumber.Cmp(path[i].SerialNumber) == 0
+			}) {
+				return true
+			}
+		}
+	}
+	return false
 }
