@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"sort"
@@ -57,8 +58,14 @@ func randomWorld(s *source) (*config.World, Options) {
 		h.TLSContext = pick(s, "", "", "", "ctx")
 		w.Hosts = append(w.Hosts, h)
 	}
+	crowded := s.one(2) // many Mappings in few groups
 	for i := range s.n(12) + 1 {
-		w.Mappings = append(w.Mappings, randomMapping(s, i))
+		m := randomMapping(s, i)
+		if crowded {
+			m.Prefix, m.Hostname, m.Host = pick(s, "/", "/a"), pick(s, "*", ""), ""
+			m.Precedence, m.PrefixRegex, m.Headers, m.QueryParameters = 0, false, nil, nil
+		}
+		w.Mappings = append(w.Mappings, m)
 	}
 	w.Sort()
 	return w, opts
@@ -148,16 +155,51 @@ func FuzzMatch(f *testing.F) {
 		s := &source{data}
 		requests := []*Request{randomRequest(s), randomRequest(s), randomRequest(s), randomRequest(s)}
 		w, opts := randomWorld(s)
-		table, problems := Build(w, opts)
-		for _, r := range requests {
-			got := answer(table, r)
-			want := newOracle(w, opts).match(r)
-			if got != want {
-				t.Errorf("%s %s %s (TLS %v %q, secure %v, roll %d, listener %d): got %s, want %s\nhosts %+v\nmappings %+v\nproblems %v",
-					r.Head.MethodName(), r.Head.Host(), r.Head.Target(), r.TLS, r.SNI, r.Secure, r.Roll, r.Listener, got, want, w.Hosts, w.Mappings, problems)
-			}
-		}
+		holdToRules(t, w, opts, requests, map[string]int{})
 	})
+}
+
+// TestMatchInRandomWorlds asks much of many worlds, and is not content with worlds
+// in which little is answered.
+func TestMatchInRandomWorlds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	answers := map[string]int{}
+	data := make([]byte, 2000)
+	for range 1500 {
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		s := &source{data}
+		w, opts := randomWorld(s)
+		var requests []*Request
+		for len(s.data) > 0 {
+			requests = append(requests, randomRequest(s))
+		}
+		if holdToRules(t, w, opts, requests, answers); t.Failed() {
+			return
+		}
+	}
+	for _, word := range []string{"", "https_redirect", "insecure_rejected", "no_route", "no_host"} {
+		if answers[word] < 1000 {
+			t.Errorf("too few answers of a kind: %v", answers)
+		}
+	}
+}
+
+// holdToRules compares Match with the oracle and counts the reasons.
+func holdToRules(t *testing.T, w *config.World, opts Options, requests []*Request, answers map[string]int) {
+	t.Helper()
+	table, problems := Build(w, opts)
+	o := newOracle(w, opts)
+	for _, r := range requests {
+		_, _, reason := table.Match(r)
+		answers[reason.String()]++
+		if got, want := answer(table, r), o.match(r); got != want {
+			t.Errorf("%s %s %s (TLS %v %q, secure %v, roll %d, listener %d): got %s, want %s\nhosts %+v\nmappings %+v\nproblems %v",
+				r.Head.MethodName(), r.Head.Host(), r.Head.Target(), r.TLS, r.SNI, r.Secure, r.Roll, r.Listener, got, want, w.Hosts, w.Mappings, problems)
+			return
+		}
+	}
 }
 
 // An oracle reads the rules word by word and cares for nothing else.

@@ -71,10 +71,10 @@ func (c *cover) coversPath(r *Route) bool {
 // coversHost reports whether an authority could be the route's and the rule's.
 // Ports do not count.
 func (c *cover) coversHost(r *Route) bool {
-	switch r.host.kind {
-	case hostAny, hostRegex:
+	switch {
+	case c.host == "*", r.host.kind == hostAny, r.host.kind == hostRegex:
 		return true
-	case hostExact:
+	case r.host.kind == hostExact:
 		return overlap(c.host, withoutPort(r.host.text), false)
 	default:
 		return overlap(c.host, withoutPort(r.host.glob), true)
@@ -93,15 +93,24 @@ func withoutPort(glob string) string {
 // overlap reports whether some text fits both globs, in which every star stands for
 // any run of characters. In b stars are stars only if globB.
 func overlap(a, b string, globB bool) bool {
-	switch {
-	case a == "" && b == "":
-		return true
-	case a != "" && a[0] == '*':
-		return overlap(a[1:], b, globB) || b != "" && overlap(a, b[1:], globB)
-	case globB && b != "" && b[0] == '*':
-		return overlap(a, b[1:], globB) || a != "" && overlap(a[1:], b, globB)
-	case a == "" || b == "" || a[0] != b[0]:
-		return false
+	star := func(s string, i int, glob bool) bool { return glob && i < len(s) && s[i] == '*' }
+	// next[j] tells whether a from i+1 and b from j on overlap.
+	next := make([]bool, len(b)+1)
+	for i := len(a); i >= 0; i-- {
+		row := make([]bool, len(b)+1)
+		for j := len(b); j >= 0; j-- {
+			switch {
+			case i == len(a) && j == len(b):
+				row[j] = true
+			case star(a, i, true):
+				row[j] = next[j] || j < len(b) && row[j+1]
+			case star(b, j, globB):
+				row[j] = row[j+1] || i < len(a) && next[j]
+			default:
+				row[j] = i < len(a) && j < len(b) && a[i] == b[j] && next[j+1]
+			}
+		}
+		next = row
 	}
-	return overlap(a[1:], b[1:], globB)
+	return next[0]
 }

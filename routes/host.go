@@ -21,7 +21,6 @@ type Host struct {
 	Insecure config.InsecureAction
 
 	kind     globKind
-	odd      bool
 	selector *selector // nil for none
 	views    []*view   // where its routes are found
 }
@@ -48,7 +47,7 @@ func (b *builder) hosts() {
 func newHost(h *config.Host) *Host {
 	name := strings.ToLower(cmp.Or(h.Hostname, "*"))
 	kind, _ := splitGlob(name)
-	return &Host{Config: h, Name: name, Insecure: h.Insecure, kind: kind, odd: oddGlob(name)}
+	return &Host{Config: h, Name: name, Insecure: h.Insecure, kind: kind}
 }
 
 // implicitHost is the Host that serves where there is none: it redirects insecure

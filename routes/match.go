@@ -222,7 +222,7 @@ func (s *search) try(at span) {
 		if e.rank >= s.best {
 			return
 		}
-		if e.plain && !s.host.odd && !s.acme || s.accepts(e.route) {
+		if e.plain && !s.acme || s.accepts(e.route) {
 			s.best, s.route = e.rank, e.route
 			return
 		}
@@ -251,7 +251,7 @@ func (h *Host) takes(rt *Route, t *Table) bool {
 	if !c.named || c.kind == hostRegex || t.implicit {
 		return true
 	}
-	if !c.odd && !h.odd && (h.kind != globExact || c.kind == hostExact || c.kind == hostAny) {
+	if !c.odd && (h.kind != globExact || c.kind == hostExact || c.kind == hostAny) {
 		return true
 	}
 	return compatible(h.Name, c.glob) || t.loose && h.selector != nil && h.selector.selects(rt.labels, true)

@@ -236,6 +236,7 @@ func TestOrderOfTies(t *testing.T) {
 		{"exactness does not count", []config.Mapping{mapping("a", "/ab", exact, hostname("b.c")), mapping("b", "/zb", hostname("b.c"))}, "b a"},
 		{"larger prefix text first", []config.Mapping{mapping("a", "/a"), mapping("b", "/b")}, "b a"},
 		{"larger method first", []config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", method("GET")), mapping("c", "/", method("PAT"))}, "a c b"},
+		{"method before the text of headers", []config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", header("zzzzz", "vvvvv"))}, "a b"},
 		{"regex adds one", []config.Mapping{mapping("a", "/", header("x", "yy")), mapping("b", "/", regexHeader("x", "yy"), header("z", ""))}, "b a"},
 		{"length in characters", []config.Mapping{mapping("a", "/ööö"), mapping("b", "/abcd")}, "b a"},
 		{"negative precedence last", []config.Mapping{mapping("a", "/long/", precedence(-1)), mapping("b", "/")}, "b a"},
@@ -381,6 +382,17 @@ func TestAssociation(t *testing.T) {
 		{"GET sel.com/star", "star"}, {"GET sel.com/half", "half"}, {"GET open.com/none", "no_route"},
 		{"GET open.com/picked", "no_route"}, {"GET sel.com/picked", "picked"},
 	})
+}
+
+// Without a host, Mappings that different Hosts select are no canaries of each other.
+func TestSelectorsTellGroupsApart(t *testing.T) {
+	hosts := []config.Host{host("1", "1.com", selecting("x", "1")), host("2", "2.com", selecting("x", "2"))}
+	table := build(t, world(hosts, mapping("a", "/", hostname(""), labelled("x", "1")), mapping("b", "/", hostname(""), labelled("x", "2"))))
+	for request, want := range map[string]string{"GET 1.com/": "a:100", "GET 2.com/": "b:100"} {
+		if got := shares(table, request); got != want {
+			t.Errorf("%s: got %s, want %s", request, got, want)
+		}
+	}
 }
 
 func TestAttachedToNoHost(t *testing.T) {

@@ -2,7 +2,6 @@ package routes
 
 import (
 	"bytes"
-	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -98,8 +97,8 @@ func (t *Table) addTree(list []keyed) uint32 {
 	return root
 }
 
-// fill makes node at of list, which is sorted and whose keys share their first
-// depth bytes.
+// fill makes node at of list, which is sorted by key and then rank, and whose keys
+// share their first depth bytes.
 func (t *Table) fill(at uint32, list []keyed, depth int) {
 	end := depth + common(list[0].key[depth:], list[len(list)-1].key[depth:])
 	n := node{text: list[0].key[depth:end], best: noRank}
@@ -137,14 +136,11 @@ func (t *Table) addEntries(list []keyed, exact bool, best *uint32) span {
 	s := span{off: uint32(len(t.entries))} //nolint:gosec // see addTree
 	for _, k := range list {
 		if k.exact == exact {
-			t.entries = append(t.entries, entry{rankOf(k.route), k.route.plain(), k.route})
+			e := entry{rankOf(k.route), k.route.plain(), k.route}
+			t.entries = append(t.entries, e)
+			*best = min(*best, e.rank)
 			s.n++
 		}
-	}
-	added := t.entries[s.off:]
-	slices.SortFunc(added, func(a, b entry) int { return cmp.Compare(a.rank, b.rank) })
-	if len(added) > 0 {
-		*best = min(*best, added[0].rank)
 	}
 	return s
 }

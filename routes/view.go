@@ -166,7 +166,7 @@ func newNameSet(hosts []*Host) *nameSet {
 	s := &nameSet{known: map[string]bool{}}
 	for _, h := range hosts {
 		s.names = append(s.names, h.Name)
-		if h.odd {
+		if oddGlob(h.Name) {
 			s.odd = append(s.odd, h.Name)
 			continue
 		}
