@@ -16,6 +16,8 @@ type Edits struct {
 	Query []byte // replaces the query when Path is set and HasQuery says so
 	Host  []byte // replaces the authority; nil keeps it
 
+	Upgrade []byte // the protocol to switch to; nil for none
+
 	HasQuery bool
 	drop     FieldSet
 	names    [][]byte // further names to drop, in lower case

@@ -1,7 +1,5 @@
 package wire
 
-import "iter"
-
 // LengthUnknown is the Length of a message whose end only its framing tells.
 const LengthUnknown int64 = -1
 
@@ -108,15 +106,19 @@ func (h *Head) Find(name string) ([]byte, bool) {
 	return nil, false
 }
 
-// All yields the value of every line named f, in order.
-func (h *Head) All(f Field) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for i := range h.lines {
-			if h.lines[i].id == f && !yield(h.view(h.lines[i].value)) {
-				return
-			}
+// Nth returns the value of the line named f that comes after n others of that
+// name, and whether there is one. Budget: 0 allocs.
+func (h *Head) Nth(f Field, n int) ([]byte, bool) {
+	for i := range h.lines {
+		if h.lines[i].id != f {
+			continue
 		}
+		if n == 0 {
+			return h.view(h.lines[i].value), true
+		}
+		n--
 	}
+	return nil, false
 }
 
 // Count returns how many lines are named f.
@@ -221,4 +223,49 @@ func SplitTarget(target []byte, off uint32) (path, query Span, hasQuery bool) {
 		}
 	}
 	return Span{off, uint32(len(target))}, Span{off, 0}, false //nolint:gosec // heads are bounded
+}
+
+// SpanOf returns where the value of the first line named f is.
+func (h *Head) SpanOf(f Field) Span {
+	if i := h.first[f]; i != 0 {
+		return h.lines[i-1].value
+	}
+	return Span{}
+}
+
+// AppendLines appends, as HTTP/1.1 field lines, those of h that are neither in skip
+// nor removed by e, which may be nil. Neighbouring lines that stand in the buffer
+// exactly as they are to be sent are copied as one. Budget: 0 allocs.
+func (h *Head) AppendLines(out []byte, skip FieldSet, e *Edits) []byte {
+	if e != nil {
+		skip |= e.drop
+	}
+	from, to := uint32(0), uint32(0) // the run that waits to be copied
+	for i := range h.lines {
+		l := &h.lines[i]
+		if l.id != FieldOther && skip.Has(l.id) || l.id == FieldOther && e != nil && e.Drops(FieldOther, h.view(l.name)) {
+			continue
+		}
+		end := l.value.Off + l.value.Len + 2
+		if !h.ready(l, end) {
+			out = append(out, h.buf[from:to]...)
+			from, to = 0, 0
+			out = append(append(out, h.view(l.name)...), ':', ' ')
+			out = append(append(out, h.view(l.value)...), '\r', '\n')
+			continue
+		}
+		if l.name.Off != to {
+			out = append(out, h.buf[from:to]...)
+			from = l.name.Off
+		}
+		to = end
+	}
+	return append(out, h.buf[from:to]...)
+}
+
+// ready reports whether l stands in the buffer as "name: value CRLF", ending at end.
+func (h *Head) ready(l *line, end uint32) bool {
+	gap := l.name.Off + l.name.Len
+	return l.value.Off == gap+2 && int(end) <= len(h.buf) && h.buf[gap] == ':' && h.buf[gap+1] == ' ' &&
+		h.buf[end-2] == '\r' && h.buf[end-1] == '\n'
 }

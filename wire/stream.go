@@ -133,3 +133,17 @@ type Link interface {
 	// were complete and both sides agree, closed otherwise.
 	Release()
 }
+
+// A Duplex is a byte stream whose directions end apart.
+type Duplex interface {
+	Read(p []byte) (int, error)
+	Write(p []byte) (int, error)
+	CloseWrite() error
+	Close() error
+}
+
+// A Tunneler is a Link that can give its bytes away after a 101: first those that
+// are buffered. Reading gives up after idle without a byte; 0 is never.
+type Tunneler interface {
+	Tunnel(idle time.Duration) Duplex
+}

@@ -1,0 +1,415 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// Errors of Conn.Read beside those of the socket and os.ErrDeadlineExceeded.
+var (
+	// ErrStopped says that StopReading ended the wait.
+	ErrStopped error = passing("reading was stopped")
+	// ErrAbandoned says that the tick function no longer wants to wait.
+	ErrAbandoned error = passing("the wait was given up")
+)
+
+// passing is an error that crypto/tls must not take for the connection's end.
+type passing string
+
+func (e passing) Error() string { return string(e) }
+func (passing) Timeout() bool   { return true }
+func (passing) Temporary() bool { return true }
+
+// How a Conn keeps timers off the request path: a deadline that is already armed
+// and not too late is left alone, and only when it fires is it compared with the
+// one that is wanted. A connection in steady use thus touches the runtime's timers
+// once per tick instead of twice per request.
+const (
+	tick    = time.Second      // how often a waiting reader is asked whether to go on
+	farAway = 30 * time.Minute // how far ahead a timer is armed when no deadline is wanted
+)
+
+// A Conn is a TCP connection with lazy deadlines, byte counts and waits that hold
+// no buffer. On a real socket it calls the kernel directly: the descriptor is
+// non-blocking, so the scheduler need not be told. Any other net.Conn works too.
+//
+// One goroutine may read while another writes; StopReading, Close and Gone may be
+// called by anyone.
+type Conn struct {
+	nc  net.Conn
+	raw syscall.RawConn // nil when nc is not a socket
+
+	reader side
+	writer side
+
+	tickFn  func() bool
+	stopped atomic.Bool
+	in, out atomic.Int64
+	closed  atomic.Bool
+}
+
+// A side is one direction's system call in flight. Its function is made once, so
+// that waiting allocates nothing.
+type side struct {
+	try   func(fd uintptr) bool
+	p     []byte
+	tail  []byte // second part of a vectored write
+	pool  *Pool  // where to take p from once there is something to read
+	n     int
+	errno syscall.Errno
+	armed time.Time // when the runtime's timer fires; zero for never
+	want  time.Time // when the caller wants to stop; zero for never
+	mark  int64     // bytes written when the write timer was armed
+	idle  time.Duration
+}
+
+// NewConn wraps nc, which it owns from now on.
+func NewConn(nc net.Conn) *Conn {
+	c := &Conn{nc: nc}
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+			c.reader.try = c.tryRead
+			c.writer.try = c.tryWrite
+		}
+	}
+	return c
+}
+
+// tryRead reads once; false means that there is nothing to read yet.
+func (c *Conn) tryRead(fd uintptr) bool {
+	s := &c.reader
+	taken := s.p == nil
+	if taken {
+		s.p = s.pool.Get()
+	}
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.p))), uintptr(len(s.p))) //nolint:gosec // a read into a live slice
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno == syscall.EAGAIN {
+			if taken {
+				s.pool.Put(s.p)
+				s.p = nil
+			}
+			return false
+		}
+		s.n, s.errno = int(n), errno //nolint:gosec // at most len(p)
+		return true
+	}
+}
+
+// tryWrite writes what is left of p and tail; false means that the socket is full.
+func (c *Conn) tryWrite(fd uintptr) bool {
+	s := &c.writer
+	for {
+		n, errno := writeOnce(fd, s.p, s.tail)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno == syscall.EAGAIN {
+			return false
+		}
+		s.errno = errno
+		if errno != 0 {
+			return true
+		}
+		s.n += n
+		c.out.Add(int64(n))
+		first := min(n, len(s.p))
+		s.p, s.tail = s.p[first:], s.tail[n-first:]
+		if len(s.p)+len(s.tail) == 0 {
+			return true
+		}
+	}
+}
+
+func writeOnce(fd uintptr, p, tail []byte) (int, syscall.Errno) {
+	if len(tail) == 0 || len(p) == 0 {
+		if len(p) == 0 {
+			p = tail
+		}
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // a write from a live slice
+		return int(n), errno                                                                                                    //nolint:gosec // at most len(p)
+	}
+	iov := [2]syscall.Iovec{
+		{Base: &p[0], Len: uint64(len(p))},
+		{Base: &tail[0], Len: uint64(len(tail))},
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&iov)), 2) //nolint:gosec // two live slices
+	return int(n), errno                                                                        //nolint:gosec // at most their length
+}
+
+// ReadBy sets when a Read that has nothing to return gives up. A zero by means
+// never. now is the current time. Budget: 0 allocs.
+func (c *Conn) ReadBy(by, now time.Time) {
+	s := &c.reader
+	s.want = by
+	limit := now.Add(farAway)
+	if c.tickFn != nil {
+		limit = now.Add(tick)
+	}
+	if !by.IsZero() && by.Before(limit) {
+		limit = by
+	}
+	if s.armed.After(limit) || s.armed.Before(now.Add(limit.Sub(now)/2)) {
+		c.armRead(limit)
+	}
+}
+
+// OnTick has f asked about once a second, while Read waits, whether to go on; nil
+// stops that. Set it before ReadBy.
+func (c *Conn) OnTick(f func() bool) { c.tickFn = f }
+
+func (c *Conn) armRead(at time.Time) {
+	c.reader.armed = at
+	_ = c.nc.SetReadDeadline(at) // fails only on a closed connection, which Read reports
+}
+
+// Read reads into p. Budget: 0 allocs.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.reader.p = p
+	return c.read()
+}
+
+// ReadFirst waits for data without holding a buffer, then takes one from pool and
+// reads into it. The buffer is the caller's if n > 0.
+func (c *Conn) ReadFirst(pool *Pool) (b []byte, n int, err error) {
+	if c.raw == nil {
+		b = pool.Get()
+		c.reader.p = b
+	} else {
+		c.reader.p, c.reader.pool = nil, pool
+	}
+	n, err = c.read()
+	b = c.reader.p
+	c.reader.p = nil
+	if n <= 0 && b != nil {
+		pool.Put(b)
+		b = nil
+	}
+	return b, n, err
+}
+
+func (c *Conn) read() (int, error) {
+	for {
+		if c.stopped.Load() {
+			return 0, ErrStopped
+		}
+		n, err := c.readOnce()
+		if n > 0 {
+			c.in.Add(int64(n))
+			return n, nil
+		}
+		if err == nil {
+			return 0, io.EOF
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+		if err := c.rearmRead(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *Conn) readOnce() (int, error) {
+	if c.raw == nil {
+		n, err := c.nc.Read(c.reader.p)
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return n, err
+	}
+	if err := c.raw.Read(c.reader.try); err != nil {
+		return 0, err
+	}
+	if c.reader.errno != 0 {
+		return 0, c.reader.errno
+	}
+	return c.reader.n, nil
+}
+
+// rearmRead decides, when the timer has fired, whether that was the deadline that
+// is wanted; if not it arms the next and returns nil.
+func (c *Conn) rearmRead() error {
+	if c.stopped.Load() {
+		return ErrStopped
+	}
+	now := time.Now()
+	s := &c.reader
+	if !s.want.IsZero() && !now.Before(s.want) {
+		return os.ErrDeadlineExceeded
+	}
+	if c.tickFn != nil && !c.tickFn() {
+		return ErrAbandoned
+	}
+	s.armed = time.Time{}
+	c.ReadBy(s.want, now)
+	if c.stopped.Load() { // StopReading may have come between; its deadline is now lost
+		return ErrStopped
+	}
+	return nil
+}
+
+// StopReading makes the Read that waits, and every later one, return ErrStopped.
+func (c *Conn) StopReading() {
+	c.stopped.Store(true)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}
+
+// Resume takes StopReading back and bounds the next Read by d from now.
+func (c *Conn) Resume(d time.Duration) bool {
+	if c.closed.Load() {
+		return false
+	}
+	c.stopped.Store(false)
+	c.reader.armed = time.Time{}
+	now := time.Now()
+	c.ReadBy(now.Add(d), now)
+	return true
+}
+
+// WriteIdle sets how long a Write may rest without the socket taking a byte; 0 is
+// for ever. The time is kept coarsely: between one and two times d.
+func (c *Conn) WriteIdle(d time.Duration) { c.writer.idle = d }
+
+// Write writes all of p. Budget: 0 allocs.
+func (c *Conn) Write(p []byte) (int, error) { return c.WriteTwo(p, nil) }
+
+// WriteTwo writes p and then tail with one system call where the socket has room.
+// Budget: 0 allocs.
+func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
+	if c.raw == nil {
+		return c.writePlain(p, tail)
+	}
+	s := &c.writer
+	s.p, s.tail, s.n, s.errno = p, tail, 0, 0
+	defer func() { s.p, s.tail = nil, nil }()
+	for {
+		err := c.raw.Write(s.try)
+		if err == nil && s.errno != 0 {
+			err = s.errno
+		}
+		if err == nil {
+			return s.n, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite() {
+			return s.n, err
+		}
+	}
+}
+
+func (c *Conn) writePlain(p, tail []byte) (int, error) {
+	n, err := c.nc.Write(p)
+	if err == nil && len(tail) > 0 {
+		var m int
+		m, err = c.nc.Write(tail)
+		n += m
+	}
+	c.out.Add(int64(n))
+	return n, err
+}
+
+// ArmWrite makes sure that a write begun now does not rest for ever. Like ReadBy it
+// leaves a timer alone that is good enough.
+func (c *Conn) ArmWrite(now time.Time) {
+	s := &c.writer
+	d := s.idle
+	if d <= 0 {
+		d = farAway
+	}
+	limit := now.Add(d)
+	if s.armed.After(limit) || s.armed.Before(now.Add(d/2)) {
+		s.armed, s.mark = limit, c.out.Load()
+		_ = c.nc.SetWriteDeadline(limit) // fails only on a closed connection, which Write reports
+	}
+}
+
+// rearmWrite reports whether a write whose timer has fired may go on: because bytes
+// have moved since it was armed, or because no limit is wanted.
+func (c *Conn) rearmWrite() bool {
+	s := &c.writer
+	if c.closed.Load() || s.idle > 0 && c.out.Load() == s.mark {
+		return false
+	}
+	s.armed = time.Time{}
+	c.ArmWrite(time.Now())
+	return true
+}
+
+// Gone reports whether the other side has closed or reset the connection. It reads
+// nothing and does not wait.
+func (c *Conn) Gone() bool {
+	if c.raw == nil {
+		return false
+	}
+	gone := false
+	err := c.raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, //nolint:gosec // one live byte
+			syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		gone = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
+	})
+	return gone || err != nil
+}
+
+// BytesRead and BytesWritten count what went through the socket.
+func (c *Conn) BytesRead() int64    { return c.in.Load() }
+func (c *Conn) BytesWritten() int64 { return c.out.Load() }
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	return c.nc.Close()
+}
+
+// Reset closes the connection so that the other side sees an error rather than an
+// orderly end.
+func (c *Conn) Reset() {
+	if tcp, ok := c.nc.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0) // fails only on a closed connection
+	}
+	_ = c.Close() // it is over either way
+}
+
+// CloseWrite closes our direction only, where the transport can.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+// The rest of net.Conn, for crypto/tls. Deadlines set here are exact.
+func (c *Conn) LocalAddr() net.Addr  { return c.nc.LocalAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.reader.want, c.reader.armed = t, t
+	return c.nc.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the deadline of Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writer.armed = t
+	return c.nc.SetWriteDeadline(t)
+}

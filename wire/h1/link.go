@@ -1,0 +1,448 @@
+package h1
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"legate/wire"
+)
+
+// An Owner is who a link goes back to.
+type Owner interface {
+	// Idle is given a link whose exchange is complete and whose connection can carry
+	// another. It reports whether it keeps the link; if not, the link closes itself.
+	Idle(l *Link) bool
+	// Closed is told, once, that the link's connection is closed.
+	Closed(l *Link)
+}
+
+var errManyInterim = &wire.ProtocolError{Kind: wire.BadSyntax, Text: "too many interim answers"}
+
+var errUnaskedSwitch = &wire.ProtocolError{Kind: wire.BadSyntax, Text: "switched protocols unasked"}
+
+// A Link is a connection to an endpoint, and the exchange it carries. Between two
+// exchanges it holds no buffer. It implements wire.Link.
+type Link struct {
+	raw      *wire.Conn
+	secure   *tls.Conn
+	endpoint string
+	owner    Owner
+	lim      *Limits
+	rd       reader
+	closed   atomic.Bool
+
+	exchanges int // begun on this connection
+
+	// Of the exchange in hand.
+	out        []byte // lent
+	held       []byte // lent; the final head's buffer when the body uses another
+	sentBefore int64  // bytes written to the socket before this exchange
+	chunkedUp  bool
+	promised   int64 // content still to be written; LengthUnknown for chunked
+	requestOK  bool  // the request was written whole
+	headSeen   bool  // the final head was read
+	gotByte    bool  // any byte of an answer was read
+	askedHead  bool  // the request is a HEAD
+	askedUp    bool  // the request asks for an upgrade
+	keepAlive  bool  // the endpoint will use the connection again
+	interim    int
+	body       body
+}
+
+// linkLimits are those of answers.
+var linkLimits = func() *Limits {
+	l := DefaultLimits()
+	l.MaxHeadBytes = 128 << 10
+	l.MaxFields = 200
+	return &l
+}()
+
+// NewLink makes a link on a connected socket, and on the TLS session on it if
+// secure is not nil. endpoint is the address for records.
+func NewLink(raw *wire.Conn, secure *tls.Conn, endpoint string, owner Owner) *Link {
+	l := &Link{raw: raw, secure: secure, endpoint: endpoint, owner: owner, lim: linkLimits}
+	raw.WriteIdle(linkLimits.StreamIdle)
+	l.rd.src = raw
+	if secure != nil {
+		l.rd.src = secure
+	}
+	return l
+}
+
+// Endpoint returns the endpoint's address.
+func (l *Link) Endpoint() string { return l.endpoint }
+
+// Local returns our side's address.
+func (l *Link) Local() netip.AddrPort {
+	a, _ := netip.ParseAddrPort(l.raw.LocalAddr().String())
+	return a
+}
+
+// Reused reports whether the connection carried an exchange before this one.
+func (l *Link) Reused() bool { return l.exchanges > 1 }
+
+// Alive reports whether an idle link's endpoint has not closed it.
+func (l *Link) Alive() bool { return !l.closed.Load() && !l.raw.Gone() }
+
+// WriteHead writes the request's head into the buffer. Budget: 0 allocs.
+func (l *Link) WriteHead(req *wire.Head, e *wire.Edits, length int64) error {
+	l.begin()
+	l.askedHead = req.Method() == wire.HEAD
+	l.askedUp = e != nil && e.Upgrade != nil
+	out := wire.Medium.Get()[:0]
+	out = append(append(out, req.MethodName()...), ' ')
+	out = appendTarget(out, req, e)
+	out = append(out, " HTTP/1.1\r\nhost: "...)
+	if e != nil && e.Host != nil {
+		out = append(out, e.Host...)
+	} else {
+		out = append(out, req.Host()...)
+	}
+	out = append(out, '\r', '\n')
+	out = appendFields(out, req, e)
+	l.promised = length
+	switch {
+	case length == wire.LengthUnknown:
+		l.chunkedUp = true
+		out = append(out, "transfer-encoding: chunked\r\n"...)
+	case length > 0 || req.Has(wire.FieldContentLength) || length == 0 && lengthExpected(req.Method()):
+		out = append(out, "content-length: "...)
+		out = appendInt(out, length)
+		out = append(out, '\r', '\n')
+	}
+	l.out = append(out, '\r', '\n')
+	return nil
+}
+
+// lengthExpected reports whether a request of that method says content-length: 0
+// when it has no content (RFC 9110 §8.6).
+func lengthExpected(m wire.Method) bool {
+	return m == wire.POST || m == wire.PUT || m == wire.PATCH
+}
+
+func appendTarget(out []byte, req *wire.Head, e *wire.Edits) []byte {
+	path := req.Path()
+	query, hasQuery := req.Query()
+	if e != nil && e.Path != nil {
+		path = e.Path
+		if e.HasQuery {
+			query, hasQuery = e.Query, true
+		}
+	}
+	out = append(out, path...)
+	if hasQuery {
+		out = append(append(out, '?'), query...)
+	}
+	return out
+}
+
+func (l *Link) begin() {
+	l.exchanges++
+	l.raw.ArmWrite(time.Now())
+	l.sentBefore = l.raw.BytesWritten()
+	l.chunkedUp, l.requestOK, l.headSeen, l.gotByte, l.keepAlive = false, false, false, false, false
+	l.interim = 0
+	l.body.done, l.body.hasTrailer = false, false
+}
+
+// WriteBody writes a part of the request's content.
+func (l *Link) WriteBody(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if !l.chunkedUp {
+		if int64(len(p)) > l.promised {
+			return 0, errLongAnswer
+		}
+		l.promised -= int64(len(p))
+		return len(p), l.put(p)
+	}
+	l.out = appendChunkSize(l.buffer(), len(p))
+	if err := l.put(p); err != nil {
+		return 0, err
+	}
+	l.out = append(l.buffer(), '\r', '\n')
+	return len(p), nil
+}
+
+func (l *Link) buffer() []byte {
+	if l.out == nil {
+		l.out = wire.Medium.Get()[:0]
+	}
+	return l.out
+}
+
+// put buffers p if it fits and else sends the buffer and p.
+func (l *Link) put(p []byte) error {
+	out := l.buffer()
+	if len(p) <= cap(out)-len(out)-spare {
+		l.out = append(out, p...)
+		return nil
+	}
+	if l.secure == nil {
+		l.out = out[:0]
+		_, err := l.raw.WriteTwo(out, p)
+		return err
+	}
+	if err := l.Flush(); err != nil {
+		return err
+	}
+	_, err := l.secure.Write(p)
+	return err
+}
+
+// Flush sends what is buffered.
+func (l *Link) Flush() error {
+	if len(l.out) == 0 {
+		return nil
+	}
+	var err error
+	if l.secure != nil {
+		_, err = l.secure.Write(l.out)
+	} else {
+		_, err = l.raw.Write(l.out)
+	}
+	l.out = l.out[:0]
+	return err
+}
+
+// EndRequest completes the request and sends it.
+func (l *Link) EndRequest(trailer *wire.Head) error {
+	if l.chunkedUp {
+		l.out = append(l.buffer(), "0\r\n"...)
+		l.out = appendTrailer(l.out, trailer)
+		l.out = append(l.out, '\r', '\n')
+	} else if l.promised > 0 {
+		return errShortAnswer
+	}
+	if err := l.Flush(); err != nil {
+		return err
+	}
+	putBuffer(l.out)
+	l.out = nil
+	l.requestOK = true
+	return nil
+}
+
+// ReadHead reads the answer's next head.
+func (l *Link) ReadHead(resp *wire.Head, by time.Time, tick func() bool) error {
+	l.wait(by, tick)
+	if l.rd.buffered() == 0 && l.rd.buf == nil {
+		if err := l.readFirst(); err != nil {
+			return l.readError(err)
+		}
+	}
+	var s scanner
+	n, err := l.rd.readHead(&s, l.lim)
+	l.gotByte = l.gotByte || l.rd.w > 0
+	if err != nil {
+		return l.readError(err)
+	}
+	raw := l.rd.buf[l.rd.r : l.rd.r+n]
+	l.rd.r += n
+	if perr := parseResponse(resp, raw, l.askedHead, l.lim); perr != nil {
+		return perr
+	}
+	if resp.Status < 200 && resp.Status != 101 {
+		if l.interim++; l.interim > maxInterim {
+			return errManyInterim
+		}
+		return nil
+	}
+	return l.final(resp)
+}
+
+// final notes what the final head says of the body and the connection.
+func (l *Link) final(resp *wire.Head) error {
+	if resp.Status == 101 && !l.askedUp {
+		return errUnaskedSwitch
+	}
+	l.headSeen = true
+	l.keepAlive = !resp.Close && framed(resp) && resp.Status != 101
+	l.body.begin(&l.rd, resp)
+	whole := l.body.done || l.body.mode == bodyLength && int64(l.rd.buffered()) >= l.body.remaining
+	if !whole { // the body will go on using the buffer, the head must not change
+		next := wire.Small.Get()
+		if len(next) < l.rd.buffered() {
+			wire.Small.Put(next)
+			next = getBuffer(l.rd.buffered())
+		}
+		n := copy(next, l.rd.buf[l.rd.r:l.rd.w])
+		l.held = l.rd.buf
+		l.rd.buf, l.rd.r, l.rd.w = next, 0, n
+	}
+	return nil
+}
+
+// readFirst waits for the answer's first bytes without holding a buffer.
+func (l *Link) readFirst() error {
+	if l.secure != nil {
+		l.rd.acquire(wire.Small)
+		return l.rd.fill()
+	}
+	b, n, err := l.raw.ReadFirst(wire.Small)
+	if n > 0 {
+		l.rd.buf, l.rd.r, l.rd.w = b, 0, n
+		return nil
+	}
+	return err
+}
+
+func (l *Link) wait(by time.Time, tick func() bool) {
+	l.raw.OnTick(tick)
+	l.raw.ReadBy(by, time.Now())
+}
+
+// readError makes an end of file in the middle of a head an error of its own.
+func (l *Link) readError(err error) error {
+	if err == io.EOF && l.rd.w > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// ReadBody reads the answer's content. Budget: 0 allocs.
+func (l *Link) ReadBody(p []byte, by time.Time, tick func() bool) (int, error) {
+	if l.rd.buffered() == 0 {
+		l.wait(by, tick)
+	}
+	return l.body.read(p)
+}
+
+// Buffered returns how much of the answer can be read without waiting, at least one
+// byte of it being content or the end.
+func (l *Link) Buffered() int { return l.rd.buffered() }
+
+// Trailer returns the answer's trailer.
+func (l *Link) Trailer() *wire.Head {
+	if l.body.hasTrailer {
+		return &l.body.trailer
+	}
+	return nil
+}
+
+// Untouched reports that the endpoint cannot have acted on the request: nothing of
+// an answer came, and its kernel never acknowledged a byte of what was sent in this
+// exchange. A connection that was closed before the request reached it answers with
+// a reset and acknowledges nothing; one that an application closed without reading
+// has acknowledged, and then nobody can know.
+func (l *Link) Untouched() bool {
+	if l.gotByte {
+		return false
+	}
+	if l.raw.BytesWritten() == l.sentBefore {
+		return true
+	}
+	acked, ok := l.raw.Acked()
+	return ok && acked <= l.sentBefore+1 // the handshake counts as one
+}
+
+// Abort breaks the connection.
+func (l *Link) Abort() { l.close() }
+
+// Release gives the connection back to its owner, or closes it.
+func (l *Link) Release() {
+	putBuffer(l.held)
+	putBuffer(l.out)
+	l.held, l.out = nil, nil
+	clean := l.requestOK && l.headSeen && l.body.done && l.keepAlive && l.rd.buffered() == 0
+	l.rd.release()
+	l.body.rd = nil
+	l.raw.OnTick(nil)
+	if !clean || l.closed.Load() || !l.owner.Idle(l) {
+		l.close()
+	}
+}
+
+// Close closes an idle link.
+func (l *Link) Close() error {
+	l.close()
+	return nil
+}
+
+func (l *Link) close() {
+	if l.closed.Swap(true) {
+		return
+	}
+	_ = l.raw.Close() // the exchange is over; close_notify would tell nobody anything
+	l.owner.Closed(l)
+}
+
+// A tunnel is a link after 101.
+type tunnel struct {
+	l    *Link
+	idle time.Duration
+}
+
+// Tunnel gives the connection's bytes away. The link never goes back.
+func (l *Link) Tunnel(idle time.Duration) wire.Duplex {
+	l.keepAlive = false
+	return &tunnel{l, idle}
+}
+
+func (t *tunnel) Read(p []byte) (int, error) {
+	rd := &t.l.rd
+	if n := rd.buffered(); n > 0 {
+		n = copy(p, rd.buf[rd.r:rd.w])
+		rd.r += n
+		return n, nil
+	}
+	now := time.Now()
+	t.l.raw.OnTick(nil)
+	t.l.raw.ReadBy(tunnelDeadline(now, t.idle), now)
+	return rd.src.Read(p)
+}
+
+func (t *tunnel) Write(p []byte) (int, error) {
+	if t.l.secure != nil {
+		return t.l.secure.Write(p)
+	}
+	return t.l.raw.Write(p)
+}
+
+func (t *tunnel) CloseWrite() error {
+	if t.l.secure != nil {
+		if err := t.l.secure.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return t.l.raw.CloseWrite()
+}
+
+func (t *tunnel) Close() error { return t.l.Close() }
+
+// Outcome names what ended an exchange on the client side.
+type Outcome uint8
+
+// The outcomes of a failed exchange.
+const (
+	Reset    Outcome = iota // closed or reset
+	Timeout                 // the deadline passed
+	Mangled                 // a malformed answer
+	TooLarge                // an answer's head over the limit
+	GivenUp                 // we no longer wanted it
+)
+
+// OutcomeOf classifies an error of ReadHead, ReadBody or a write.
+func OutcomeOf(err error) Outcome {
+	var perr *wire.ProtocolError
+	switch {
+	case errors.As(err, &perr) && (perr.Kind == wire.HeadTooLarge || perr.Kind == wire.TooManyLines || perr.Kind == wire.LineTooLong):
+		return TooLarge
+	case errors.As(err, &perr):
+		return Mangled
+	case errors.Is(err, wire.ErrAbandoned), errors.Is(err, wire.ErrStopped):
+		return GivenUp
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Timeout
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF):
+		return Reset
+	}
+	return Reset
+}

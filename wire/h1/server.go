@@ -1,0 +1,431 @@
+package h1
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/wire"
+)
+
+// A Server turns connections into streams for a Handler. Its owner accepts and
+// secures the connections.
+type Server struct {
+	handler wire.Handler
+	limits  atomic.Pointer[Limits]
+	now     func() time.Time
+
+	draining atomic.Bool
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	done     sync.WaitGroup
+}
+
+// NewServer makes a server that asks handler and reads the clock with now.
+func NewServer(handler wire.Handler, limits Limits, now func() time.Time) *Server {
+	s := &Server{handler: handler, now: now, conns: map[*conn]struct{}{}}
+	s.limits.Store(&limits)
+	return s
+}
+
+// SetLimits replaces the limits from each connection's next request on.
+func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
+
+// Limits returns the limits in force.
+func (s *Server) Limits() Limits { return *s.limits.Load() }
+
+// ServeConn serves one connection until it ends. raw is the socket, secure the TLS
+// session on it or nil.
+func (s *Server) ServeConn(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
+	c := &conn{srv: s, raw: raw, secure: secure, peer: peer}
+	c.rd.src = raw
+	if secure != nil {
+		c.rd.src = secure
+		state := secure.ConnectionState()
+		c.peer.TLS = &state
+	}
+	if !s.track(c) {
+		c.close()
+		return
+	}
+	defer s.untrack(c)
+	defer c.close()
+	c.serve()
+}
+
+func (s *Server) track(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.done.Add(1)
+	return true
+}
+
+func (s *Server) untrack(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.done.Done()
+}
+
+// Drain closes connections that are idle and makes each other one close after the
+// exchange it is in. A request that is already on its way on an idle connection is
+// still served.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining.Store(true)
+	for c := range s.conns {
+		if c.state.CompareAndSwap(stateIdle, stateStopped) {
+			c.raw.StopReading()
+		}
+	}
+}
+
+// Wait returns when every connection has ended.
+func (s *Server) Wait() { s.done.Wait() }
+
+// Abort breaks every connection that is left.
+func (s *Server) Abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining.Store(true)
+	for c := range s.conns {
+		_ = c.raw.Close() // its goroutine sees the error
+	}
+}
+
+// What a connection is doing, for Drain: only an idle one is told to stop.
+const (
+	stateBusy uint32 = iota
+	stateIdle
+	stateStopped
+)
+
+// A conn is one connection and, while a request is in hand, its stream.
+type conn struct {
+	srv    *Server
+	raw    *wire.Conn
+	secure *tls.Conn
+	peer   wire.Peer
+	rd     reader
+	one    [1]byte // holds a TLS connection's first byte while it has no buffer
+	state  atomic.Uint32
+
+	*session // nil while idle
+}
+
+// A session is what a connection needs during an exchange only.
+type session struct {
+	lim   *Limits
+	head  wire.Head
+	body  body
+	out   []byte // lent; what is written but not sent
+	held  []byte // lent; the head's buffer when the body uses another
+	start time.Time
+
+	refused     bool // the request could not be accepted
+	closeAfter  bool // no further request on this connection
+	headWritten bool
+	chunkedOut  bool
+	bodyless    bool // the answer has no body
+	aborted     bool
+	ended       bool
+	stopped     atomic.Bool
+	idleLimit   time.Duration
+	waited      time.Duration // spent waiting for the request's body
+	written     int64         // content bytes of the answer
+	promised    int64         // Content-Length of the answer, or LengthUnknown
+}
+
+var sessions = sync.Pool{New: func() any { return new(session) }}
+
+func (c *conn) writer() io.Writer {
+	if c.secure != nil {
+		return c.secure
+	}
+	return c.raw
+}
+
+// serve runs the connection's requests one after the other.
+func (c *conn) serve() {
+	for c.await() {
+		s := sessions.Get().(*session) //nolint:forcetypeassert // nothing else is put in
+		c.session = s
+		again := c.exchange()
+		c.endSession()
+		if !again {
+			return
+		}
+	}
+}
+
+func (c *conn) endSession() {
+	s := c.session
+	c.session = nil
+	putBuffer(s.out)
+	s.out = nil
+	s.lim = nil
+	s.body.rd = nil
+	sessions.Put(s)
+	if c.rd.buffered() == 0 {
+		c.rd.release()
+	}
+}
+
+// await waits for a request's first byte, holding no buffer. It reports whether
+// there is one.
+func (c *conn) await() bool {
+	if c.rd.buffered() > 0 {
+		return true
+	}
+	lim := c.srv.limits.Load()
+	now := c.srv.now()
+	c.raw.ReadBy(now.Add(lim.IdleTimeout), now)
+	c.state.Store(stateIdle)
+	if c.srv.draining.Load() && c.state.CompareAndSwap(stateIdle, stateStopped) {
+		return c.lastLook()
+	}
+	err := c.readFirst()
+	if c.state.CompareAndSwap(stateIdle, stateBusy) {
+		return err == nil
+	}
+	return err == nil || errors.Is(err, wire.ErrStopped) && c.lastLook()
+}
+
+// lastLook serves a request that arrived while the connection was told to stop
+// waiting, so that draining cuts nothing that was sent in good faith.
+func (c *conn) lastLook() bool {
+	c.srv.mu.Lock()   // Drain has finished telling connections to stop
+	c.srv.mu.Unlock() //nolint:staticcheck // an empty section on purpose
+	return !c.raw.Gone() && c.raw.Resume(lastLookTime) && c.readFirst() == nil
+}
+
+// lastLookTime is how long a draining connection is watched for a request that is
+// already on its way.
+const lastLookTime = 5 * time.Millisecond
+
+func (c *conn) readFirst() error {
+	if c.secure == nil {
+		b, n, err := c.raw.ReadFirst(wire.Small)
+		if n > 0 {
+			c.rd.buf, c.rd.r, c.rd.w = b, 0, n
+			return nil
+		}
+		return err
+	}
+	n, err := c.secure.Read(c.one[:])
+	if n == 0 {
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return err
+	}
+	c.rd.acquire(wire.Small)
+	c.rd.buf[0], c.rd.w = c.one[0], 1
+	return nil
+}
+
+// exchange serves one request and reports whether the connection can go on.
+func (c *conn) exchange() bool {
+	c.begin()
+	n, err := c.readRequestHead()
+	if err != nil {
+		return c.refuse(err)
+	}
+	raw := c.rd.buf[c.rd.r : c.rd.r+n]
+	c.rd.r += n
+	if perr := parseRequest(&c.head, raw, c.lim); perr != nil {
+		return c.refuse(perr)
+	}
+	c.body.begin(&c.rd, &c.head)
+	c.closeAfter = c.head.Close || c.srv.draining.Load()
+	if c.body.done || c.rd.buffered() > 0 && c.body.mode == bodyLength && int64(c.rd.buffered()) >= c.body.remaining {
+		c.srv.handler.Serve(c, &c.head)
+		return c.finish()
+	}
+	c.keepHead()
+	c.srv.handler.Serve(c, &c.head)
+	return c.finish()
+}
+
+// keepHead moves the head to a buffer of its own when the body will go on using the
+// connection's: views of it must stay valid until the exchange ends.
+func (c *conn) keepHead() {
+	next := getBuffer(len(c.rd.buf))
+	n := copy(next, c.rd.buf[c.rd.r:c.rd.w])
+	c.held = c.rd.buf
+	c.rd.buf, c.rd.r, c.rd.w = next, 0, n
+}
+
+func (c *conn) begin() {
+	s := c.session
+	s.lim = c.srv.limits.Load()
+	s.start = c.srv.now()
+	s.closeAfter, s.headWritten, s.chunkedOut, s.bodyless, s.aborted, s.ended = false, false, false, false, false, false
+	s.stopped.Store(false)
+	s.head.Reset(nil)
+	s.refused = false
+	s.waited, s.written, s.promised = 0, 0, wire.LengthUnknown
+	s.idleLimit = s.lim.StreamIdle
+	c.raw.WriteIdle(s.idleLimit)
+	c.raw.ArmWrite(s.start)
+}
+
+// readRequestHead reads a whole head. One empty line before it is skipped (RFC 9112
+// §2.2).
+func (c *conn) readRequestHead() (int, error) {
+	var s scanner
+	if err := c.skipEmptyLine(); err != nil {
+		return 0, c.headError(err)
+	}
+	if n, perr := s.scan(c.rd.buf[c.rd.r:c.rd.w], c.lim.MaxHeadBytes, c.lim.MaxHeadBytes); perr != nil {
+		return 0, perr
+	} else if n > 0 {
+		return n, nil
+	}
+	c.raw.ReadBy(c.start.Add(c.lim.HeadTimeout), c.start)
+	n, err := c.rd.readHead(&s, c.lim)
+	if err != nil {
+		return 0, c.headError(err)
+	}
+	return n, nil
+}
+
+func (c *conn) skipEmptyLine() error {
+	if c.rd.buf[c.rd.r] != '\r' {
+		return nil
+	}
+	c.raw.ReadBy(c.start.Add(c.lim.HeadTimeout), c.start)
+	for want := 2; want <= 3; want++ { // the line's end, then the request's first byte
+		for c.rd.buffered() < want {
+			if c.rd.w == len(c.rd.buf) {
+				c.rd.compact()
+			}
+			if err := c.rd.fill(); err != nil {
+				return err
+			}
+		}
+		if c.rd.buf[c.rd.r+1] != '\n' {
+			return errBareCR
+		}
+	}
+	c.rd.r += 2
+	return nil
+}
+
+// headError tells a client that is too slow from one that is gone.
+func (c *conn) headError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errHeadTooSlow
+	}
+	return err
+}
+
+// refuse answers a request that cannot be accepted and ends the connection. A
+// client that went away without a word gets no answer and no record.
+func (c *conn) refuse(err error) bool {
+	var perr *wire.ProtocolError
+	if !errors.As(err, &perr) {
+		return false
+	}
+	c.closeAfter, c.refused = true, true
+	c.body.mode, c.body.done = bodyNone, true
+	c.srv.handler.Refuse(c, &c.head, perr)
+	c.finish()
+	return false
+}
+
+// finish completes the exchange and reports whether another can follow.
+func (c *conn) finish() bool {
+	if !c.ended && !c.aborted {
+		c.Abort()
+	}
+	if c.held != nil {
+		putBuffer(c.held)
+		c.held = nil
+	}
+	if c.aborted {
+		return false
+	}
+	if !c.closeAfter && !c.stopped.Load() && c.skipRest() {
+		return true
+	}
+	c.linger()
+	return false
+}
+
+// maxSkip is how much of an unread request body is read and dropped to keep the
+// connection.
+const maxSkip = 256 << 10
+
+// skipRest reads what is left of the request's body if that is little and already
+// on its way.
+func (c *conn) skipRest() bool {
+	if c.body.done {
+		return true
+	}
+	if c.body.mode == bodyLength && c.body.remaining > maxSkip {
+		return false
+	}
+	b := wire.Large.Get()
+	defer wire.Large.Put(b)
+	now := c.srv.now()
+	c.raw.ReadBy(now.Add(lingerTime), now)
+	for skipped := 0; skipped < maxSkip; {
+		n, err := c.body.read(b)
+		skipped += n
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+// lingerTime bounds how long a connection is read from after its last answer, so
+// that the answer is not lost to a reset (RFC 9112 §9.6).
+const lingerTime = time.Second
+
+func (c *conn) linger() {
+	if c.body.done && c.rd.buffered() == 0 && !c.refused {
+		return
+	}
+	if c.secure != nil {
+		_ = c.secure.CloseWrite() // the peer may be gone already
+	}
+	if c.raw.CloseWrite() != nil {
+		return
+	}
+	b := wire.Medium.Get()
+	defer wire.Medium.Put(b)
+	now := c.srv.now()
+	c.raw.Resume(lingerTime)
+	c.raw.ReadBy(now.Add(lingerTime), now)
+	for total := 0; total < maxSkip; {
+		n, err := c.raw.Read(b)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+func (c *conn) close() {
+	if c.secure != nil {
+		now := c.srv.now()
+		_ = c.secure.SetWriteDeadline(now.Add(lingerTime)) // close_notify is a courtesy
+		_ = c.secure.Close()
+	}
+	_ = c.raw.Close() // nothing is left to be told
+	c.rd.release()
+}
