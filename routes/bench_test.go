@@ -31,6 +31,32 @@ var shapes = []shape{
 		func(i int) string { return fmt.Sprintf("GET www-%05d.example.com/orders/17", i) },
 	},
 	{
+		"SharedByHosts", // a thousand Hosts, all of which take every Mapping
+		func(n int) *config.World {
+			var hosts []config.Host
+			for i := range n / 10 {
+				hosts = append(hosts, host(fmt.Sprintf("h%05d", i), fmt.Sprintf("www-%05d.example.com", i)))
+			}
+			return manyMappings(n, hosts, func(i int) (string, string) { return "*", fmt.Sprintf("/service-%05d/", i) })
+		},
+		func(i int) string { return fmt.Sprintf("GET www-00000.example.com/service-%05d/orders/17", i) },
+	},
+	{
+		"Selected", // a thousand Hosts, each of which selects ten Mappings
+		func(n int) *config.World {
+			var hosts []config.Host
+			for i := range n / 10 {
+				hosts = append(hosts, host(fmt.Sprintf("h%05d", i), fmt.Sprintf("www-%05d.example.com", i), selecting("host", fmt.Sprint(i))))
+			}
+			w := manyMappings(n, hosts, func(i int) (string, string) { return "", fmt.Sprintf("/service-%05d/", i) })
+			for i := range w.Mappings {
+				w.Mappings[i].Labels = map[string]string{"host": fmt.Sprint(i / 10)}
+			}
+			return w
+		},
+		func(i int) string { return fmt.Sprintf("GET www-%05d.example.com/service-%05d/orders/17", i/10, i) },
+	},
+	{
 		"Hosts", // one Host each
 		func(n int) *config.World {
 			var hosts []config.Host
@@ -55,6 +81,7 @@ func manyMappings(n int, hosts []config.Host, of func(i int) (hostname, prefix s
 // benchmarkMatch asks for few of the Mappings, spread among them: what is measured
 // is the search, not how many requests the cache holds.
 func benchmarkMatch(b *testing.B, n int) {
+	b.Helper()
 	for _, s := range shapes {
 		b.Run(s.name, func(b *testing.B) {
 			table, _ := Build(s.world(n), Options{})

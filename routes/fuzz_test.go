@@ -2,6 +2,7 @@ package routes
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"regexp"
@@ -50,7 +51,7 @@ func randomWorld(s *source) (*config.World, Options) {
 	w.Listeners = listeners()[:2]
 	w.Listeners[0].Port = 80
 	for i := range s.n(5) {
-		h := host(fmt.Sprint("h", i), pick(s, globs...), insecurely(config.InsecureAction(s.n(3)))) //nolint:gosec // below 3
+		h := host(fmt.Sprint("h", i), pick(s, globs...), insecurely(config.InsecureAction(s.n(3))))
 		if s.one(2) {
 			h.HasSelector, h.Selector = true, s.labels()
 		}
@@ -138,7 +139,7 @@ func randomRequest(s *source) *Request {
 	if r.TLS {
 		r.SNI = pick(s, "", "a.b", "x.b", "b", "A.b")
 	}
-	r.Roll = uint8(s.n(100)) //nolint:gosec // below 100
+	r.Roll = uint8(s.n(100))
 	return r
 }
 
@@ -374,9 +375,7 @@ func (g *oracleGroup) finish() {
 	g.labels = map[string]string{}
 	caseSensitive := (*bool)(nil)
 	for _, m := range g.members {
-		for k, v := range m.Labels {
-			g.labels[k] = v
-		}
+		maps.Copy(g.labels, m.Labels)
 		if m.CaseSensitive != nil {
 			caseSensitive = m.CaseSensitive
 		}

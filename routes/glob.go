@@ -86,7 +86,7 @@ type lengthMap[V any] struct {
 	m map[string]V
 }
 
-// at returns the place for a glob's value.
+// set notes a glob's value, in place of an earlier one.
 func (g *globMap[V]) set(kind globKind, text string, v V) {
 	switch kind {
 	case globAny:
@@ -114,6 +114,7 @@ func (g *globMap[V]) get(kind globKind, text string) (V, bool) {
 		return v, ok
 	case globSuffix:
 		list = g.suffixes
+	case globPrefix:
 	}
 	for i := range list {
 		if list[i].n == len(text) {

@@ -255,7 +255,7 @@ func (g *group) share(b *builder) {
 		if i == len(rest)-1 {
 			total = 100
 		}
-		r.Share = uint8(min(total, 100)) //nolint:gosec // at most 100
+		r.Share = uint8(min(total, 100))
 	}
 }
 

@@ -21,6 +21,7 @@ type Host struct {
 	Insecure config.InsecureAction
 
 	kind     globKind
+	text     string    // of Name, beside its star
 	selector *selector // nil for none
 	views    []*view   // where its routes are found
 }
@@ -46,8 +47,8 @@ func (b *builder) hosts() {
 
 func newHost(h *config.Host) *Host {
 	name := strings.ToLower(cmp.Or(h.Hostname, "*"))
-	kind, _ := splitGlob(name)
-	return &Host{Config: h, Name: name, Insecure: h.Insecure, kind: kind}
+	kind, text := splitGlob(name)
+	return &Host{Config: h, Name: name, Insecure: h.Insecure, kind: kind, text: text}
 }
 
 // implicitHost is the Host that serves where there is none: it redirects insecure
@@ -85,13 +86,12 @@ type listener struct {
 	port   string
 	l7     bool           // proxies in front are trusted
 	clear  globMap[*Host] // by authority
-	chains globMap[*chain]
+	chains globMap[chain] // by server name
 }
 
 // A chain is the Hosts behind one certificate: after a handshake only they serve.
-type chain struct {
-	hosts []*Host // those that fit an authority best come first
-}
+// Those that fit an authority best come first.
+type chain []*Host
 
 // listeners settles which Hosts each Listener serves.
 func (b *builder) listeners() {
@@ -106,8 +106,7 @@ func (b *builder) listeners() {
 			}
 		}
 		for _, h := range bound {
-			kind, text := splitGlob(h.Name)
-			built.clear.set(kind, text, h) // of equal names the later one counts
+			built.clear.set(h.kind, h.text, h) // of equal names the later one counts
 		}
 		for _, p := range built.addChains(bound) {
 			if line := p.String(); !told[line] {
@@ -137,16 +136,16 @@ func (l *listener) addChains(bound []*Host) (problems []config.Problem) {
 		}
 		c, found := l.chains.get(kind, text)
 		if !found {
-			l.chains.set(kind, text, &chain{hosts: []*Host{h}})
+			l.chains.set(kind, text, chain{h})
 			continue
 		}
-		if first := c.hosts[0].Config; !sameTLS(first, h.Config) {
+		if first := c[0].Config; !sameTLS(first, h.Config) {
 			p := h.Config.Problem("tlsSecret", fmt.Sprintf("mismatching TLSContext: %s serves the same name with other TLS settings", first.Ref()), config.FieldIgnored)
 			p.Instead = "the Host serves cleartext only"
 			problems = append(problems, p)
 			continue
 		}
-		c.add(h)
+		l.chains.set(kind, text, c.with(h))
 	}
 	return problems
 }
@@ -163,23 +162,24 @@ func sameTLS(a, b *config.Host) bool {
 	return secretOf(a) == secretOf(b) && a.TLSContext == b.TLSContext && reflect.DeepEqual(a.TLS, b.TLS)
 }
 
-// add adds h in the order in which Hosts are chosen; of equal names the later counts.
-func (c *chain) add(h *Host) {
-	for i, old := range c.hosts {
+// with adds h in the order in which Hosts are chosen; of equal names the later counts.
+func (c chain) with(h *Host) chain {
+	for i, old := range c {
 		if old.Name == h.Name {
-			c.hosts[i] = h
-			return
+			c[i] = h
+			return c
 		}
 	}
-	c.hosts = append(c.hosts, h)
-	slices.SortStableFunc(c.hosts, func(a, b *Host) int {
+	c = append(c, h)
+	slices.SortStableFunc(c, func(a, b *Host) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(len(b.Name), len(a.Name)))
 	})
+	return c
 }
 
 // find returns the Host that serves an authority, nil for none.
-func (c *chain) find(authority []byte) *Host {
-	for _, h := range c.hosts {
+func (c chain) find(authority []byte) *Host {
+	for _, h := range c {
 		if h.fits(authority) {
 			return h
 		}
@@ -189,14 +189,15 @@ func (c *chain) find(authority []byte) *Host {
 
 // fits reports whether h's name covers an authority in lower case.
 func (h *Host) fits(authority []byte) bool {
-	kind, text := splitGlob(h.Name)
-	switch kind {
+	text := h.text
+	switch h.kind {
 	case globAny:
 		return true
 	case globSuffix:
 		return len(authority) > len(text) && string(authority[len(authority)-len(text):]) == text
 	case globPrefix:
 		return len(authority) > len(text) && string(authority[:len(text)]) == text
+	default:
+		return string(authority) == text
 	}
-	return string(authority) == text
 }

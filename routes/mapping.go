@@ -66,7 +66,7 @@ func (b *builder) read(d *draft) (field string, err error) {
 		return "prefix", fmt.Errorf("must not be empty")
 	}
 	if m.Weight != nil && (*m.Weight < 0 || *m.Weight > 100) {
-		return "weight", fmt.Errorf("Mapping %s has invalid weight %d", m.Name, *m.Weight)
+		return "weight", fmt.Errorf("invalid weight %d, must be 0 to 100", *m.Weight)
 	}
 	d.route = &Route{
 		Mapping: m,

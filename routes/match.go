@@ -2,6 +2,7 @@ package routes
 
 import (
 	"bytes"
+	"slices"
 
 	"legate/config"
 	"legate/decision"
@@ -208,8 +209,8 @@ func begins(path []byte, text string, fold bool) bool {
 
 // tryAll tries the last first.
 func (s *search) tryAll(spans []span) {
-	for i := len(spans) - 1; i >= 0; i-- {
-		s.try(spans[i])
+	for _, at := range slices.Backward(spans) {
+		s.try(at)
 	}
 }
 

@@ -37,20 +37,20 @@ func (b *builder) readRewrite(d *draft) (string, error) {
 // even if the path stays as it was. Without a rewrite nothing is appended and out
 // is nil. path is one that the route matches, without query.
 // Budget: 0 allocs if dst has room, but for regex_rewrite.
-func (r *Route) RewritePath(dst, path []byte) (out []byte, rewritten bool) {
+func (rt *Route) RewritePath(dst, path []byte) (out []byte, rewritten bool) {
 	switch {
-	case r.rewrite.regex != nil:
-		return r.rewrite.regex.replace(dst, path), true
-	case r.rewrite.to == "":
+	case rt.rewrite.regex != nil:
+		return rt.rewrite.regex.replace(dst, path), true
+	case rt.rewrite.to == "":
 		return nil, false
 	}
-	return append(append(dst, r.rewrite.to...), r.rest(path)...), true
+	return append(append(dst, rt.rewrite.to...), rt.rest(path)...), true
 }
 
 // rest is what follows the part of path that the route matched.
-func (r *Route) rest(path []byte) []byte {
-	if r.path == pathPrefix && len(path) >= len(r.Mapping.Prefix) {
-		return path[len(r.Mapping.Prefix):]
+func (rt *Route) rest(path []byte) []byte {
+	if rt.path == pathPrefix && len(path) >= len(rt.Mapping.Prefix) {
+		return path[len(rt.Mapping.Prefix):]
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 type selector struct {
 	id     string // what its labels are
 	labels map[string]string
-	view   *view // the routes it selects
 }
 
 // selector returns the shared selector of those labels.

@@ -145,10 +145,10 @@ func (t *Table) addEntries(list []keyed, exact bool, best *uint32) span {
 	return s
 }
 
-// plain reports whether r matches wherever its host text and prefix do.
-func (r *Route) plain() bool {
-	return r.Share >= 100 && len(r.conds) == 0 && r.path != pathRegex &&
-		!r.host.odd && (r.host.kind == hostAny || r.host.kind == hostExact)
+// plain reports whether rt matches wherever its host text and prefix do.
+func (rt *Route) plain() bool {
+	return rt.Share >= 100 && len(rt.conds) == 0 && rt.path != pathRegex &&
+		!rt.host.odd && (rt.host.kind == hostAny || rt.host.kind == hostExact)
 }
 
 // common returns how many bytes a and b begin with in common.
@@ -162,7 +162,15 @@ func common(a, b string) int {
 	return n
 }
 
-// branch returns which kid of n goes on with c, negative for none.
+// branch returns which kid of n goes on with c, negative for none. Kids are mostly
+// digits or letters in a row, so that the first guess is right.
 func (t *Table) branch(n *node, c byte) int {
-	return bytes.IndexByte(t.branches[n.branches.off:n.branches.off+n.branches.n], c)
+	first := t.branches[n.branches.off : n.branches.off+n.branches.n]
+	if len(first) == 0 {
+		return -1
+	}
+	if i := int(c) - int(first[0]); i >= 0 && i < len(first) && first[i] == c {
+		return i
+	}
+	return bytes.IndexByte(first, c)
 }
