@@ -48,8 +48,9 @@ type Conn struct {
 	reader side
 	writer side
 
-	tickFn  func() bool
+	tickFn  Tick
 	stopped atomic.Bool
+	woken   atomic.Bool
 	in, out atomic.Int64
 	closed  atomic.Bool
 }
@@ -164,9 +165,18 @@ func (c *Conn) ReadBy(by, now time.Time) {
 	}
 }
 
-// OnTick has f asked about once a second, while Read waits, whether to go on; nil
-// stops that. Set it before ReadBy.
-func (c *Conn) OnTick(f func() bool) { c.tickFn = f }
+// A Tick is asked about once a second, while someone waits, whether to go on and
+// until when. by is the deadline so far; zero is never.
+type Tick func(by time.Time) (until time.Time, ok bool)
+
+// OnTick has f asked while Read waits; nil stops that. Set it before ReadBy.
+func (c *Conn) OnTick(f Tick) { c.tickFn = f }
+
+// Wake has the Tick of a Read that waits, or of the next one, asked at once.
+func (c *Conn) Wake() {
+	c.woken.Store(true)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}
 
 func (c *Conn) armRead(at time.Time) {
 	c.reader.armed = at
@@ -202,6 +212,11 @@ func (c *Conn) read() (int, error) {
 	for {
 		if c.stopped.Load() {
 			return 0, ErrStopped
+		}
+		if c.woken.Load() && c.woken.Swap(false) {
+			if err := c.rearmRead(); err != nil {
+				return 0, err
+			}
 		}
 		n, err := c.readOnce()
 		if n > 0 {
@@ -245,11 +260,15 @@ func (c *Conn) rearmRead() error {
 	}
 	now := time.Now()
 	s := &c.reader
+	if c.tickFn != nil {
+		until, ok := c.tickFn(s.want)
+		if !ok {
+			return ErrAbandoned
+		}
+		s.want = until
+	}
 	if !s.want.IsZero() && !now.Before(s.want) {
 		return os.ErrDeadlineExceeded
-	}
-	if c.tickFn != nil && !c.tickFn() {
-		return ErrAbandoned
 	}
 	s.armed = time.Time{}
 	c.ReadBy(s.want, now)

@@ -38,6 +38,10 @@ type Stream interface {
 	// too slow.
 	ReadBody(p []byte) (int, error)
 
+	// Ready reports whether the rest of the request's body is at hand: reading it to
+	// its end does not wait.
+	Ready() bool
+
 	// Trailer returns the request's trailer after ReadBody said io.EOF; nil without one.
 	Trailer() *Head
 
@@ -102,15 +106,20 @@ type Link interface {
 	// ReadHead reads the next head of the answer: any number of 1xx, then the final
 	// one. resp is valid until Release. io.EOF and reset errors mean that the endpoint
 	// closed; os.ErrDeadlineExceeded that by has passed; a *ProtocolError that the
-	// answer is malformed. tick, if not nil, is asked about once a second whether to
-	// go on waiting.
-	ReadHead(resp *Head, by time.Time, tick func() bool) error
+	// answer is malformed. tick may be nil.
+	ReadHead(resp *Head, by time.Time, tick Tick) error
 
 	// ReadBody reads the answer's body; io.EOF follows the last byte.
-	ReadBody(p []byte, by time.Time, tick func() bool) (int, error)
+	ReadBody(p []byte, by time.Time, tick Tick) (int, error)
 
-	// Buffered returns how many bytes can be read without waiting.
+	// Wake has the tick of whoever waits for the answer asked at once. Anyone may call it.
+	Wake()
+
+	// Buffered returns how many bytes of the answer, framing included, are at hand.
 	Buffered() int
+
+	// Done reports whether the answer's body has been read whole.
+	Done() bool
 
 	// Trailer returns the answer's trailer after ReadBody said io.EOF; nil without one.
 	Trailer() *Head

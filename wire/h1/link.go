@@ -231,7 +231,7 @@ func (l *Link) EndRequest(trailer *wire.Head) error {
 }
 
 // ReadHead reads the answer's next head.
-func (l *Link) ReadHead(resp *wire.Head, by time.Time, tick func() bool) error {
+func (l *Link) ReadHead(resp *wire.Head, by time.Time, tick wire.Tick) error {
 	l.wait(by, tick)
 	if l.rd.buffered() == 0 && l.rd.buf == nil {
 		if err := l.readFirst(); err != nil {
@@ -294,7 +294,7 @@ func (l *Link) readFirst() error {
 	return err
 }
 
-func (l *Link) wait(by time.Time, tick func() bool) {
+func (l *Link) wait(by time.Time, tick wire.Tick) {
 	l.raw.OnTick(tick)
 	l.raw.ReadBy(by, time.Now())
 }
@@ -308,7 +308,7 @@ func (l *Link) readError(err error) error {
 }
 
 // ReadBody reads the answer's content. Budget: 0 allocs.
-func (l *Link) ReadBody(p []byte, by time.Time, tick func() bool) (int, error) {
+func (l *Link) ReadBody(p []byte, by time.Time, tick wire.Tick) (int, error) {
 	if l.rd.buffered() == 0 {
 		l.wait(by, tick)
 	}
@@ -318,6 +318,12 @@ func (l *Link) ReadBody(p []byte, by time.Time, tick func() bool) (int, error) {
 // Buffered returns how much of the answer can be read without waiting, at least one
 // byte of it being content or the end.
 func (l *Link) Buffered() int { return l.rd.buffered() }
+
+// Done reports whether the answer's body has been read whole.
+func (l *Link) Done() bool { return l.body.done }
+
+// Wake has the tick of whoever waits asked at once.
+func (l *Link) Wake() { l.raw.Wake() }
 
 // Trailer returns the answer's trailer.
 func (l *Link) Trailer() *wire.Head {

@@ -40,6 +40,11 @@ func (c *conn) ReadBody(p []byte) (int, error) {
 	return n, err
 }
 
+// Ready reports whether the rest of the request's body is at hand.
+func (c *conn) Ready() bool {
+	return c.body.done || c.body.mode == bodyLength && int64(c.rd.buffered()) >= c.body.remaining
+}
+
 // bodyDeadline returns until when the next part of the body is waited for, and
 // whether it is the minimum rate that says so.
 func (c *conn) bodyDeadline(now time.Time) (by time.Time, slow bool) {
