@@ -91,7 +91,7 @@ func Handler(opts Options) http.Handler {
 	s := opts.State
 	get("/ambassador/v0/check_alive", probe(s.Alive, AliveBody, NotAliveBody))
 	get("/ambassador/v0/check_ready", probe(s.Ready, ReadyBody, NotReadyBody))
-	get("/api/v1/problems", asJSON(func() any { return problems(s.Problems()) }))
+	get("/api/v1/problems", asJSON(func() any { return Problems(s.Problems()) }))
 	get("/api/v1/routes", asJSON(s.Routes))
 	get("/api/v1/config", asJSON(s.Config))
 	if opts.Metrics != nil {

@@ -18,8 +18,8 @@ type Problem struct {
 	Text      string `json:"text"`              // all of it on one line
 }
 
-// problems renders ps; without any the list is empty, not null.
-func problems(ps []config.Problem) []Problem {
+// Problems renders ps; without any the list is empty, not null.
+func Problems(ps []config.Problem) []Problem {
 	list := make([]Problem, len(ps))
 	for i, p := range ps {
 		list[i] = Problem{

@@ -44,6 +44,7 @@ const (
 	UpstreamResetBeforeHead
 	UpstreamResetAfterHead
 	UpstreamTimeout
+	UpstreamIdle
 	UpstreamBadAnswer
 	UpstreamHeaderTooLarge
 
@@ -120,6 +121,7 @@ var reasons = [NumReasons]reasonRow{
 	UpstreamResetBeforeHead: {"upstream_reset_before_head", 503, UpstreamFault, "UC", connectError + "connection termination", "the endpoint closed before answering; look at its log and idle timeout"},
 	UpstreamResetAfterHead:  {"upstream_reset_after_head", 0, UpstreamFault, "UC", "", "the endpoint closed in the middle of its answer"},
 	UpstreamTimeout:         {"upstream_timeout", 504, UpstreamFault, "UT", "upstream request timeout", "the endpoint is slower than timeout_ms"},
+	UpstreamIdle:            {"upstream_idle", 504, UpstreamFault, "SI", "stream timeout", "the endpoint sent no byte for idle_timeout_ms"},
 	UpstreamBadAnswer:       {"upstream_bad_answer", 502, UpstreamFault, "UPE", connectError + "protocol error", "the endpoint's answer is malformed or ambiguous"},
 	UpstreamHeaderTooLarge:  {"upstream_header_too_large", 502, UpstreamFault, "UPE", connectError + "protocol error", "the endpoint's answer head is over the limit"},
 

@@ -17,6 +17,7 @@ const fallbackSecret = "fallback-self-signed-cert"
 // A Host is one Host as it serves, shared by the Listeners it is bound to.
 type Host struct {
 	Config   *config.Host // made up if the World has no Host
+	By       string       // "Host ns/name"
 	Name     string       // its hostname glob in lower case
 	Insecure config.InsecureAction
 
@@ -48,7 +49,7 @@ func (b *builder) hosts() {
 func newHost(h *config.Host) *Host {
 	name := strings.ToLower(cmp.Or(h.Hostname, "*"))
 	kind, text := splitGlob(name)
-	return &Host{Config: h, Name: name, Insecure: h.Insecure, kind: kind, text: text}
+	return &Host{Config: h, By: by(&h.Meta), Name: name, Insecure: h.Insecure, kind: kind, text: text}
 }
 
 // implicitHost is the Host that serves where there is none: it redirects insecure
@@ -200,4 +201,10 @@ func (h *Host) fits(authority []byte) bool {
 	default:
 		return string(authority) == text
 	}
+}
+
+// by names an object in records.
+func by(m *config.Meta) string {
+	ref := m.Ref()
+	return ref.String()
 }

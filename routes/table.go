@@ -16,6 +16,8 @@ import (
 type Options struct {
 	Namespace      string // the gateway's own (AMBASSADOR_NAMESPACE); "" for "default"
 	LooseSelectors bool   // DISABLE_STRICT_LABEL_SELECTORS
+	// NoImplicitHost says that a World without Hosts has lost them: none may be assumed.
+	NoImplicitHost bool
 }
 
 // A Kind says how a route answers.
@@ -89,7 +91,7 @@ type Table struct {
 func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 	opts.Namespace = cmp.Or(opts.Namespace, "default")
 	b := builder{
-		world: w, opts: opts, table: &Table{implicit: len(w.Hosts) == 0, loose: opts.LooseSelectors},
+		world: w, opts: opts, table: &Table{implicit: len(w.Hosts) == 0 && !opts.NoImplicitHost, loose: opts.LooseSelectors},
 		regexps:      map[regexKey]*regexp.Regexp{},
 		hasSecret:    map[config.SecretRef]bool{},
 		selectorByID: map[string]*selector{},

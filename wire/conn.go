@@ -39,8 +39,8 @@ const (
 // no buffer. On a real socket it calls the kernel directly: the descriptor is
 // non-blocking, so the scheduler need not be told. Any other net.Conn works too.
 //
-// One goroutine may read while another writes; StopReading, Close and Gone may be
-// called by anyone.
+// One goroutine may read while another writes; StopReading, Close, Gone and Quiet may
+// be called by anyone.
 type Conn struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil when nc is not a socket
@@ -102,7 +102,7 @@ func (c *Conn) tryRead(fd uintptr) bool {
 			}
 			return false
 		}
-		s.n, s.errno = int(n), errno //nolint:gosec // at most len(p)
+		s.n, s.errno = int(n), errno
 		return true
 	}
 }
@@ -138,14 +138,14 @@ func writeOnce(fd uintptr, p, tail []byte) (int, syscall.Errno) {
 			p = tail
 		}
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // a write from a live slice
-		return int(n), errno                                                                                                    //nolint:gosec // at most len(p)
+		return int(n), errno
 	}
 	iov := [2]syscall.Iovec{
 		{Base: &p[0], Len: uint64(len(p))},
 		{Base: &tail[0], Len: uint64(len(tail))},
 	}
 	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&iov)), 2) //nolint:gosec // two live slices
-	return int(n), errno                                                                        //nolint:gosec // at most their length
+	return int(n), errno
 }
 
 // ReadBy sets when a Read that has nothing to return gives up. A zero by means
@@ -258,7 +258,7 @@ func (c *Conn) rearmRead() error {
 	if c.stopped.Load() {
 		return ErrStopped
 	}
-	now := time.Now()
+	now := time.Now() //nolint:forbidigo // because a timer has fired, and what is compared is when
 	s := &c.reader
 	if c.tickFn != nil {
 		until, ok := c.tickFn(s.want)
@@ -291,13 +291,19 @@ func (c *Conn) Resume(d time.Duration) bool {
 	}
 	c.stopped.Store(false)
 	c.reader.armed = time.Time{}
-	now := time.Now()
+	now := time.Now() //nolint:forbidigo // because the wait is bounded from here on, whoever calls
 	c.ReadBy(now.Add(d), now)
 	return true
 }
 
+// Hold makes Read return ErrStopped without asking the socket, until it is taken
+// back: what a TLS session has read ahead can be told from what is still to come.
+// No other goroutine may be reading.
+func (c *Conn) Hold(on bool) { c.stopped.Store(on) }
+
 // WriteIdle sets how long a Write may rest without the socket taking a byte; 0 is
-// for ever. The time is kept coarsely: between one and two times d.
+// for ever. The time is kept coarsely: between one and two times d. Every Write is
+// given that long, however late after ArmWrite it begins.
 func (c *Conn) WriteIdle(d time.Duration) { c.writer.idle = d }
 
 // Write writes all of p. Budget: 0 allocs.
@@ -312,7 +318,7 @@ func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
 	s := &c.writer
 	s.p, s.tail, s.n, s.errno = p, tail, 0, 0
 	defer func() { s.p, s.tail = nil, nil }()
-	for {
+	for first := true; ; first = false {
 		err := c.raw.Write(s.try)
 		if err == nil && s.errno != 0 {
 			err = s.errno
@@ -320,21 +326,32 @@ func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
 		if err == nil {
 			return s.n, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite(first) {
 			return s.n, err
 		}
 	}
 }
 
 func (c *Conn) writePlain(p, tail []byte) (int, error) {
-	n, err := c.nc.Write(p)
+	n, err := c.writeAll(p)
 	if err == nil && len(tail) > 0 {
 		var m int
-		m, err = c.nc.Write(tail)
+		m, err = c.writeAll(tail)
 		n += m
 	}
-	c.out.Add(int64(n))
 	return n, err
+}
+
+func (c *Conn) writeAll(p []byte) (int, error) {
+	done := 0
+	for first := true; ; first = false {
+		n, err := c.nc.Write(p[done:])
+		done += n
+		c.out.Add(int64(n))
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite(first) {
+			return done, err
+		}
+	}
 }
 
 // ArmWrite makes sure that a write begun now does not rest for ever. Like ReadBy it
@@ -346,38 +363,62 @@ func (c *Conn) ArmWrite(now time.Time) {
 		d = farAway
 	}
 	limit := now.Add(d)
-	if s.armed.After(limit) || s.armed.Before(now.Add(d/2)) {
+	if !s.want.IsZero() && s.want.Before(limit) {
+		limit = s.want
+	}
+	if s.armed.After(limit) || s.armed.Before(now.Add(limit.Sub(now)/2)) {
 		s.armed, s.mark = limit, c.out.Load()
 		_ = c.nc.SetWriteDeadline(limit) // fails only on a closed connection, which Write reports
 	}
 }
 
 // rearmWrite reports whether a write whose timer has fired may go on: because bytes
-// have moved since it was armed, or because no limit is wanted.
-func (c *Conn) rearmWrite() bool {
+// have moved since it was armed, because no limit is wanted, or because the timer was
+// armed before this write began, so that it may have fired while nothing was being
+// written. A deadline set by SetWriteDeadline is never forgiven.
+func (c *Conn) rearmWrite(first bool) bool {
 	s := &c.writer
-	if c.closed.Load() || s.idle > 0 && c.out.Load() == s.mark {
+	now := time.Now() //nolint:forbidigo // because a timer has fired, and what is compared is when
+	switch {
+	case c.closed.Load(), !s.want.IsZero() && !now.Before(s.want):
+		return false
+	case !first && s.idle > 0 && c.out.Load() == s.mark:
 		return false
 	}
 	s.armed = time.Time{}
-	c.ArmWrite(time.Now())
+	c.ArmWrite(now)
 	return true
 }
 
-// Gone reports whether the other side has closed or reset the connection. It reads
-// nothing and does not wait.
+// Gone reports whether the other side has closed or reset the connection. Bytes that
+// wait to be read come before the end, so with them it is not gone. It reads nothing
+// and does not wait.
 func (c *Conn) Gone() bool {
+	waiting, ended := c.peek()
+	return ended && !waiting
+}
+
+// Quiet reports whether the connection is open with nothing to be read: what an idle
+// connection to an endpoint must be, since whatever came would be taken for the next
+// answer. It reads nothing and does not wait.
+func (c *Conn) Quiet() bool {
+	waiting, ended := c.peek()
+	return !ended && !waiting
+}
+
+// peek reports whether bytes wait to be read and whether the end or an error does.
+func (c *Conn) peek() (waiting, ended bool) {
 	if c.raw == nil {
-		return false
+		return false, c.closed.Load()
 	}
-	gone := false
 	err := c.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, //nolint:gosec // one live byte
 			syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-		gone = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
+		waiting = errno == 0 && n > 0
+		ended = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
 	})
-	return gone || err != nil
+	return waiting, ended || err != nil
 }
 
 // BytesRead and BytesWritten count what went through the socket.
@@ -409,8 +450,11 @@ func (c *Conn) CloseWrite() error {
 	return c.Close()
 }
 
-// The rest of net.Conn, for crypto/tls. Deadlines set here are exact.
-func (c *Conn) LocalAddr() net.Addr  { return c.nc.LocalAddr() }
+// LocalAddr returns our address. This and what follows completes net.Conn for
+// crypto/tls; deadlines set here are exact.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// RemoteAddr returns the other side's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
 // SetDeadline sets both deadlines.
@@ -429,6 +473,31 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the deadline of Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.writer.armed = t
+	c.writer.want, c.writer.armed = t, t
 	return c.nc.SetWriteDeadline(t)
+}
+
+// Peek waits for the first byte and returns it without taking it.
+func (c *Conn) Peek() (byte, error) {
+	if c.raw == nil {
+		return 0, errors.ErrUnsupported
+	}
+	var (
+		b     [1]byte
+		n     uintptr
+		errno syscall.Errno
+	)
+	err := c.raw.Read(func(fd uintptr) bool {
+		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK, 0, 0) //nolint:gosec // one live byte
+		return errno != syscall.EAGAIN && errno != syscall.EINTR
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		return 0, io.EOF
+	}
+	return b[0], nil
 }

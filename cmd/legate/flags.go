@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"legate/config"
+	"legate/upstream"
+)
+
+// serveFlags are the flags of run and dev.
+type serveFlags struct {
+	files         []string
+	kubernetes    bool
+	bind          string
+	admin         string
+	resolve       []string
+	dns           string
+	clusterDomain string
+	drainDelay    time.Duration
+	drainTimeout  time.Duration
+	logLevel      string
+	logFormat     string
+	pprof         bool
+}
+
+func (f *serveFlags) register(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.files, "file", "f", nil, "file or folder of manifests, watched; repeatable")
+	flags.BoolVar(&f.kubernetes, "kubernetes", false, "watch the API server (not served yet)")
+	flags.StringVar(&f.bind, "bind", "", "address on which Listeners bind (default all interfaces)")
+	flags.StringVar(&f.admin, "admin", "127.0.0.1:8877", "address of the admin port")
+	flags.StringArrayVar(&f.resolve, "resolve", nil, "NAME[:PORT]=ADDR[:PORT]: an upstream's address, before DNS; * matches all; repeatable")
+	flags.StringVar(&f.dns, "dns", "", "DNS server for upstream names (default the system's)")
+	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names")
+	flags.DurationVar(&f.drainDelay, "drain-delay", 0, "on SIGTERM, keep accepting, not ready, for this long")
+	flags.DurationVar(&f.drainTimeout, "drain-timeout", time.Minute, "then finish what is in flight within this long")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "json", "json, or text for people")
+	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
+}
+
+// environment gives every flag that was not set the value of LEGATE_<FLAG>, if there
+// is one, and then Ambassador's own variables where they mean the same.
+func environment(flags *pflag.FlagSet, getenv func(string) string) error {
+	var failed error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "LEGATE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value := getenv(name)
+		if value == "" {
+			name = ambassadorVariables[f.Name]
+			value = getenv(name)
+		}
+		if f.Changed || value == "" || failed != nil {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			failed = fmt.Errorf("%s: %w", name, err)
+		}
+	})
+	return failed
+}
+
+// ambassadorVariables lose against the flag and against LEGATE_<FLAG>.
+var ambassadorVariables = map[string]string{
+	"bind": "AMBASSADOR_ENVOY_BIND_ADDRESS",
+	"file": "AMBASSADOR_CONFIG_DIR",
+}
+
+// settings are the flags understood.
+type settings struct {
+	flags    serveFlags
+	config   config.Options
+	upstream upstream.Options
+	level    slog.Level
+	applied  func([]config.Problem) // told of every configuration that serves; may be nil
+}
+
+// understand turns flags into settings; an error names the flag.
+func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
+	s := &settings{flags: *f}
+	var err error
+	if s.config, err = config.OptionsFromEnv(getenv); err != nil {
+		return nil, err
+	}
+	if f.kubernetes {
+		return nil, fmt.Errorf("--kubernetes: the API server is not served as a source yet; give the manifests with -f")
+	}
+	if err := s.level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: must be debug, info, warn or error, got %q", f.logLevel)
+	}
+	if f.logFormat != "json" && f.logFormat != "text" {
+		return nil, fmt.Errorf("--log-format: must be json or text, got %q", f.logFormat)
+	}
+	s.upstream = upstream.Options{DNS: f.dns, ClusterDomain: f.clusterDomain, Namespace: s.config.Namespace}
+	for _, r := range f.resolve {
+		o, err := upstream.ParseOverride(r)
+		if err != nil {
+			return nil, fmt.Errorf("--resolve: %w", err)
+		}
+		s.upstream.Resolve = append(s.upstream.Resolve, o)
+	}
+	return s, nil
+}

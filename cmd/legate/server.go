@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"legate/admin"
+	"legate/certs"
+	"legate/config"
+	"legate/gateway"
+	"legate/routes"
+	"legate/telemetry"
+	"legate/wire"
+)
+
+// A server is the gateway with its admin port and its log, wired together.
+type server struct {
+	settings *settings
+	gateway  *gateway.Gateway
+	admin    *admin.Server
+	adminLn  net.Listener
+	metrics  *telemetry.Metrics
+	log      *slog.Logger
+	logs     *accessLogs
+	certs    *certs.Built
+	stopLoop context.CancelFunc
+	done     sync.WaitGroup
+}
+
+func (p *Program) newServer(s *settings) (*server, error) {
+	log := newLogger(p.Stderr, s)
+	metrics := telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit})
+	srv := &server{settings: s, log: log, metrics: metrics}
+	srv.logs = &accessLogs{stdout: p.Stdout, fallback: s.flags.logFormat, log: log, metrics: metrics}
+	s.upstream.Log = log
+	s.upstream.Now = time.Now
+	var err error
+	srv.gateway, err = gateway.New(gateway.Options{
+		Bind:         s.flags.bind,
+		Upstream:     s.upstream,
+		Routes:       routes.Options{Namespace: s.config.Namespace, LooseSelectors: p.Getenv("DISABLE_STRICT_LABEL_SELECTORS") == "true"},
+		Metrics:      metrics,
+		AccessLog:    srv.logs.open,
+		Log:          log,
+		Clock:        time.Now,
+		Certificates: srv.certificates,
+	})
+	if err != nil {
+		return nil, err
+	}
+	srv.adminLn, err = net.Listen("tcp", s.flags.admin)
+	if err != nil {
+		return nil, fmt.Errorf("admin port: %w", err)
+	}
+	srv.admin = admin.New(admin.Options{State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log})
+	return srv, nil
+}
+
+func newLogger(w io.Writer, s *settings) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: s.level}
+	if s.flags.logFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}
+
+// certificates makes the TLS table of a World, carrying over what did not change.
+func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
+	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace}, srv.certs)
+	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
+	for i := range srv.certs.Certificates {
+		expiries[srv.certs.Certificates[i].Hostname] = srv.certs.Certificates[i].NotAfter
+	}
+	srv.metrics.Certificates(expiries)
+	return srv.certs.Table, srv.certs.Dropped, srv.certs.Problems
+}
+
+// start serves. The channel tells of an error that ends everything.
+func (srv *server) start(ctx context.Context, sources []config.Source) <-chan error {
+	failed := make(chan error, 2)
+	ctx, srv.stopLoop = context.WithCancel(ctx)
+	loop := config.Loop{
+		Sources: sources,
+		Options: srv.settings.config,
+		Apply:   func(w config.World) { srv.apply(ctx, w) },
+		Failed:  func(err error) { srv.log.Error("a source ended; its last objects keep serving", "error", err) },
+	}
+	srv.done.Go(func() {
+		if err := loop.Run(ctx); err != nil {
+			failed <- err
+		}
+	})
+	srv.done.Go(func() {
+		if err := srv.admin.Serve(srv.adminLn); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	})
+	return failed
+}
+
+func (srv *server) apply(ctx context.Context, w config.World) {
+	problems := srv.gateway.Apply(ctx, w)
+	for i := range problems {
+		level := slog.LevelInfo
+		if problems[i].Effect >= config.FieldIgnored {
+			level = slog.LevelWarn
+		}
+		srv.log.Log(ctx, level, "problem", "effect", problems[i].Effect.String(), "text", problems[i].String())
+	}
+	if srv.settings.applied != nil {
+		srv.settings.applied(problems)
+	}
+}
+
+func (srv *server) reopenLog() { srv.logs.reopen() }
+
+// stop drains: not ready at once, accepting for delay, then finishing what is in
+// flight. Another signal cuts it short.
+func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
+	srv.gateway.BeginDrain()
+	ctx, cancel := context.WithTimeout(context.Background(), delay+srv.settings.flags.drainTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-again:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
+	srv.stopLoop()
+	status := exitFine
+	if err := srv.gateway.Drain(ctx); err != nil {
+		srv.log.Error("drain was cut short", "error", err)
+		status = exitError
+	}
+	closing, cancelClosing := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancelClosing()
+	if err := srv.admin.Shutdown(closing); err != nil {
+		srv.log.Warn("admin port did not close", "error", err)
+	}
+	srv.done.Wait()
+	srv.logs.close(closing)
+	srv.log.Info("stopped")
+	return status
+}

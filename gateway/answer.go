@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"legate/decision"
+	"legate/wire"
+	"legate/wire/h1"
+)
+
+// answer sends the client whatever answer there is: the upstream's, or our own.
+// Budget: 0 allocs.
+func (x *Exchange) answer() {
+	if x.link != nil {
+		x.relay()
+		return
+	}
+	x.local()
+}
+
+// relay carries the upstream's answer to the client. Budget: 0 allocs.
+func (x *Exchange) relay() {
+	x.Decision.Ended = decision.Proxy
+	x.Decision.Status = uint16(x.Resp.Status) //nolint:gosec // 100 to 599
+	x.Decision.By = x.Route.By
+	x.editAnswer()
+	err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.ToClient, x.Resp.Length)
+	if err == nil {
+		err = x.copyAnswer()
+	} else {
+		err = &clientError{err}
+	}
+	if err != nil {
+		x.broken(err)
+		x.stream.Abort()
+		x.stopPump()
+		x.dropLink()
+		return
+	}
+	x.waitPump()
+	x.stopPump()
+	x.link.Release()
+}
+
+// copyAnswer streams the body through one bounded buffer and flushes whenever the
+// upstream pauses.
+func (x *Exchange) copyAnswer() error {
+	if x.Resp.NoBody || x.link.Done() {
+		return clientSide(x.stream.End(x.link.Trailer()))
+	}
+	pool := bodyPool(x.Resp.Length)
+	b := pool.Get()
+	defer pool.Put(b)
+	for {
+		n, err := x.link.ReadBody(b, x.bodyDeadline(), x.tickFunc)
+		if n > 0 {
+			if _, werr := x.stream.WriteBody(b[:n]); werr != nil {
+				return &clientError{werr}
+			}
+			if x.pumping {
+				x.moved.Store(int64(x.gateway.clock().Sub(x.Now)))
+			}
+		}
+		switch {
+		case err == io.EOF || err == nil && x.link.Done():
+			return clientSide(x.stream.End(x.link.Trailer()))
+		case err != nil:
+			return err
+		case x.link.Buffered() == 0:
+			if err := x.stream.Flush(); err != nil {
+				return &clientError{err}
+			}
+		}
+	}
+}
+
+func clientSide(err error) error {
+	if err != nil {
+		return &clientError{err}
+	}
+	return nil
+}
+
+// bodyDeadline avoids reading the clock while the rest of a body is at hand.
+func (x *Exchange) bodyDeadline() time.Time {
+	if x.link.Buffered() > 0 {
+		return time.Time{}
+	}
+	return x.deadline(x.gateway.clock())
+}
+
+// broken notes why an answer that had begun is not whole.
+func (x *Exchange) broken(err error) {
+	reason := decision.UpstreamResetAfterHead
+	var client *clientError
+	switch outcome := h1.OutcomeOf(err); {
+	case errors.As(err, &client), outcome == h1.GivenUp:
+		reason = decision.ClientGone
+	case outcome == h1.Timeout && x.timeoutPassed():
+		reason = decision.UpstreamTimeout
+	case outcome == h1.Timeout:
+		reason = decision.UpstreamIdle
+	case outcome == h1.Mangled:
+		reason = decision.UpstreamBadAnswer
+	}
+	x.Decision.Steps[decision.Proxy] = reason
+	x.Decision.Err = err
+}
+
+// editAnswer writes down what changes on the way to the client: what the edge owns,
+// and then the Mapping's own wishes.
+func (x *Exchange) editAnswer() {
+	e := &x.Snap.edge
+	x.ToClient.Set(wire.FieldServer, e.server)
+	if !x.Resp.Has(wire.FieldDate) {
+		x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
+	}
+	for i := range x.Resp.Len() {
+		if id, name, _ := x.Resp.Line(i); id == wire.FieldOther && len(name) > len(envoyPrefix) && string(name[:len(envoyPrefix)]) == envoyPrefix {
+			x.ToClient.DropName(name)
+		}
+	}
+	if e.suppressEnvoy {
+		x.ToClient.Drop(wire.FieldXEnvoyUpstreamServiceTime)
+	} else {
+		x.ToClient.Set(wire.FieldXEnvoyUpstreamServiceTime, x.appendInt(x.headAfter.Milliseconds()))
+	}
+	x.Route.Response.Apply(&x.ToClient)
+}

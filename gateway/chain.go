@@ -1,0 +1,28 @@
+package gateway
+
+import "legate/decision"
+
+// chain lists a route's stages in the order in which a request meets them. What
+// comes later may rely on what came before; each line says why it stands where it
+// does.
+func (c *compiler) chain(r *Route) (ch Chain) {
+	ch.add(decision.Authn, c.guard(r))  // what cannot be protected is closed before anything is spent on it
+	ch.add(decision.Proxy, c.answer(r)) // the upstream's answer, or a redirect
+	return ch
+}
+
+// A guard closes a route whose protector cannot be enforced.
+type guard struct{ by string }
+
+// guard returns nil for a route that needs no closing.
+func (c *compiler) guard(r *Route) Stage {
+	if r.ClosedBy == "" {
+		return nil
+	}
+	return guard{by: r.ClosedBy}
+}
+
+// Enter refuses every request. Budget: 0 allocs.
+func (g guard) Enter(x *Exchange) Verdict {
+	return x.stop(decision.Authn, decision.PolicyInvalid, g.by, nil)
+}

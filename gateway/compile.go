@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"legate/config"
+	"legate/routes"
+	"legate/upstream"
+)
+
+// A compiler holds what is needed while a Snapshot is made. It starts nothing and
+// changes nothing that serves, so giving up needs no undoing.
+type compiler struct {
+	g        *Gateway
+	world    *config.World
+	module   *config.Module           // nil for none
+	specs    map[string]upstream.Spec // by the Mapping's full name
+	closed   bool                     // every Host was dropped: none may be assumed
+	problems []config.Problem
+	next     *Snapshot
+}
+
+// compile makes a World ready. Live parts that old has with equal settings are
+// carried over.
+func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
+	w = withImplicitListeners(w)
+	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: &Snapshot{Gen: old.Gen + 1}}
+	if len(w.Modules) > 0 {
+		c.module = &w.Modules[0]
+	}
+	c.next.edge = compileEdge(c.module)
+	c.certificates()
+	c.upstreamSpecs()
+	c.table()
+	c.routes(old)
+	c.listeners()
+	c.next.world = w
+	slices.SortStableFunc(c.problems, config.CompareProblems)
+	c.next.Problems = c.problems
+	return c.next
+}
+
+// withImplicitListeners gives a World without Listeners the two that everybody
+// expects.
+func withImplicitListeners(w config.World) config.World {
+	if len(w.Listeners) > 0 {
+		return w
+	}
+	listener := func(name string, port int, stack ...config.Protocol) config.Listener {
+		return config.Listener{
+			Meta: config.Meta{Kind: "Listener", Name: name, Namespace: "implicit"},
+			Port: port, Stack: stack, FromAll: true,
+		}
+	}
+	w.Listeners = []config.Listener{
+		listener("http", 8080, config.ProtoHTTP, config.ProtoTCP),
+		listener("https", 8443, config.ProtoTLS, config.ProtoHTTP, config.ProtoTCP),
+	}
+	return w
+}
+
+// certificates asks for the TLS table and takes away the Hosts whose certificate is
+// unusable: they would answer in the clear.
+func (c *compiler) certificates() {
+	if c.g.opts.Certificates == nil {
+		return
+	}
+	table, dropped, problems := c.g.opts.Certificates(c.world)
+	c.next.TLS = table
+	c.problems = append(c.problems, problems...)
+	if len(dropped) == 0 {
+		return
+	}
+	c.world.Hosts = slices.DeleteFunc(slices.Clone(c.world.Hosts), func(h config.Host) bool {
+		return slices.ContainsFunc(dropped, func(r config.Ref) bool { return h.Is(r.Namespace, r.Name) })
+	})
+	c.closed = len(c.world.Hosts) == 0
+}
+
+// upstreamSpecs reads every Mapping's service and leaves out Mappings that cannot
+// serve because of it.
+func (c *compiler) upstreamSpecs() {
+	c.specs = make(map[string]upstream.Spec, len(c.world.Mappings))
+	specs := upstream.NewSpecs(c.module, c.world, c.g.opts.Upstream)
+	kept := make([]config.Mapping, 0, len(c.world.Mappings))
+	for i := range c.world.Mappings {
+		m := &c.world.Mappings[i]
+		if !m.HostRedirect {
+			spec, problems := specs.Of(m)
+			c.problems = append(c.problems, problems...)
+			if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
+				continue
+			}
+			c.specs[m.FullName()] = spec
+		}
+		kept = append(kept, *m)
+	}
+	c.world.Mappings = kept
+}
+
+func (c *compiler) table() {
+	opts := c.g.opts.Routes
+	opts.NoImplicitHost = c.closed
+	table, problems := routes.Build(c.world, opts)
+	c.next.table = table
+	c.problems = append(c.problems, problems...)
+}
+
+// routes makes every route of the table ready.
+func (c *compiler) routes(old *Snapshot) {
+	c.next.upstreams = upstream.NewSet(c.g.resolver, old.upstreams)
+	c.next.routes = make([]Route, len(c.next.table.Routes))
+	for i, rt := range c.next.table.Routes {
+		c.route(&c.next.routes[i], rt)
+	}
+	c.next.none = Route{Route: noRoute, metrics: c.g.metrics.Route("none")}
+}
+
+// noRoute stands in where nothing matches, so that a request always has a route.
+var noRoute = &routes.Route{}
+
+func (c *compiler) route(r *Route, rt *routes.Route) {
+	m := rt.Mapping
+	r.Route = rt
+	r.name = rt.Name
+	r.metrics = c.g.metrics.Route(rt.Name)
+	r.timeout = milliseconds(3000, m.TimeoutMS, c.clusterTimeout())
+	r.idle = milliseconds(300_000, m.IdleTimeoutMS, nil)
+	if r.timeout > 0 {
+		r.timeoutMS = strconv.AppendInt(nil, r.timeout.Milliseconds(), 10)
+	}
+	if rt.Kind == routes.Forward {
+		spec := c.specs[m.FullName()]
+		r.upstream = c.next.upstreams.Get(spec)
+		r.upstreamName = r.upstream.Name()
+		r.upstreamMetrics = c.g.metrics.Upstream(r.upstreamName)
+		r.hostRewrite = hostRewrite(m, &spec)
+	}
+	r.chain = c.chain(r)
+}
+
+func (c *compiler) clusterTimeout() *int {
+	if c.module == nil {
+		return nil
+	}
+	return c.module.ClusterRequestTimeoutMS
+}
+
+// milliseconds returns the first value that was given, or def.
+func milliseconds(def int, values ...*int) time.Duration {
+	for _, v := range values {
+		if v != nil {
+			return time.Duration(max(*v, 0)) * time.Millisecond
+		}
+	}
+	return time.Duration(def) * time.Millisecond
+}
+
+// hostRewrite is the authority that the upstream receives instead of the client's.
+func hostRewrite(m *config.Mapping, spec *upstream.Spec) []byte {
+	switch {
+	case m.HostRewrite != "":
+		return []byte(m.HostRewrite)
+	case m.AutoHostRewrite && spec.Host != "":
+		return []byte(spec.Host)
+	}
+	return nil
+}
+
+// answer is the stage that ends the walk.
+func (c *compiler) answer(r *Route) Stage {
+	if r.Kind == routes.Redirect {
+		return redirect{route: r}
+	}
+	return &proxy{route: r}
+}
+
+func (c *compiler) listeners() {
+	for i := range c.world.Listeners {
+		l := &c.world.Listeners[i]
+		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth})
+		if !l.Has(config.ProtoHTTP) || l.Has(config.ProtoPROXY) || l.Has(config.ProtoUDP) {
+			c.problems = append(c.problems, l.Problem("protocol", "only HTTP and HTTPS are served yet", config.ObjectDropped))
+		}
+	}
+}
+
+// metricNames lists what must stay in the metrics.
+func (s *Snapshot) metricNames() (routeNames, upstreamNames []string) {
+	routeNames = append(routeNames, "none")
+	for i := range s.routes {
+		routeNames = append(routeNames, s.routes[i].name)
+	}
+	for _, u := range s.upstreams.All() {
+		upstreamNames = append(upstreamNames, u.Name())
+	}
+	return routeNames, upstreamNames
+}

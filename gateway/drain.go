@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+)
+
+// BeginDrain makes the gateway say that it is not ready; it still serves everything.
+func (g *Gateway) BeginDrain() {
+	g.draining.Store(true)
+	g.metrics.SetDraining(true)
+}
+
+// Drain stops accepting, lets what is in flight end, and returns when it has. When
+// ctx ends first, what is left is cut and an error says how it came about.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.BeginDrain()
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	for _, p := range g.ports {
+		g.retire(p)
+	}
+	done := make(chan struct{})
+	go func() {
+		g.left.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("drain: %w", context.Cause(ctx))
+		g.leaving.Range(func(p, _ any) bool {
+			p.(*port).engine.Abort() //nolint:forcetypeassert // nothing else is stored
+			return true
+		})
+		<-done
+	}
+	if s := g.snap.Load(); s.upstreams != nil {
+		s.upstreams.Retire(nil)
+	}
+	g.resolver.Close()
+	return err
+}

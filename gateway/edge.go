@@ -1,0 +1,279 @@
+package gateway
+
+import (
+	"cmp"
+	"encoding/hex"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+
+	"legate/config"
+	"legate/routes"
+	"legate/wire"
+)
+
+// edge are the Module's settings that concern every request, compiled.
+type edge struct {
+	paths             wire.PathRules
+	http10            bool
+	server            []byte
+	useRemoteAddress  bool
+	keepRequestID     bool
+	suppressEnvoy     bool
+	livenessProbe     bool
+	readinessProbe    bool
+	maxRequestHeaders int // bytes
+}
+
+// compileEdge reads the Module; m is nil without one.
+func compileEdge(m *config.Module) edge {
+	if m == nil {
+		m = &config.Module{}
+	}
+	return edge{
+		paths:             wire.PathRules{MergeSlashes: m.MergeSlashes, RejectEscapedSlashes: m.RejectEscapedSlashes},
+		http10:            m.EnableHTTP10,
+		server:            []byte(cmp.Or(m.ServerName, "envoy")),
+		useRemoteAddress:  orTrue(m.UseRemoteAddress),
+		keepRequestID:     m.PreserveExternalRequestID,
+		suppressEnvoy:     m.SuppressEnvoyHeaders,
+		livenessProbe:     orTrue(m.LivenessProbeEnabled),
+		readinessProbe:    orTrue(m.ReadinessProbeEnabled),
+		maxRequestHeaders: maxRequestHeaders(m),
+	}
+}
+
+func orTrue(b *bool) bool { return b == nil || *b }
+
+func maxRequestHeaders(m *config.Module) int {
+	if m.MaxRequestHeadersKB == nil || *m.MaxRequestHeadersKB <= 0 {
+		return 60 << 10
+	}
+	return *m.MaxRequestHeadersKB << 10
+}
+
+// sanitise works out who asks and sets the headers that an edge owns, so that
+// nothing a client claims about itself gets past us. Budget: 0 allocs.
+func (x *Exchange) sanitise() {
+	e := &x.Snap.edge
+	hops := x.hops()
+	x.Client = x.clientAddress(e, hops)
+	x.External = x.external(e)
+	if e.useRemoteAddress {
+		x.appendForwardedFor()
+	}
+	x.forwardedProto(e, hops)
+	x.ToUp.Drop(wire.FieldXForwardedClientCert)
+	x.ToUp.Drop(wire.FieldXEnvoyOriginalPath)
+	x.ToUp.Drop(wire.FieldXEnvoyExpectedRqTimeoutMs)
+	x.ToUp.Drop(wire.FieldXEnvoyInternal)
+	if x.External {
+		x.stripControls()
+		x.ToUp.Set(wire.FieldXEnvoyExternalAddress, x.appendAddr(x.Client))
+	} else if e.useRemoteAddress {
+		x.ToUp.Add(wire.FieldXEnvoyInternal, valueTrue)
+	}
+	x.identify(e)
+}
+
+var (
+	valueTrue  = []byte("true")
+	valueHTTP  = []byte("http")
+	valueHTTPS = []byte("https")
+)
+
+// hops is how many trusted proxies stand in front of the listener.
+func (x *Exchange) hops() int {
+	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
+		return x.Snap.listeners[i].l7Depth
+	}
+	return 0
+}
+
+// clientAddress is the address that the nearest trusted hop saw: the peer's, or a
+// value of X-Forwarded-For counted from the right. Too few values mean the peer.
+func (x *Exchange) clientAddress(e *edge, hops int) netip.Addr {
+	peer := x.peer.Remote.Addr()
+	nth := hops
+	if !e.useRemoteAddress {
+		nth++
+	}
+	if nth == 0 {
+		return peer
+	}
+	value, ok := nthFromRight(x.Req, nth)
+	if !ok {
+		return peer
+	}
+	addr, ok := parseAddr(value)
+	if !ok {
+		return peer
+	}
+	return addr
+}
+
+// parseAddr reads an address, in brackets and with a port or not.
+func parseAddr(b []byte) (netip.Addr, bool) {
+	var scratch [64]byte
+	if len(b) > len(scratch) {
+		return netip.Addr{}, false
+	}
+	s := string(b)
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap(), true
+	}
+	ap, err := netip.ParseAddrPort(s)
+	return ap.Addr().Unmap(), err == nil
+}
+
+// nthFromRight returns the nth value of X-Forwarded-For, counted from 1 at the
+// right over all lines.
+func nthFromRight(h *wire.Head, nth int) ([]byte, bool) {
+	for line := h.Count(wire.FieldXForwardedFor) - 1; line >= 0; line-- {
+		list, _ := h.Nth(wire.FieldXForwardedFor, line)
+		for len(list) > 0 {
+			start := len(list)
+			for start > 0 && list[start-1] != ',' {
+				start--
+			}
+			if nth--; nth == 0 {
+				return wire.TrimOWS(list[start:]), true
+			}
+			list = list[:max(start-1, 0)]
+		}
+	}
+	return nil, false
+}
+
+// external judges, as Envoy does, whether a request comes from outside: one from a
+// private peer that nobody forwarded is internal.
+func (x *Exchange) external(e *edge) bool {
+	if e.useRemoteAddress {
+		return x.Req.Has(wire.FieldXForwardedFor) || !isInternal(x.peer.Remote.Addr())
+	}
+	only, single := nthFromRight(x.Req, 1)
+	if _, more := nthFromRight(x.Req, 2); !single || more {
+		return true
+	}
+	a, ok := parseAddr(only)
+	return !ok || !isInternal(a)
+}
+
+func isInternal(a netip.Addr) bool { return a.IsPrivate() || a.IsLoopback() }
+
+// appendForwardedFor makes X-Forwarded-For one line that ends in the peer.
+func (x *Exchange) appendForwardedFor() {
+	start := len(x.arena)
+	for n := 0; ; n++ {
+		v, ok := x.Req.Nth(wire.FieldXForwardedFor, n)
+		if !ok {
+			break
+		}
+		x.arena = append(append(x.arena, v...), ", "...)
+	}
+	x.arena = x.peer.Remote.Addr().AppendTo(x.arena)
+	x.ToUp.Set(wire.FieldXForwardedFor, x.arena[start:len(x.arena):len(x.arena)])
+}
+
+func (x *Exchange) appendAddr(a netip.Addr) []byte {
+	start := len(x.arena)
+	x.arena = a.AppendTo(x.arena)
+	return x.arena[start:len(x.arena):len(x.arena)]
+}
+
+// forwardedProto settles X-Forwarded-Proto and with it what is secure.
+func (x *Exchange) forwardedProto(e *edge, hops int) {
+	proto := valueHTTP
+	if x.peer.TLS != nil {
+		proto = valueHTTPS
+	}
+	if hops > 0 || !e.useRemoteAddress {
+		if sent := x.Req.Get(wire.FieldXForwardedProto); len(sent) > 0 {
+			x.Secure = wire.EqualFold(sent, valueHTTPS)
+			return
+		}
+	}
+	x.Secure = x.peer.TLS != nil
+	x.ToUp.Set(wire.FieldXForwardedProto, proto)
+}
+
+// controls are what only trusted callers may tell the proxy.
+var controls = func() map[string]struct{} {
+	names := []string{
+		"retry-on", "retry-grpc-on", "max-retries", "upstream-alt-stat-name", "upstream-rq-timeout-ms",
+		"upstream-rq-per-try-timeout-ms", "upstream-rq-timeout-alt-response", "hedge-on-per-try-timeout",
+		"retriable-status-codes", "retriable-header-names", "force-trace", "ip-tags", "decorator-operation",
+		"downstream-service-cluster", "downstream-service-node", "attempt-count", "is-timeout-retry",
+	}
+	set := make(map[string]struct{}, len(names))
+	for _, n := range names {
+		set[envoyPrefix+n] = struct{}{}
+	}
+	return set
+}()
+
+const envoyPrefix = "x-envoy-"
+
+// stripControls removes from an external request the headers that steer Envoy.
+func (x *Exchange) stripControls() {
+	for i := range x.Req.Len() {
+		id, name, _ := x.Req.Line(i)
+		if id != wire.FieldOther || len(name) <= len(envoyPrefix) || string(name[:len(envoyPrefix)]) != envoyPrefix {
+			continue
+		}
+		if _, ok := controls[string(name)]; ok {
+			x.ToUp.DropName(name)
+		}
+	}
+}
+
+// identify gives the request its id: the client's own only if that may be trusted.
+func (x *Exchange) identify(e *edge) {
+	if sent := x.Req.Get(wire.FieldXRequestID); len(sent) > 0 && (!x.External || e.keepRequestID) {
+		x.requestID = sent
+		return
+	}
+	start := len(x.arena)
+	x.arena = appendUUID(x.arena)
+	x.requestID = x.arena[start:len(x.arena):len(x.arena)]
+	x.ToUp.Set(wire.FieldXRequestID, x.requestID)
+}
+
+// appendUUID appends a random UUID (RFC 9562 §5.4). Ids need to be unique, not
+// secret. Budget: 0 allocs.
+func appendUUID(dst []byte) []byte {
+	hi, lo := rand.Uint64(), rand.Uint64() //nolint:gosec // because an id is no secret
+	hi = hi&^0xf000 | 0x4000
+	lo = lo&^(3<<62) | 2<<62
+	var raw [16]byte
+	for i := range 8 {
+		raw[i], raw[8+i] = byte(hi>>(56-8*i)), byte(lo>>(56-8*i)) //nolint:gosec // one byte of it
+	}
+	for i, b := range raw {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, []byte{b})
+	}
+	return dst
+}
+
+func matchRequest(x *Exchange, listener int) routes.Request {
+	r := routes.Request{
+		Head:     x.Req,
+		Listener: listener,
+		Secure:   secureBy(x.Snap.listeners[listener].security, x.Secure),
+		Roll:     uint8(rand.Uint32N(100)), //nolint:gosec // because a share of traffic is no secret
+	}
+	if x.peer.TLS != nil {
+		r.TLS, r.SNI = true, x.peer.TLS.ServerName
+	}
+	return r
+}
+
+// appendInt renders a number into the exchange's memory.
+func (x *Exchange) appendInt(n int64) []byte {
+	start := len(x.arena)
+	x.arena = strconv.AppendInt(x.arena, n, 10)
+	return x.arena[start:len(x.arena):len(x.arena)]
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/decision"
+	"legate/routes"
+	"legate/telemetry"
+	"legate/upstream"
+	"legate/wire"
+)
+
+// An Exchange is one request and its answer: the only per-request object, pooled,
+// shared by all stages.
+type Exchange struct {
+	Req      *wire.Head // what the client sent; never edited
+	ToUp     wire.Edits // what we change on the way in
+	Resp     wire.Head  // the upstream's answer
+	ToClient wire.Edits // what we change on the way out
+	Snap     *Snapshot  // pinned at the start: one generation per request
+	Route    *Route     // never nil
+	Decision decision.Record
+	Now      time.Time // read once
+	Client   netip.Addr
+	External bool // not from a private network
+	Secure   bool // came over a secure connection, by the Listener's model
+
+	gateway   *Gateway
+	stream    wire.Stream
+	peer      *wire.Peer
+	match     routes.Request
+	requestID []byte
+	path      []byte // as the client sent it, before normalisation
+	arena     []byte // backs what is made for this exchange only
+	entry     telemetry.Entry
+	entered   int // stages of the chain that were entered
+
+	// The upstream's part.
+	link      wire.Link
+	upstream  *upstream.Upstream
+	sent      time.Time // when the request was on its way
+	headAfter time.Duration
+	endpoint  string
+	retries   int
+	reply     localReply
+
+	// Shared with the goroutine that carries a long request body.
+	pumping   bool
+	pumpDone  sync.WaitGroup
+	pumpErr   error
+	moved     atomic.Int64 // when a byte last moved, as time since Now
+	finished  atomic.Int64 // when the request was complete, as time since Now; 0 before
+	pumpFunc  func()
+	tickFunc  wire.Tick
+	body      []byte // lent; a short request body kept for a second try
+	bodyBytes int
+	location  []byte // backs a redirect's Location
+}
+
+// maxArena is the largest arena kept for the next exchange.
+const maxArena = 16 << 10
+
+var exchanges = sync.Pool{New: func() any {
+	x := &Exchange{arena: make([]byte, 0, 1024)}
+	x.pumpFunc = x.pump
+	x.tickFunc = x.tick
+	return x
+}}
+
+// begin prepares a pooled Exchange for one request. Budget: 0 allocs.
+func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
+	x := exchanges.Get().(*Exchange) //nolint:forcetypeassert // nothing else is put in
+	x.gateway, x.stream, x.Req = g, s, req
+	x.peer = s.Peer()
+	x.Snap = g.snap.Load()
+	x.Now = g.clock()
+	x.Decision = decision.Record{}
+	x.Route = &x.Snap.none
+	x.path = req.Path()
+	x.requestID = nil
+	x.endpoint, x.retries, x.headAfter = "", 0, 0
+	x.sent = time.Time{}
+	x.entered = 0
+	x.moved.Store(0)
+	x.finished.Store(0)
+	x.pumpErr = nil
+	return x
+}
+
+// free gives the Exchange back. Nothing may hold it afterwards.
+func (x *Exchange) free() {
+	x.ToUp.Reset()
+	x.ToClient.Reset()
+	x.reply = localReply{}
+	if cap(x.arena) > maxArena {
+		x.arena = make([]byte, 0, 1024)
+	}
+	x.arena = x.arena[:0]
+	x.Req, x.Snap, x.Route, x.stream, x.peer, x.link, x.upstream, x.gateway = nil, nil, nil, nil, nil, nil, nil, nil
+	x.match = routes.Request{}
+	x.entry = telemetry.Entry{}
+	x.returnBody()
+	x.path, x.requestID = nil, nil
+	exchanges.Put(x)
+}
+
+// keep copies b into the exchange's own memory.
+func (x *Exchange) keep(b []byte) []byte {
+	n := len(x.arena)
+	x.arena = append(x.arena, b...)
+	return x.arena[n:len(x.arena):len(x.arena)]
+}
+
+// returnBody gives back the buffer of a short request body.
+func (x *Exchange) returnBody() {
+	if x.body == nil {
+		return
+	}
+	bodyPool(int64(cap(x.body))).Put(x.body)
+	x.body = nil
+}

@@ -1,0 +1,53 @@
+package gateway
+
+import "legate/routes"
+
+// A RouteView is a route as operators see it.
+type RouteView struct {
+	Name     string `json:"name"`
+	Prefix   string `json:"prefix"`
+	Hostname string `json:"hostname,omitempty"`
+	Method   string `json:"method,omitempty"`
+	Service  string `json:"service"`
+	Upstream string `json:"upstream,omitempty"`
+	Redirect int    `json:"redirect,omitempty"`
+	Share    uint8  `json:"share"`
+	ClosedBy string `json:"closed_by,omitempty"`
+}
+
+// Routes returns the current routes in match order.
+func (g *Gateway) Routes() any {
+	s := g.snap.Load()
+	views := make([]RouteView, len(s.routes))
+	for i := range s.routes {
+		r := &s.routes[i]
+		m := r.Mapping
+		views[i] = RouteView{
+			Name: r.name, Prefix: m.Prefix, Hostname: m.Hostname, Method: m.Method, Service: m.Service,
+			Upstream: r.upstreamName, Share: r.Share, ClosedBy: r.ClosedBy,
+		}
+		if r.Kind == routes.Redirect {
+			views[i].Redirect = r.Status
+		}
+	}
+	return views
+}
+
+// A ConfigView tells which configuration serves.
+type ConfigView struct {
+	Generation uint64 `json:"generation"`
+	Hosts      int    `json:"hosts"`
+	Mappings   int    `json:"mappings"`
+	Listeners  int    `json:"listeners"`
+	Routes     int    `json:"routes"`
+	Problems   int    `json:"problems"`
+}
+
+// Config returns what is known of the current configuration.
+func (g *Gateway) Config() any {
+	s := g.snap.Load()
+	return ConfigView{
+		Generation: s.Gen, Hosts: len(s.world.Hosts), Mappings: len(s.world.Mappings),
+		Listeners: len(s.world.Listeners), Routes: len(s.routes), Problems: len(s.Problems),
+	}
+}

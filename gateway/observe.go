@@ -1,0 +1,58 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"time"
+
+	"legate/wire"
+)
+
+// observe turns the record into one line and a few counters. Budget: 0 allocs.
+func (g *Gateway) observe(x *Exchange) {
+	took := g.clock().Sub(x.Now)
+	d := &x.Decision
+	x.Route.metrics.Observe(int(d.Status), d.Ended, d.Reason(), took)
+	if x.headAfter > 0 {
+		x.Route.upstreamMetrics.Observe(x.Resp.Status, x.headAfter)
+	}
+	for range x.retries {
+		x.Route.upstreamMetrics.Retry()
+	}
+	if x.Snap.accessLog == nil {
+		return
+	}
+	x.describe(took)
+	x.Snap.accessLog.Append(&x.entry)
+}
+
+// describe fills the access-log entry.
+func (x *Exchange) describe(took time.Duration) {
+	e := &x.entry
+	e.Start, e.Duration, e.UpstreamTime = x.Now, took, x.headAfter
+	e.Method, e.Host, e.Path = x.Req.MethodName(), x.Req.Host(), x.path
+	e.RequestID = x.requestID
+	e.Major, e.Minor = x.Req.Major, x.Req.Minor
+	e.Record = &x.Decision
+	e.Route, e.Upstream, e.Endpoint = x.Route.name, x.Route.upstreamName, x.endpoint
+	e.BytesIn, e.BytesOut = x.stream.BytesIn(), x.stream.BytesOut()
+	e.ClientIP = x.Client
+	e.Generation = x.Snap.Gen
+	e.Retries = x.retries
+	e.TLS = ""
+	if x.peer.TLS != nil {
+		e.TLS = tlsVersion(x.peer.TLS.Version)
+	}
+	e.UserAgent, e.XFF = x.Req.Get(wire.FieldUserAgent), x.Req.Get(wire.FieldXForwardedFor)
+}
+
+func tlsVersion(v uint16) string {
+	switch v {
+	case tls.VersionTLS13:
+		return "TLSv1.3"
+	case tls.VersionTLS12:
+		return "TLSv1.2"
+	case tls.VersionTLS11:
+		return "TLSv1.1"
+	}
+	return "TLSv1"
+}

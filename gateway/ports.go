@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"legate/config"
+	"legate/telemetry"
+	"legate/wire/h1"
+	"legate/wire/listen"
+)
+
+// A port is a bound address with the engine behind it. It lives as long as
+// configurations have a Listener for it.
+type port struct {
+	key      string
+	slot     int
+	listener *listen.Listener
+	engine   *h1.Server
+	serving  bool
+	gateway  *Gateway
+	clear    *telemetry.Gauge
+	secure   *telemetry.Gauge
+}
+
+// bind gives every Listener of s its port: one that is bound already, or a new one.
+// A port that cannot be had is a Problem; the others serve.
+func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
+	s.slots = make([]int, 0, g.slots+len(s.listeners))
+	for i := range s.world.Listeners {
+		l := &s.world.Listeners[i]
+		if !servable(l) {
+			continue
+		}
+		p, err := g.port(ctx, l)
+		if err != nil {
+			problem := l.Problem("port", fmt.Sprintf("cannot listen on port %d: %v", l.Port, err), config.ObjectDropped)
+			s.Problems = append(s.Problems, problem)
+			continue
+		}
+		for len(s.slots) <= p.slot {
+			s.slots = append(s.slots, -1)
+		}
+		if s.slots[p.slot] >= 0 {
+			s.Problems = append(s.Problems, l.Problem("port", "another Listener has this port", config.ObjectDropped))
+			continue
+		}
+		s.slots[p.slot] = i
+	}
+}
+
+// servable reports whether l's protocols are served.
+func servable(l *config.Listener) bool {
+	return l.Has(config.ProtoHTTP) && !l.Has(config.ProtoPROXY) && !l.Has(config.ProtoUDP)
+}
+
+// port returns the port of l, binding it if it is new.
+func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
+	addr := net.JoinHostPort(g.opts.Bind, strconv.Itoa(l.Port))
+	key := addr
+	if l.Has(config.ProtoTLS) {
+		key += "/tls"
+	}
+	if p := g.ports[key]; p != nil {
+		return p, nil
+	}
+	p := &port{key: key, slot: g.slots, gateway: g}
+	p.engine = h1.NewServer(g, g.limits, g.clock)
+	name := strconv.Itoa(l.Port)
+	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
+	limit := g.opts.MaxConnections
+	if limit == 0 {
+		limit = listen.DefaultMaxConnections
+	}
+	ln, err := g.listen(ctx, addr, listen.Options{
+		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), MaxConnections: limit,
+		Config: p.config, Engine: p.engine, Watcher: p, Now: g.clock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.listener = ln
+	g.slots++
+	g.ports[key] = p
+	return p, nil
+}
+
+// listen binds addr. A Listener that changes between HTTP and HTTPS finds its own
+// port taken by the old one, which then has to let go first.
+func (g *Gateway) listen(ctx context.Context, addr string, opts listen.Options) (*listen.Listener, error) {
+	for _, other := range []string{addr, addr + "/tls"} {
+		if p := g.ports[other]; p != nil {
+			g.retire(p)
+		}
+	}
+	return listen.Listen(ctx, opts)
+}
+
+// serve starts the ports that are new and retires those that s has no Listener for.
+func (g *Gateway) serve(s *Snapshot) {
+	limits := g.limits
+	limits.MaxHeadBytes = s.edge.maxRequestHeaders
+	if len(s.world.Modules) > 0 {
+		m := &s.world.Modules[0]
+		limits.AllowChunkedLength = m.AllowChunkedLength
+		limits.IdleTimeout = milliseconds(int(limits.IdleTimeout.Milliseconds()), m.ListenerIdleTimeoutMS)
+	}
+	for _, p := range g.ports {
+		if s.listener(p.slot) < 0 {
+			g.retire(p)
+			continue
+		}
+		p.engine.SetLimits(limits)
+		if !p.serving {
+			p.serving = true
+			go p.listener.Serve()
+			g.log.Info("listening", "address", p.listener.Addr().String())
+		}
+	}
+}
+
+// retire lets a port go: nothing new is accepted, what is in flight ends well.
+func (g *Gateway) retire(p *port) {
+	delete(g.ports, p.key)
+	g.leaving.Store(p, nil)
+	g.left.Go(func() {
+		p.listener.Wait()
+		p.engine.Wait()
+		g.leaving.Delete(p)
+	})
+	if err := p.listener.Close(); err != nil {
+		g.log.Warn("listener did not close", "error", err)
+	}
+	p.engine.Drain()
+}
+
+// config chooses a handshake's configuration from the current snapshot.
+func (p *port) config(sni string) *tls.Config {
+	s := p.gateway.snap.Load()
+	i := s.listener(p.slot)
+	if i < 0 {
+		return nil
+	}
+	return s.TLS.Config(i, sni)
+}
+
+// Opened counts a connection.
+func (p *port) Opened(secure bool) { p.gauge(secure).Add(1) }
+
+// Closed uncounts it.
+func (p *port) Closed(secure bool) { p.gauge(secure).Add(-1) }
+
+func (p *port) gauge(secure bool) *telemetry.Gauge {
+	if secure {
+		return p.secure
+	}
+	return p.clear
+}
+
+// Refused counts a connection over the limit.
+func (p *port) Refused() {
+	p.gateway.log.Warn("connection refused: the listener is at its limit", "listener", p.key)
+}
+
+// HandshakeFailed is worth a line only to who looks for it.
+func (p *port) HandshakeFailed(remote netip.Addr, err error) {
+	p.gateway.log.Debug("TLS handshake failed", "listener", p.key, "client_ip", remote.String(), "error", err)
+}
+
+// AcceptFailed warns: clients wait.
+func (p *port) AcceptFailed(err error) {
+	p.gateway.log.Warn("cannot accept connections", "listener", p.key, "error", err)
+}

@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"legate/decision"
+	"legate/wire"
+	"legate/wire/h1"
+)
+
+// A proxy is the stage that asks a route's upstream. What follows its Enter is the
+// answer's way back: see answer.go.
+type proxy struct{ route *Route }
+
+// Enter sends the request and waits for the answer's head. Budget: 0 allocs.
+func (p *proxy) Enter(x *Exchange) Verdict {
+	r := p.route
+	if x.Req.UpgradeTo && !wire.EqualFold(x.Req.Get(wire.FieldUpgrade), "h2c") { // an offer of h2c may be ignored, RFC 9110 §7.8
+		return x.stop(decision.Proxy, decision.UpgradeRefused, r.By, nil)
+	}
+	x.upstream = r.upstream
+	x.stream.SetIdle(r.idle)
+	p.edit(x)
+	for attempt := 0; ; attempt++ {
+		again, verdict := p.try(x, attempt)
+		if !again {
+			return verdict
+		}
+		x.retries++
+	}
+}
+
+// edit writes down what changes on the way to the upstream, the Mapping's own
+// wishes last.
+func (p *proxy) edit(x *Exchange) {
+	r := p.route
+	if path, rewritten := r.RewritePath(x.arena[len(x.arena):], x.Req.Path()); rewritten {
+		x.ToUp.Path = path
+		if cap(path) > 0 && len(x.arena)+len(path) <= cap(x.arena) {
+			x.arena = x.arena[:len(x.arena)+len(path)]
+		}
+		if !x.Snap.edge.suppressEnvoy {
+			x.ToUp.Set(wire.FieldXEnvoyOriginalPath, x.pathAndQuery())
+		}
+	}
+	if r.hostRewrite != nil {
+		x.ToUp.Host = r.hostRewrite
+	}
+	if r.timeoutMS != nil && !x.Snap.edge.suppressEnvoy {
+		x.ToUp.Add(wire.FieldXEnvoyExpectedRqTimeoutMs, r.timeoutMS)
+	}
+	r.Request.Apply(&x.ToUp)
+}
+
+// pathAndQuery returns the path that was matched, with the query.
+func (x *Exchange) pathAndQuery() []byte {
+	start := len(x.arena)
+	x.arena = append(x.arena, x.Req.Path()...)
+	if q, ok := x.Req.Query(); ok {
+		x.arena = append(append(x.arena, '?'), q...)
+	}
+	return x.arena[start:len(x.arena):len(x.arena)]
+}
+
+// try carries the request over one connection. again asks for another: the
+// connection turned out to be closed before a byte of the request was seen.
+func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
+	link, reason, err := p.open(x, attempt)
+	if err != nil {
+		return false, x.stop(decision.Proxy, reason, p.route.By, err)
+	}
+	x.link = link
+	x.endpoint = link.Endpoint()
+	if err = x.send(); err == nil {
+		err = x.awaitHead()
+	}
+	if err == nil {
+		return false, Continue
+	}
+	replay := link.Reused() && link.Untouched() && x.replayable()
+	reason, err = x.failure(err)
+	x.dropLink()
+	if replay && reason == decision.UpstreamResetBeforeHead {
+		return true, Continue
+	}
+	return false, x.stop(decision.Proxy, reason, p.route.By, err)
+}
+
+// maxPooledTries is how many stale connections are tried before a fresh one.
+const maxPooledTries = 2
+
+func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, error) {
+	if attempt < maxPooledTries {
+		return p.route.upstream.Open(x.Now, attempt)
+	}
+	return p.route.upstream.Fresh(x.Now, attempt)
+}
+
+// send writes the head and a body that is at hand; a longer body is carried by a
+// goroutine of its own while the answer is awaited.
+func (x *Exchange) send() error {
+	length := x.Req.Length
+	if err := x.link.WriteHead(x.Req, &x.ToUp, length); err != nil {
+		return err
+	}
+	switch {
+	case x.Req.NoBody:
+	case x.body != nil: // a second try
+		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
+			return err
+		}
+	case x.stream.Ready() && length <= int64(wire.Large.Size()):
+		if err := x.sendShort(); err != nil {
+			return err
+		}
+	default:
+		x.startPump()
+		return nil
+	}
+	if err := x.link.EndRequest(nil); err != nil {
+		return err
+	}
+	x.sent = x.gateway.clock()
+	x.finished.Store(int64(max(x.sent.Sub(x.Now), 1)))
+	return nil
+}
+
+// sendShort sends a body that is at hand and keeps it for a second try.
+func (x *Exchange) sendShort() error {
+	x.body = bodyPool(x.Req.Length).Get()
+	for x.bodyBytes = 0; ; {
+		n, err := x.stream.ReadBody(x.body[x.bodyBytes:])
+		x.bodyBytes += n
+		if err == io.EOF || int64(x.bodyBytes) == x.Req.Length {
+			break
+		}
+		if err != nil {
+			return &clientError{err}
+		}
+	}
+	_, err := x.link.WriteBody(x.body[:x.bodyBytes])
+	return err
+}
+
+func bodyPool(length int64) *wire.Pool {
+	switch {
+	case length >= 0 && length <= int64(wire.Small.Size()):
+		return wire.Small
+	case length >= 0 && length <= int64(wire.Medium.Size()):
+		return wire.Medium
+	}
+	return wire.Large
+}
+
+// replayable reports whether the whole request can be sent again.
+func (x *Exchange) replayable() bool {
+	return x.Req.NoBody || x.body != nil || x.stream.BytesIn() == 0 && !x.pumping && x.pumpErr == nil
+}
+
+// awaitHead reads the answer's head, passing interim answers on.
+func (x *Exchange) awaitHead() error {
+	for {
+		err := x.link.ReadHead(&x.Resp, x.deadline(x.gateway.clock()), x.tickFunc)
+		if err != nil {
+			return err
+		}
+		if x.Resp.Status >= 200 || x.Resp.Status == 101 {
+			x.headAfter = x.gateway.clock().Sub(x.sentAt())
+			return nil
+		}
+		if err := x.passInterim(); err != nil {
+			return &clientError{err}
+		}
+	}
+}
+
+// passInterim forwards a 1xx answer (RFC 9110 §15.2) to clients that know them.
+func (x *Exchange) passInterim() error {
+	if x.Req.Major == 1 && x.Req.Minor == 0 {
+		return nil
+	}
+	if err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &noEdits, 0); err != nil {
+		return err
+	}
+	return x.stream.Flush()
+}
+
+var noEdits wire.Edits
+
+// sentAt is when the upstream could begin to work: when the request was complete,
+// or when it was accepted if it still is not.
+func (x *Exchange) sentAt() time.Time {
+	if d := x.finished.Load(); d > 0 {
+		return x.Now.Add(time.Duration(d))
+	}
+	return x.Now
+}
+
+// deadline is until when the answer may be waited for: the Mapping's timeout counts
+// from the end of the request, the idle timeout from the last byte that moved.
+func (x *Exchange) deadline(now time.Time) time.Time {
+	var by time.Time
+	if idle := x.Route.idle; idle > 0 {
+		by = now.Add(idle)
+		if moved := x.moved.Load(); moved > 0 && x.pumping {
+			by = x.Now.Add(time.Duration(moved) + idle)
+		}
+	}
+	if done := x.finished.Load(); done > 0 && x.Route.timeout > 0 {
+		if end := x.Now.Add(time.Duration(done) + x.Route.timeout); by.IsZero() || end.Before(by) {
+			by = end
+		}
+	}
+	return by
+}
+
+// tick is asked while the answer is awaited: whether the client is still there, and
+// until when to wait now.
+func (x *Exchange) tick(by time.Time) (time.Time, bool) {
+	if x.pumping {
+		if x.finished.Load() > 0 || x.moved.Load() > 0 {
+			by = x.deadline(x.Now)
+		}
+		return by, true // the goroutine that reads the client notices its going
+	}
+	return by, !x.stream.Gone()
+}
+
+// clientError marks an error as the client's side's.
+type clientError struct{ err error }
+
+func (e *clientError) Error() string { return "client: " + e.err.Error() }
+func (e *clientError) Unwrap() error { return e.err }
+
+// failure says why there is no answer, once the carrier of the request body has
+// come to rest.
+func (x *Exchange) failure(err error) (decision.Reason, error) {
+	timedOut := h1.OutcomeOf(err) == h1.Timeout
+	complete := x.finished.Load() > 0
+	x.stopPump()
+	var client *clientError
+	if errors.As(err, &client) || errors.As(x.pumpErr, &client) && !timedOut {
+		if client == nil {
+			errors.As(x.pumpErr, &client)
+		}
+		return clientReason(client.err), client.err
+	}
+	if timedOut && !x.timeoutPassed() {
+		if complete {
+			return decision.UpstreamIdle, err
+		}
+		return decision.StreamIdle, err
+	}
+	return upstreamReason(err), err
+}
+
+// timeoutPassed tells the Mapping's timeout from the idle timeout.
+func (x *Exchange) timeoutPassed() bool {
+	done := x.finished.Load()
+	return done > 0 && x.Route.timeout > 0 && (x.Route.idle == 0 || time.Duration(done)+x.Route.timeout <= x.gateway.clock().Sub(x.Now))
+}
+
+func clientReason(err error) decision.Reason {
+	var perr *wire.ProtocolError
+	if errors.As(err, &perr) {
+		return refusals[perr.Kind]
+	}
+	if h1.OutcomeOf(err) == h1.Timeout {
+		return decision.StreamIdle
+	}
+	return decision.ClientGone
+}
+
+func upstreamReason(err error) decision.Reason {
+	switch h1.OutcomeOf(err) {
+	case h1.Timeout:
+		return decision.UpstreamTimeout
+	case h1.Mangled:
+		return decision.UpstreamBadAnswer
+	case h1.TooLarge:
+		return decision.UpstreamHeaderTooLarge
+	case h1.GivenUp:
+		return decision.ClientGone
+	case h1.Reset:
+	}
+	return decision.UpstreamResetBeforeHead
+}
+
+// dropLink breaks the connection: what came over it cannot be trusted any more.
+func (x *Exchange) dropLink() {
+	x.link.Abort()
+	x.link.Release()
+	x.link = nil
+}

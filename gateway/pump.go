@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"io"
+
+	"legate/wire"
+)
+
+// startPump lets a goroutine of its own carry the request's body, so that an answer
+// that comes early is not kept waiting.
+func (x *Exchange) startPump() {
+	x.pumping = true
+	x.pumpErr = nil
+	x.pumpDone.Add(1)
+	go x.pumpFunc()
+}
+
+// pump carries the body with one bounded buffer: it reads no more than the upstream
+// takes. What went wrong is in pumpErr once pumpDone is.
+func (x *Exchange) pump() {
+	defer x.pumpDone.Done()
+	x.pumpErr = x.copyRequest()
+	if x.pumpErr == nil {
+		x.finished.Store(int64(max(x.gateway.clock().Sub(x.Now), 1)))
+		x.link.Wake() // the deadline is known now
+		return
+	}
+	if _, client := x.pumpErr.(*clientError); client { //nolint:errorlint // made here, never wrapped
+		x.link.Abort() // half a request is worth no answer
+	}
+}
+
+func (x *Exchange) copyRequest() error {
+	b := wire.Large.Get()
+	defer wire.Large.Put(b)
+	if err := x.link.Flush(); err != nil { // the head goes first: the upstream may have something to say to it
+		return err
+	}
+	for {
+		n, err := x.stream.ReadBody(b)
+		if n > 0 {
+			x.moved.Store(int64(x.gateway.clock().Sub(x.Now)))
+			if _, werr := x.link.WriteBody(b[:n]); werr != nil {
+				return werr
+			}
+		}
+		if err == io.EOF {
+			return x.link.EndRequest(x.stream.Trailer())
+		}
+		if err != nil {
+			return &clientError{err}
+		}
+		if !x.stream.Ready() {
+			if err := x.link.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// stopPump ends the carrying, if it goes on, and waits for its end.
+func (x *Exchange) stopPump() {
+	if !x.pumping {
+		return
+	}
+	if x.finished.Load() == 0 {
+		x.stream.StopReading()
+		if x.link != nil {
+			x.link.Abort()
+		}
+	}
+	x.pumpDone.Wait()
+	x.pumping = false
+}
+
+// waitPump gives a request that is nearly complete the time to become so, so that
+// the connections can be kept.
+func (x *Exchange) waitPump() {
+	if x.pumping && x.finished.Load() > 0 {
+		x.pumpDone.Wait()
+		x.pumping = false
+	}
+}

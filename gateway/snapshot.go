@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"time"
+
+	"legate/config"
+	"legate/routes"
+	"legate/telemetry"
+	"legate/upstream"
+	"legate/wire"
+)
+
+// A Snapshot is a World made ready. It is never changed once it serves, and is read
+// without locks.
+type Snapshot struct {
+	Gen      uint64
+	Problems []config.Problem
+	TLS      *wire.TLSTable
+
+	table     *routes.Table
+	routes    []Route // by routes.Route.Index
+	none      Route   // stands in where no route matches
+	edge      edge
+	listeners []listenerView
+	slots     []int // the index in listeners of each bound port; -1 for none
+	upstreams *upstream.Set
+	accessLog *telemetry.AccessLog // nil for none
+	world     config.World
+}
+
+// A Route is one Mapping ready to serve.
+type Route struct {
+	*routes.Route
+	chain           Chain
+	name            string
+	upstream        *upstream.Upstream
+	upstreamName    string
+	metrics         *telemetry.RouteMetrics
+	upstreamMetrics *telemetry.UpstreamMetrics
+	timeout         time.Duration // of the whole answer; 0 for none
+	idle            time.Duration // without a byte moving; 0 for none
+	timeoutMS       []byte        // rendered; nil for none
+	hostRewrite     []byte        // nil keeps the client's
+}
+
+// openLog opens the access log that the Module asks for.
+func (s *Snapshot) openLog(open func(format, path string) *telemetry.AccessLog) {
+	if open == nil {
+		return
+	}
+	var format, path string
+	if len(s.world.Modules) > 0 {
+		format, path = s.world.Modules[0].LogType, s.world.Modules[0].LogPath
+	}
+	s.accessLog = open(format, path)
+}
+
+// A listenerView is what requests need to know of a Listener.
+type listenerView struct {
+	security config.SecurityModel
+	l7Depth  int
+}
+
+// listener returns the index of the Listener behind a bound port, -1 for none.
+func (s *Snapshot) listener(slot int) int {
+	if slot >= len(s.slots) {
+		return -1
+	}
+	return s.slots[slot]
+}

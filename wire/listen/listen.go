@@ -1,0 +1,211 @@
+// Package listen accepts connections: it bounds their number, tells TLS from
+// cleartext by the first byte, runs handshakes, and hands each connection to an
+// engine. It knows no names: which certificate serves is asked for per handshake.
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/wire"
+)
+
+// An Engine serves connections.
+type Engine interface {
+	// ServeConn serves one connection until it ends. secure is nil on cleartext.
+	ServeConn(raw *wire.Conn, secure *tls.Conn, peer wire.Peer)
+}
+
+// A Watcher is told of connections. Its methods must not block.
+type Watcher interface {
+	Opened(tls bool)
+	Closed(tls bool)
+	// Refused counts a connection that was closed at once: the limit was reached.
+	Refused()
+	// HandshakeFailed reports a TLS handshake that came to nothing.
+	HandshakeFailed(remote netip.Addr, err error)
+	// AcceptFailed reports that no connection could be accepted, as when file
+	// descriptors run out. Accepting goes on.
+	AcceptFailed(err error)
+}
+
+// Options say what a Listener does. Engine, Watcher and Now must be set.
+type Options struct {
+	Addr             string // host:port
+	Slot             int    // becomes Peer.Listener
+	TLS              bool   // serve TLS beside cleartext
+	MaxConnections   int    // 0: no limit
+	HandshakeTimeout time.Duration
+	// Config chooses the configuration of a handshake; nil refuses it.
+	Config  func(sni string) *tls.Config
+	Engine  Engine
+	Watcher Watcher
+	Now     func() time.Time
+}
+
+// DefaultMaxConnections keeps one listener from taking every file descriptor.
+const DefaultMaxConnections = 65536
+
+// A Listener is one bound port.
+type Listener struct {
+	opts   Options
+	ln     net.Listener
+	tls    *tls.Config
+	count  atomic.Int64
+	closed atomic.Bool
+	done   sync.WaitGroup
+}
+
+// connections numbers every connection of the process.
+var connections atomic.Uint64
+
+// errNoName makes crypto/tls end a handshake that no Host serves.
+var errNoName = errors.New("no certificate for this name")
+
+// Listen binds the address and serves nothing yet.
+func Listen(ctx context.Context, opts Options) (*Listener, error) {
+	if opts.HandshakeTimeout == 0 {
+		opts.HandshakeTimeout = 10 * time.Second
+	}
+	config := net.ListenConfig{KeepAlive: 30 * time.Second}
+	ln, err := config.Listen(ctx, "tcp", opts.Addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{opts: opts, ln: ln}
+	if opts.TLS {
+		// One configuration for the life of the listener: it owns the session ticket
+		// keys, so that sessions outlive every change of the certificates.
+		l.tls = &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				if c := opts.Config(hello.ServerName); c != nil {
+					return c, nil
+				}
+				return nil, errNoName
+			},
+		}
+	}
+	return l, nil
+}
+
+// Addr returns the bound address.
+func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
+
+// Serve accepts until Close.
+func (l *Listener) Serve() {
+	delay := time.Duration(0)
+	for {
+		nc, err := l.ln.Accept()
+		if l.closed.Load() {
+			if err == nil {
+				_ = nc.Close() // came too late
+			}
+			return
+		}
+		if err != nil {
+			l.opts.Watcher.AcceptFailed(err)
+			delay = min(max(5*time.Millisecond, 2*delay), time.Second)
+			time.Sleep(delay)
+			continue
+		}
+		delay = 0
+		l.start(nc)
+	}
+}
+
+// start begins to serve a connection, or refuses it at the limit.
+func (l *Listener) start(nc net.Conn) {
+	if n := l.count.Add(1); l.opts.MaxConnections > 0 && n > int64(l.opts.MaxConnections) {
+		l.count.Add(-1)
+		l.opts.Watcher.Refused()
+		_ = nc.Close() // the client sees that nobody is there
+		return
+	}
+	l.done.Add(1)
+	raw := wire.NewConn(nc)
+	peer := wire.Peer{
+		Physical: addrPort(nc.RemoteAddr()),
+		Local:    addrPort(nc.LocalAddr()),
+		Listener: l.opts.Slot,
+		Conn:     connections.Add(1),
+	}
+	peer.Remote = peer.Physical
+	if l.opts.TLS {
+		go l.secure(raw, peer)
+		return
+	}
+	go l.serve(raw, nil, peer)
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
+	defer l.done.Done()
+	defer l.count.Add(-1)
+	l.opts.Watcher.Opened(secure != nil)
+	defer l.opts.Watcher.Closed(secure != nil)
+	l.opts.Engine.ServeConn(raw, secure, peer)
+}
+
+// secure sniffs the first byte and runs the handshake, then serves in a goroutine of
+// its own: the stack that a handshake grows is not worth keeping for the life of an
+// idle connection.
+func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
+	now := l.opts.Now()
+	_ = raw.SetDeadline(now.Add(l.opts.HandshakeTimeout)) // fails only on a closed connection, as the next read shows
+	first, err := raw.Peek()
+	if err != nil {
+		l.drop(raw)
+		return
+	}
+	if first != handshakeRecord {
+		_ = raw.SetDeadline(time.Time{}) // as above
+		go l.serve(raw, nil, peer)
+		return
+	}
+	secure := tls.Server(raw, l.tls)
+	if err := secure.HandshakeContext(context.Background()); err != nil {
+		l.opts.Watcher.HandshakeFailed(peer.Remote.Addr(), err)
+		l.drop(raw)
+		return
+	}
+	_ = raw.SetDeadline(time.Time{}) // as above
+	go l.serve(raw, secure, peer)
+}
+
+// handshakeRecord is the first byte of a TLS connection (RFC 8446 §5.1), which no
+// HTTP request begins with.
+const handshakeRecord = 22
+
+func (l *Listener) drop(raw *wire.Conn) {
+	_ = raw.Close() // nothing was said
+	l.count.Add(-1)
+	l.done.Done()
+}
+
+// Close stops accepting. Connections go on.
+func (l *Listener) Close() error {
+	l.closed.Store(true)
+	if err := l.ln.Close(); err != nil {
+		return fmt.Errorf("close listener %s: %w", l.opts.Addr, err)
+	}
+	return nil
+}
+
+// Wait returns when every connection has ended.
+func (l *Listener) Wait() { l.done.Wait() }
