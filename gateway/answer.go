@@ -50,6 +50,12 @@ func (x *Exchange) copyAnswer() error {
 	if x.Resp.NoBody || x.link.Done() {
 		return clientSide(x.stream.End(x.link.Trailer()))
 	}
+	if rest, ok := x.link.Rest(); ok {
+		if _, err := x.stream.WriteBody(rest); err != nil {
+			return &clientError{err}
+		}
+		return clientSide(x.stream.End(nil))
+	}
 	pool := bodyPool(x.Resp.Length)
 	b := pool.Get()
 	defer pool.Put(b)

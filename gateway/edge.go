@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"cmp"
-	"encoding/hex"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -245,18 +244,23 @@ func appendUUID(dst []byte) []byte {
 	hi, lo := rand.Uint64(), rand.Uint64() //nolint:gosec // because an id is no secret
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 2<<62
-	var raw [16]byte
-	for i := range 8 {
-		raw[i], raw[8+i] = byte(hi>>(56-8*i)), byte(lo>>(56-8*i)) //nolint:gosec // one byte of it
-	}
-	for i, b := range raw {
+	var text [36]byte
+	at := 0
+	for i := range 16 {
 		if i == 4 || i == 6 || i == 8 || i == 10 {
-			dst = append(dst, '-')
+			text[at] = '-'
+			at++
 		}
-		dst = hex.AppendEncode(dst, []byte{b})
+		b := byte(hi >> 56) //nolint:gosec // one byte of it
+		hi = hi<<8 | lo>>56
+		lo <<= 8
+		text[at], text[at+1] = hexDigits[b>>4], hexDigits[b&15]
+		at += 2
 	}
-	return dst
+	return append(dst, text[:]...)
 }
+
+const hexDigits = "0123456789abcdef"
 
 func matchRequest(x *Exchange, listener int) routes.Request {
 	r := routes.Request{

@@ -76,7 +76,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.gateway, x.stream, x.Req = g, s, req
 	x.peer = s.Peer()
 	x.Snap = g.snap.Load()
-	x.Now = g.clock()
+	x.Now = s.Start()
 	x.Decision = decision.Record{}
 	x.Route = &x.Snap.none
 	x.path = req.Path()

@@ -162,7 +162,7 @@ func (x *Exchange) replayable() bool {
 // awaitHead reads the answer's head, passing interim answers on.
 func (x *Exchange) awaitHead() error {
 	for {
-		err := x.link.ReadHead(&x.Resp, x.deadline(x.gateway.clock()), x.tickFunc)
+		err := x.link.ReadHead(&x.Resp, x.deadline(x.sentAt()), x.tickFunc)
 		if err != nil {
 			return err
 		}

@@ -116,6 +116,7 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 			continue
 		}
 		if errno == syscall.EAGAIN {
+			c.armWrite(time.Now()) //nolint:forbidigo // because the deadline counts from here, and only a full socket pays for it
 			return false
 		}
 		s.errno = errno
@@ -303,7 +304,7 @@ func (c *Conn) Hold(on bool) { c.stopped.Store(on) }
 
 // WriteIdle sets how long a Write may rest without the socket taking a byte; 0 is
 // for ever. The time is kept coarsely: between one and two times d. Every Write is
-// given that long, however late after ArmWrite it begins.
+// given that long, however late it begins.
 func (c *Conn) WriteIdle(d time.Duration) { c.writer.idle = d }
 
 // Write writes all of p. Budget: 0 allocs.
@@ -354,9 +355,9 @@ func (c *Conn) writeAll(p []byte) (int, error) {
 	}
 }
 
-// ArmWrite makes sure that a write begun now does not rest for ever. Like ReadBy it
+// armWrite makes sure that a write that waits does not rest for ever. Like ReadBy it
 // leaves a timer alone that is good enough.
-func (c *Conn) ArmWrite(now time.Time) {
+func (c *Conn) armWrite(now time.Time) {
 	s := &c.writer
 	d := s.idle
 	if d <= 0 {
@@ -386,7 +387,7 @@ func (c *Conn) rearmWrite(first bool) bool {
 		return false
 	}
 	s.armed = time.Time{}
-	c.ArmWrite(now)
+	c.armWrite(now)
 	return true
 }
 

@@ -33,6 +33,9 @@ type Stream interface {
 	// Peer describes the connection. It is valid as long as the stream.
 	Peer() *Peer
 
+	// Start returns when the request began to arrive.
+	Start() time.Time
+
 	// ReadBody reads the request's body. io.EOF follows the last byte; a
 	// *ProtocolError means broken framing, any other error that the client is gone or
 	// too slow.
@@ -117,6 +120,10 @@ type Link interface {
 
 	// Buffered returns how many bytes of the answer, framing included, are at hand.
 	Buffered() int
+
+	// Rest takes, without copying, what is left of the answer's body if all of it is at
+	// hand. It is valid until Release.
+	Rest() ([]byte, bool)
 
 	// Done reports whether the answer's body has been read whole.
 	Done() bool

@@ -144,7 +144,6 @@ func appendTarget(out []byte, req *wire.Head, e *wire.Edits) []byte {
 
 func (l *Link) begin() {
 	l.exchanges++
-	l.raw.ArmWrite(time.Now())
 	l.sentBefore = l.raw.BytesWritten()
 	l.chunkedUp, l.requestOK, l.headSeen, l.gotByte, l.keepAlive = false, false, false, false, false
 	l.interim = 0
@@ -318,6 +317,20 @@ func (l *Link) ReadBody(p []byte, by time.Time, tick wire.Tick) (int, error) {
 // Buffered returns how much of the answer can be read without waiting, at least one
 // byte of it being content or the end.
 func (l *Link) Buffered() int { return l.rd.buffered() }
+
+// Rest takes what is left of the answer's body if all of it is at hand and needs no
+// decoding, without copying it. It is valid until Release. Budget: 0 allocs.
+func (l *Link) Rest() ([]byte, bool) {
+	b := &l.body
+	if b.done || b.mode != bodyLength || int64(l.rd.buffered()) < b.remaining {
+		return nil, false
+	}
+	p := l.rd.buf[l.rd.r : l.rd.r+int(b.remaining)]
+	l.rd.r += len(p)
+	b.total += int64(len(p))
+	b.remaining, b.done = 0, true
+	return p, true
+}
 
 // Done reports whether the answer's body has been read whole.
 func (l *Link) Done() bool { return l.body.done }

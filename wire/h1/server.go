@@ -276,7 +276,6 @@ func (c *conn) begin() {
 	s.waited, s.written, s.promised = 0, 0, wire.LengthUnknown
 	s.idleLimit = s.lim.StreamIdle
 	c.raw.WriteIdle(s.idleLimit)
-	c.raw.ArmWrite(s.start)
 }
 
 // readRequestHead reads a whole head. One empty line before it is skipped (RFC 9112

@@ -20,6 +20,9 @@ var (
 // Peer describes the connection.
 func (c *conn) Peer() *wire.Peer { return &c.peer }
 
+// Start returns when the request's first byte was there.
+func (c *conn) Start() time.Time { return c.start }
+
 // ReadBody reads the request's body. Waiting is bounded by the stream's idle limit
 // and by the rate a sender must keep up while we wait for it. Budget: 0 allocs.
 func (c *conn) ReadBody(p []byte) (int, error) {
