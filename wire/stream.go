@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"time"
 )
@@ -22,9 +22,18 @@ type Peer struct {
 	Remote   netip.AddrPort // the client, by the PROXY header where one is read
 	Physical netip.AddrPort // the other end of the socket
 	Local    netip.AddrPort
-	Listener int                  // index given to the engine by its owner
-	TLS      *tls.ConnectionState // nil on cleartext
-	Conn     uint64               // number of the connection, unique in the process
+	Listener int      // index given to the engine by its owner
+	TLS      *TLSInfo // nil on cleartext
+	Conn     uint64   // number of the connection, unique in the process
+}
+
+// A TLSInfo is what is kept of a connection's handshake.
+type TLSInfo struct {
+	Version, Cipher uint16 // as crypto/tls numbers them
+	ServerName      string // asked for by the client; "" for none
+	Protocol        string // agreed on by ALPN; "" for none
+	Resumed         bool
+	Chain           []*x509.Certificate // of the client, leaf first; nil for none
 }
 
 // A Stream is one request and its answer on some engine. ReadBody may run in one

@@ -41,20 +41,40 @@ func (s *Server) Limits() Limits { return *s.limits.Load() }
 // ServeConn serves one connection until it ends. raw is the socket, secure the TLS
 // session on it or nil.
 func (s *Server) ServeConn(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
-	c := &conn{srv: s, raw: raw, secure: secure, peer: peer}
+	done := make(chan struct{})
+	s.Start(raw, secure, peer, func() { close(done) })
+	<-done
+}
+
+// Start serves one connection in a goroutine of its own and calls ended when it is
+// over.
+func (s *Server) Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended func()) {
+	c := &conn{srv: s, raw: raw, secure: secure, peer: peer, onEnd: ended}
 	c.rd.src = raw
 	if secure != nil {
 		c.rd.src = secure
-		state := secure.ConnectionState()
-		c.peer.TLS = &state
+		c.peer.TLS = tlsInfo(secure)
 	}
 	if !s.track(c) {
 		c.close()
+		ended()
 		return
 	}
-	defer s.untrack(c)
-	defer c.close()
-	c.serve()
+	go c.run(false)
+}
+
+// tlsInfo keeps of a handshake what requests need: a connection rests for long, and
+// all of its state would rest with it.
+func tlsInfo(secure *tls.Conn) *wire.TLSInfo {
+	state := secure.ConnectionState()
+	return &wire.TLSInfo{
+		Version:    state.Version,
+		Cipher:     state.CipherSuite,
+		ServerName: state.ServerName,
+		Protocol:   state.NegotiatedProtocol,
+		Resumed:    state.DidResume,
+		Chain:      state.PeerCertificates,
+	}
 }
 
 func (s *Server) track(c *conn) bool {
@@ -118,6 +138,9 @@ type conn struct {
 	rd     reader
 	one    [1]byte // holds a TLS connection's first byte while it has no buffer
 	state  atomic.Uint32
+	onEnd  func()
+
+	idleUntil time.Time
 
 	*session // nil while idle
 }
@@ -154,15 +177,36 @@ func (c *conn) writer() io.Writer {
 	return c.raw
 }
 
-// serve runs the connection's requests one after the other.
-func (c *conn) serve() {
-	for c.await() {
+// run serves the connection. A connection that rests goes on in a new goroutine: the
+// stack that a request grew is not worth keeping for one that may rest for minutes.
+func (c *conn) run(resting bool) {
+	if c.serve(resting) {
+		go c.run(true)
+		return
+	}
+	c.close()
+	c.srv.untrack(c)
+	c.onEnd()
+}
+
+// serve runs the connection's requests one after the other. It reports whether the
+// connection rests; it is over otherwise.
+func (c *conn) serve(resting bool) (rests bool) {
+	for {
+		switch c.await(resting) {
+		case over:
+			return false
+		case rest:
+			return true
+		case arrived:
+		}
+		resting = false
 		s := sessions.Get().(*session) //nolint:forcetypeassert // nothing else is put in
 		c.session = s
 		again := c.exchange()
 		c.endSession()
 		if !again {
-			return
+			return false
 		}
 	}
 }
@@ -180,32 +224,62 @@ func (c *conn) endSession() {
 	}
 }
 
-// await waits for a request's first byte, holding no buffer. It reports whether
-// there is one.
-func (c *conn) await() bool {
+// What came of waiting for a request.
+type waited uint8
+
+const (
+	over    waited = iota // the connection has ended
+	arrived               // a request begins
+	rest                  // nothing for a while
+)
+
+// await waits for a request's first byte, holding no buffer. resting says that it
+// has waited before.
+func (c *conn) await(resting bool) waited {
 	if c.rd.buffered() > 0 {
-		return true
+		return arrived
 	}
-	lim := c.srv.limits.Load()
 	now := c.srv.now()
-	c.raw.ReadBy(now.Add(lim.IdleTimeout), now)
-	c.state.Store(stateIdle)
-	if c.srv.draining.Load() && c.state.CompareAndSwap(stateIdle, stateStopped) {
+	if resting {
+		c.raw.OnTick(nil)
+	} else {
+		c.idleUntil = now.Add(c.srv.limits.Load().IdleTimeout)
+		c.raw.OnTick(restAfterTick)
+		c.state.Store(stateIdle)
+		if c.srv.draining.Load() && c.state.CompareAndSwap(stateIdle, stateStopped) {
+			return c.lastLook()
+		}
+	}
+	c.raw.ReadBy(c.idleUntil, now)
+	err := c.readFirst()
+	if errors.Is(err, wire.ErrAbandoned) {
+		return rest
+	}
+	c.raw.OnTick(nil)
+	switch {
+	case c.state.CompareAndSwap(stateIdle, stateBusy):
+	case errors.Is(err, wire.ErrStopped):
 		return c.lastLook()
 	}
-	err := c.readFirst()
-	if c.state.CompareAndSwap(stateIdle, stateBusy) {
-		return err == nil
+	if err != nil {
+		return over
 	}
-	return err == nil || errors.Is(err, wire.ErrStopped) && c.lastLook()
+	return arrived
 }
+
+// restAfterTick ends a wait after its first tick.
+func restAfterTick(by time.Time) (time.Time, bool) { return by, false }
 
 // lastLook serves a request that arrived while the connection was told to stop
 // waiting, so that draining cuts nothing that was sent in good faith.
-func (c *conn) lastLook() bool {
+func (c *conn) lastLook() waited {
 	c.srv.mu.Lock()   // Drain has finished telling connections to stop
 	c.srv.mu.Unlock() //nolint:staticcheck // an empty section on purpose
-	return !c.raw.Gone() && c.raw.Resume(lastLookTime) && c.readFirst() == nil
+	c.raw.OnTick(nil)
+	if !c.raw.Gone() && c.raw.Resume(lastLookTime) && c.readFirst() == nil {
+		return arrived
+	}
+	return over
 }
 
 // lastLookTime is how long a draining connection is watched for a request that is

@@ -19,8 +19,9 @@ import (
 
 // An Engine serves connections.
 type Engine interface {
-	// ServeConn serves one connection until it ends. secure is nil on cleartext.
-	ServeConn(raw *wire.Conn, secure *tls.Conn, peer wire.Peer)
+	// Start serves one connection in a goroutine of its own and calls ended when it is
+	// over. secure is nil on cleartext.
+	Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended func())
 }
 
 // A Watcher is told of connections. Its methods must not block.
@@ -142,7 +143,7 @@ func (l *Listener) start(nc net.Conn) {
 		go l.secure(raw, peer)
 		return
 	}
-	go l.serve(raw, nil, peer)
+	l.serve(raw, nil, peer)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -154,17 +155,18 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
+// serve hands a connection to the engine, which serves it in a goroutine of its own.
 func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
-	defer l.done.Done()
-	defer l.count.Add(-1)
 	l.opts.Watcher.Opened(secure != nil)
-	defer l.opts.Watcher.Closed(secure != nil)
-	l.opts.Engine.ServeConn(raw, secure, peer)
+	l.opts.Engine.Start(raw, secure, peer, func() {
+		l.opts.Watcher.Closed(secure != nil)
+		l.count.Add(-1)
+		l.done.Done()
+	})
 }
 
-// secure sniffs the first byte and runs the handshake, then serves in a goroutine of
-// its own: the stack that a handshake grows is not worth keeping for the life of an
-// idle connection.
+// secure sniffs the first byte and runs the handshake. The stack that a handshake
+// grows goes with this goroutine.
 func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 	now := l.opts.Now()
 	_ = raw.SetDeadline(now.Add(l.opts.HandshakeTimeout)) // fails only on a closed connection, as the next read shows
@@ -175,7 +177,7 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 	}
 	if first != handshakeRecord {
 		_ = raw.SetDeadline(time.Time{}) // as above
-		go l.serve(raw, nil, peer)
+		l.serve(raw, nil, peer)
 		return
 	}
 	secure := tls.Server(raw, l.tls)
@@ -185,7 +187,7 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 		return
 	}
 	_ = raw.SetDeadline(time.Time{}) // as above
-	go l.serve(raw, secure, peer)
+	l.serve(raw, secure, peer)
 }
 
 // handshakeRecord is the first byte of a TLS connection (RFC 8446 §5.1), which no
