@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 
 	"legate/config"
 	"legate/telemetry"
@@ -21,6 +22,7 @@ type port struct {
 	slot     int
 	listener *listen.Listener
 	engine   *h1.Server
+	accepts  sync.WaitGroup // the goroutine that accepts
 	serving  bool
 	gateway  *Gateway
 	clear    *telemetry.Gauge
@@ -117,7 +119,7 @@ func (g *Gateway) serve(s *Snapshot) {
 		p.engine.SetLimits(limits)
 		if !p.serving {
 			p.serving = true
-			go p.listener.Serve()
+			p.accepts.Go(p.listener.Serve)
 			g.log.Info("listening", "address", p.listener.Addr().String())
 		}
 	}
@@ -127,15 +129,16 @@ func (g *Gateway) serve(s *Snapshot) {
 func (g *Gateway) retire(p *port) {
 	delete(g.ports, p.key)
 	g.leaving.Store(p, nil)
+	if err := p.listener.Close(); err != nil {
+		g.log.Warn("listener did not close", "error", err)
+	}
 	g.left.Go(func() {
+		p.accepts.Wait() // nothing is added to what is drained and awaited
+		p.engine.Drain()
 		p.listener.Wait()
 		p.engine.Wait()
 		g.leaving.Delete(p)
 	})
-	if err := p.listener.Close(); err != nil {
-		g.log.Warn("listener did not close", "error", err)
-	}
-	p.engine.Drain()
 }
 
 // config chooses a handshake's configuration from the current snapshot.
