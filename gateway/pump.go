@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 
 	"legate/wire"
@@ -46,6 +47,9 @@ func (x *Exchange) copyRequest() error {
 		}
 		if err == io.EOF {
 			return x.link.EndRequest(x.stream.Trailer())
+		}
+		if errors.Is(err, wire.ErrStopped) {
+			return err // it was we who stopped; the client has done nothing
 		}
 		if err != nil {
 			return &clientError{err}
