@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -408,18 +409,38 @@ func (c *Conn) Quiet() bool {
 }
 
 // peek reports whether bytes wait to be read and whether the end or an error does.
+// Budget: 0 allocs.
 func (c *Conn) peek() (waiting, ended bool) {
 	if c.raw == nil {
 		return false, c.closed.Load()
 	}
-	err := c.raw.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, //nolint:gosec // one live byte
-			syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-		waiting = errno == 0 && n > 0
-		ended = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
-	})
-	return waiting, ended || err != nil
+	p := peekers.Get().(*peeker) //nolint:forcetypeassert // nothing else is put in
+	defer peekers.Put(p)
+	if err := c.raw.Control(p.look); err != nil {
+		return false, true
+	}
+	return p.waiting, p.ended
+}
+
+// A peeker is one look at a socket. Its function is made once, so that looking
+// allocates nothing.
+type peeker struct {
+	look           func(fd uintptr)
+	b              [1]byte
+	waiting, ended bool
+}
+
+var peekers = sync.Pool{New: func() any {
+	p := new(peeker)
+	p.look = p.peek
+	return p
+}}
+
+func (p *peeker) peek(fd uintptr) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p.b)), 1, //nolint:gosec // one live byte
+		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	p.waiting = errno == 0 && n > 0
+	p.ended = errno == 0 && n == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
 }
 
 // BytesRead and BytesWritten count what went through the socket.

@@ -87,8 +87,21 @@ func (l *Link) Local() netip.AddrPort {
 // Reused reports whether the connection carried an exchange before this one.
 func (l *Link) Reused() bool { return l.exchanges > 1 }
 
-// Alive reports whether an idle link's endpoint has not closed it.
-func (l *Link) Alive() bool { return !l.closed.Load() && !l.raw.Gone() }
+// Alive reports whether an idle link can carry another exchange: its endpoint has
+// neither closed it nor sent anything, which would be taken for the next answer.
+func (l *Link) Alive() bool { return !l.closed.Load() && l.raw.Quiet() && !l.readAhead() }
+
+// readAhead reports whether the TLS session holds bytes that nobody asked for.
+func (l *Link) readAhead() bool {
+	if l.secure == nil {
+		return false
+	}
+	l.raw.Hold(true)
+	var b [1]byte
+	n, err := l.secure.Read(b[:])
+	l.raw.Hold(false)
+	return n > 0 || !errors.Is(err, wire.ErrStopped)
+}
 
 // WriteHead writes the request's head into the buffer. Budget: 0 allocs.
 func (l *Link) WriteHead(req *wire.Head, e *wire.Edits, length int64) error {
