@@ -51,7 +51,29 @@ func (p *proxy) edit(x *Exchange) {
 	if r.timeoutMS != nil && !x.Snap.edge.suppressEnvoy {
 		x.ToUp.Add(wire.FieldXEnvoyExpectedRqTimeoutMs, r.timeoutMS)
 	}
+	if x.Req.Has(wire.FieldTE) && takesTrailers(x.Req) {
+		x.ToUp.Add(wire.FieldTE, valueTrailers)
+	}
 	r.Request.Apply(&x.ToUp)
+}
+
+var valueTrailers = []byte("trailers")
+
+// takesTrailers reports whether the client wants trailers: of TE, which speaks of one
+// connection only, that is all that travels on.
+func takesTrailers(req *wire.Head) bool {
+	for n := 0; ; n++ {
+		list, ok := req.Nth(wire.FieldTE, n)
+		if !ok {
+			return false
+		}
+		for len(list) > 0 {
+			var token []byte
+			if token, list = wire.NextToken(list); wire.EqualFold(token, valueTrailers) {
+				return true
+			}
+		}
+	}
 }
 
 // pathAndQuery returns the path that was matched, with the query.
