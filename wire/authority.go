@@ -6,7 +6,7 @@ import "bytes"
 // without escapes, which no name in DNS needs and which hide what is meant.
 var hostByte = func() (t [256]bool) {
 	for i := range t {
-		t[i] = unreserved[i] || bytes.IndexByte([]byte("!$&'()*+,;="), byte(i)) >= 0 //nolint:gosec // i < 256
+		t[i] = unreserved[i] || bytes.IndexByte([]byte("!$&'()*+,;="), byte(i)) >= 0
 	}
 	return t
 }()

@@ -103,7 +103,7 @@ func (e *Edits) Drops(f Field, name []byte) bool {
 // Adds returns the lines to add, in order.
 func (e *Edits) Adds() []Add { return e.adds }
 
-// AddName returns the line's name in lower case.
+// FieldName returns the line's name in lower case.
 func (a *Add) FieldName() string {
 	if a.ID != FieldOther {
 		return fieldNames[a.ID]

@@ -218,7 +218,7 @@ func (h *Head) BuildRequest(method, host, target string, fields ...string) {
 func SplitTarget(target []byte, off uint32) (path, query Span, hasQuery bool) {
 	for i, c := range target {
 		if c == '?' {
-			n := uint32(i)                                                            //nolint:gosec // heads are bounded
+			n := uint32(i)
 			return Span{off, n}, Span{off + n + 1, uint32(len(target)) - n - 1}, true //nolint:gosec // heads are bounded
 		}
 	}

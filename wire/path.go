@@ -130,10 +130,7 @@ func resolveDots(p []byte) []byte {
 				w++
 			}
 		case "..":
-			w = bytes.LastIndexByte(p[:w], '/')
-			if w < 0 {
-				w = 0
-			}
+			w = max(bytes.LastIndexByte(p[:w], '/'), 0)
 			if last {
 				p[w] = '/'
 				w++
@@ -163,11 +160,11 @@ var unhex = func() (t [256]int8) {
 	for i := range t {
 		switch {
 		case '0' <= i && i <= '9':
-			t[i] = int8(i - '0') //nolint:gosec // a digit
+			t[i] = int8(i - '0')
 		case 'a' <= i && i <= 'f':
-			t[i] = int8(i - 'a' + 10) //nolint:gosec // a digit
+			t[i] = int8(i - 'a' + 10)
 		case 'A' <= i && i <= 'F':
-			t[i] = int8(i - 'A' + 10) //nolint:gosec // a digit
+			t[i] = int8(i - 'A' + 10)
 		default:
 			t[i] = -1
 		}

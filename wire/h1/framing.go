@@ -73,5 +73,5 @@ func parseLength(v []byte) (int64, *wire.ProtocolError) {
 	if n > 1<<63-1 {
 		return 0, errLength
 	}
-	return int64(n), nil //nolint:gosec // checked above
+	return int64(n), nil
 }

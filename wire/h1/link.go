@@ -295,10 +295,10 @@ func (l *Link) final(resp *wire.Head) error {
 // readFirst waits for the answer's first bytes without holding a buffer.
 func (l *Link) readFirst() error {
 	if l.secure != nil {
-		l.rd.acquire(wire.Small)
+		l.rd.acquire(wire.Medium)
 		return l.rd.fill()
 	}
-	b, n, err := l.raw.ReadFirst(wire.Small)
+	b, n, err := l.raw.ReadFirst(wire.Medium)
 	if n > 0 {
 		l.rd.buf, l.rd.r, l.rd.w = b, 0, n
 		return nil
