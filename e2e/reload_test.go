@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// world is the configuration of generation n. Everything in it says n: the path and a
+// header on the way in, a header on the way out; routes come and go, weights change.
+func world(n int, up string) string {
+	var b strings.Builder
+	b.WriteString(everyone)
+	b.WriteString(mapping("main", "/x/", up, fmt.Sprintf("rewrite: /g%d/", n),
+		fmt.Sprintf(`add_request_headers: {x-gen: "%d"}`, n), fmt.Sprintf(`add_response_headers: {x-gen: {value: "%d", append: false}}`, n)))
+	b.WriteString(mapping("a-canary", "/x/", up, fmt.Sprintf("weight: %d", n%101), fmt.Sprintf("rewrite: /g%d/", n)))
+	for i := range n % 7 {
+		b.WriteString(mapping(fmt.Sprintf("extra-%d-%d", n, i), fmt.Sprintf("/extra-%d-%d/", n, i), up, fmt.Sprintf("connect_timeout_ms: %d", 1000+n)))
+	}
+	if n%3 == 0 {
+		b.WriteString(module(fmt.Sprintf("server_name: gen-%d", n)))
+	}
+	return b.String()
+}
+
+// consistent reports what of an answer is not of one generation.
+func consistent(a answer) error {
+	if a.StatusCode != 200 || a.saw == nil {
+		return fmt.Errorf("status %d, body %q", a.StatusCode, a.body)
+	}
+	n := a.Header.Get("X-Gen")
+	if got := a.saw.Header.Get("X-Gen"); got != n || !strings.HasPrefix(a.saw.Target, "/g"+n+"/") {
+		return fmt.Errorf("the answer is of generation %s, the service saw generation %s and target %s", n, got, a.saw.Target)
+	}
+	server := "envoy"
+	if i, err := strconv.Atoi(n); err != nil || i%3 == 0 {
+		server = "gen-" + n
+	}
+	if got := a.Header.Get("Server"); got != server {
+		return fmt.Errorf("the answer is of generation %s, its server of %s", n, got)
+	}
+	return nil
+}
+
+func swaps(t *testing.T) int {
+	t.Helper()
+	if testing.Short() {
+		return 50
+	}
+	return 500
+}
+
+func TestReloadUnderLoad(t *testing.T) {
+	up := echo(t, "up")
+	cert := authority.issue(t, "gate.test").secret("cert")
+	manifests := func(n int) string {
+		return world(n, up) + cert + tlsHost("gate", "gate.test", "cert", route)
+	}
+
+	g := start(t, setup{args: []string{"--pprof", "--log-level", "warn"}, manifests: manifests(0)})
+	g.send(t, request{target: "/x/"})
+	operators.CloseIdleConnections()
+	before := g.vitals()
+
+	var stop atomic.Bool
+	var asked atomic.Int64
+	var clients sync.WaitGroup
+	failures := make(chan error, 100)
+	load := func(i int, secure bool) {
+		c, err := g.dial(t, request{secure: secure})
+		if err != nil {
+			failures <- err
+			return
+		}
+		defer c.Close()
+		for n := 0; !stop.Load(); n++ {
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			r := request{target: "/x/" + strconv.Itoa(n)}
+			if i%3 == 2 {
+				r.method, r.body = "POST", "content"
+			}
+			a, err := c.exchange(r)
+			if err == nil {
+				err = consistent(a)
+			}
+			if err != nil {
+				failures <- fmt.Errorf("client %d, request %d: %w", i, n, err)
+				return // one connection all the way: a cut one is a failure
+			}
+			asked.Add(1)
+		}
+	}
+	for i := range 8 {
+		clients.Go(func() { load(i, i%4 == 3) })
+	}
+	begun := time.Now()
+	last := swaps(t)
+	for n := 1; n <= last; n++ {
+		generation := g.generation()
+		g.write(manifests(n))
+		eventually(t, 20*time.Second, "the next configuration serves", func() bool { return g.generation() > generation || len(failures) > 0 })
+		if len(failures) > 0 {
+			break
+		}
+	}
+	took := time.Since(begun)
+	stop.Store(true)
+	clients.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
+	}
+	if a := g.send(t, request{target: "/x/"}); a.Header.Get("X-Gen") != strconv.Itoa(last) {
+		t.Errorf("in the end generation %s serves, want %d", a.Header.Get("X-Gen"), last)
+	}
+	g.replace(manifests(0)) // what serves is what served before
+	g.settled(before, 3)
+	t.Logf("%d swaps in %v, %d requests", last, took.Round(time.Millisecond), asked.Load())
+}
+
+// A certificate that is replaced is shown to the next handshake; connections go on.
+func TestCertificateRotation(t *testing.T) {
+	t.Parallel()
+	up := echo(t, "up")
+	one, two := authority.issue(t, "gate.test"), authority.issue(t, "gate.test")
+	rest := everyone + tlsHost("gate", "gate.test", "cert", route) + mapping("x", "/x/", up)
+	g := start(t, setup{manifests: rest + one.secret("cert")})
+	old, err := g.dial(t, request{secure: true})
+	must(t, err)
+	defer old.Close()
+	if got := old.state.PeerCertificates[0].SerialNumber.Int64(); got != one.serial {
+		t.Fatalf("the first certificate is %d, want %d", got, one.serial)
+	}
+	g.replace(rest + two.secret("cert"))
+	for range 3 {
+		a, err := old.exchange(request{target: "/x/"})
+		must(t, err)
+		if got := g.verdict(t, a); got != served {
+			t.Errorf("the old connection: %v", got)
+		}
+	}
+	c, err := g.dial(t, request{secure: true})
+	must(t, err)
+	defer c.Close()
+	if got := c.state.PeerCertificates[0].SerialNumber.Int64(); got != two.serial {
+		t.Errorf("the next handshake shows certificate %d, want %d", got, two.serial)
+	}
+}
+
+// A Listener that comes or goes leaves the connections of the others alone, and its
+// own to their end.
+func TestListenersComeAndGo(t *testing.T) {
+	t.Parallel()
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(200 * time.Millisecond)
+		echoHandler("up").ServeHTTP(w, r)
+	}))
+	g := start(t, setup{manifests: everyone + mapping("x", "/x/", up, "timeout_ms: 10000")})
+	port := freePorts(t, 1)[0]
+	stays := g.connect(t)
+	must(t, second(stays.exchange(request{target: "/x/"})))
+	rest := everyone + mapping("x", "/x/", up, "timeout_ms: 10000")
+	g.replace(rest + listener("third", "HTTP", port))
+	extra := *g
+	extra.clear = loopback(port)
+	goes := extra.connect(t)
+	must(t, second(goes.exchange(request{target: "/x/"})))
+
+	id := newID()
+	must(t, second(goes.Write((&request{target: "/x/slow"}).render(id))))
+	eventually(t, 5*time.Second, "the request is in flight", func() bool {
+		_, metrics := g.operator("/metrics")
+		return strings.Contains(metrics, "legate_requests_in_flight 1")
+	})
+	g.replace(rest)
+	a, err := goes.answer(id, "GET")
+	must(t, err)
+	if got := g.verdict(t, a); got != served || a.Header.Get("Connection") != "close" {
+		t.Errorf("in flight while its Listener went: %v, Connection %q", got, a.Header.Get("Connection"))
+	}
+	if _, err := stays.exchange(request{target: "/x/"}); err != nil {
+		t.Errorf("the other Listener's connection: %v", err)
+	}
+	if c, err := extra.dial(t, request{}); err == nil {
+		c.Close()
+		t.Error("the port still accepts")
+	}
+	g.replace(rest + listener("third", "HTTP", port))
+	if a := extra.send(t, request{target: "/x/"}); a.StatusCode != 200 {
+		t.Errorf("the port once it is back: %d", a.StatusCode)
+	}
+}
