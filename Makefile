@@ -23,9 +23,10 @@ help: ## this list
 build: ## bin/legate, static, with the recorded profile if there is one
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/legate ./cmd/legate
 
-unit: ## every package's own tests, with the race detector
+unit: ## every package's own tests, with the race detector; then those that count allocations, without
 	@$(call need,gcc,gcc libc6-dev)
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
+	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
 e2e: build ## the real binary with real parts around it
 	go test -count=1 ./e2e/...

@@ -865,7 +865,10 @@ func TestSameTableWhateverTheOrder(t *testing.T) {
 	}
 }
 
-func TestMatchDoesNotAllocate(t *testing.T) {
+func TestAllocsMatch(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocations are counted without the race detector")
+	}
 	w := world(append(anyHost(), host("tls", "*.x.com", withTLS)),
 		mapping("a", "/a/", hostname("a.x.com"), header("x-a", "1")), mapping("b", "/a/", hostname("*.x.com"), query("q", "1")),
 		mapping("c", "/A/[0-9]+", regex), mapping("d", "/", anyCase), mapping("e", "/a/", hostname(""), func(m *config.Mapping) { m.Host, m.HostRegex = "a.*", true }))

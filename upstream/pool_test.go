@@ -330,7 +330,10 @@ func TestPoolInDisorder(t *testing.T) {
 	}
 }
 
-func TestOpenAllocatesNothing(t *testing.T) {
+func TestAllocsOpen(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocations are counted without the race detector")
+	}
 	u := fakeUpstream(t, Spec{MaxLifetime: time.Hour}, Options{}, "10.0.0.1", "10.0.0.2")
 	warm := []*fakeLink{open(t, u), open(t, u)}
 	for _, l := range warm {
