@@ -23,7 +23,7 @@ func TestEveryReasonIsWhole(t *testing.T) {
 }
 
 func TestEveryStageHasAName(t *testing.T) {
-	for s := Accept; s < NumStages; s++ {
+	for s := range NumStages {
 		if s.String() == "" || s.String() == "unknown" {
 			t.Errorf("stage %d has no name", s)
 		}

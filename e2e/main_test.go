@@ -29,7 +29,7 @@ func runAll(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // because the system empties it anyway
+	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "legate")
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -70,7 +70,7 @@ func (x *Exchange) copyAnswer() error {
 			}
 		}
 		switch {
-		case err == io.EOF || err == nil && x.link.Done():
+		case errors.Is(err, io.EOF) || err == nil && x.link.Done():
 			return clientSide(x.stream.End(x.link.Trailer()))
 		case err != nil:
 			return err

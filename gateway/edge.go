@@ -251,7 +251,7 @@ func appendUUID(dst []byte) []byte {
 			text[at] = '-'
 			at++
 		}
-		b := byte(hi >> 56) //nolint:gosec // one byte of it
+		b := byte(hi >> 56)
 		hi = hi<<8 | lo>>56
 		lo <<= 8
 		text[at], text[at+1] = hexDigits[b>>4], hexDigits[b&15]

@@ -107,13 +107,6 @@ func (x *Exchange) free() {
 	exchanges.Put(x)
 }
 
-// keep copies b into the exchange's own memory.
-func (x *Exchange) keep(b []byte) []byte {
-	n := len(x.arena)
-	x.arena = append(x.arena, b...)
-	return x.arena[n:len(x.arena):len(x.arena)]
-}
-
 // returnBody gives back the buffer of a short request body.
 func (x *Exchange) returnBody() {
 	if x.body == nil {

@@ -155,7 +155,7 @@ func (x *Exchange) sendShort() error {
 	for x.bodyBytes = 0; ; {
 		n, err := x.stream.ReadBody(x.body[x.bodyBytes:])
 		x.bodyBytes += n
-		if err == io.EOF || int64(x.bodyBytes) == x.Req.Length {
+		if errors.Is(err, io.EOF) || int64(x.bodyBytes) == x.Req.Length {
 			break
 		}
 		if err != nil {
@@ -285,8 +285,7 @@ func (x *Exchange) timeoutPassed() bool {
 }
 
 func clientReason(err error) decision.Reason {
-	var perr *wire.ProtocolError
-	if errors.As(err, &perr) {
+	if perr, ok := errors.AsType[*wire.ProtocolError](err); ok {
 		return refusals[perr.Kind]
 	}
 	if h1.OutcomeOf(err) == h1.Timeout {

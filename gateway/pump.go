@@ -45,7 +45,7 @@ func (x *Exchange) copyRequest() error {
 				return werr
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return x.link.EndRequest(x.stream.Trailer())
 		}
 		if errors.Is(err, wire.ErrStopped) {

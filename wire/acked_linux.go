@@ -10,7 +10,7 @@ func (c *Conn) Acked() (n int64, ok bool) {
 		return 0, false
 	}
 	err := c.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) //nolint:gosec // a descriptor
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
 			n, ok = int64(info.Bytes_acked), true //nolint:gosec // a count
 		}

@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // An Add is one field line to be added. Name is in lower case. The bytes belong to
 // the snapshot or to the exchange; engines copy them when they write the head.
 type Add struct {
@@ -68,22 +70,14 @@ func (e *Edits) SetName(name, value []byte) {
 		e.Set(f, value)
 		return
 	}
-	for i := len(e.adds) - 1; i >= 0; i-- {
-		if string(e.adds[i].Name) == string(name) {
-			e.adds = append(e.adds[:i], e.adds[i+1:]...)
-		}
-	}
+	e.adds = slices.DeleteFunc(e.adds, func(a Add) bool { return string(a.Name) == string(name) })
 	e.names = append(e.names, name)
 	e.AddName(name, value)
 }
 
 // Unadd takes back lines of a known name that were added before.
 func (e *Edits) Unadd(f Field) {
-	for i := len(e.adds) - 1; i >= 0; i-- {
-		if e.adds[i].ID == f {
-			e.adds = append(e.adds[:i], e.adds[i+1:]...)
-		}
-	}
+	e.adds = slices.DeleteFunc(e.adds, func(a Add) bool { return a.ID == f })
 }
 
 // Drops reports whether a line of that name, interned as f, is removed.

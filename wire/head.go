@@ -1,5 +1,7 @@
 package wire
 
+import "slices"
+
 // LengthUnknown is the Length of a message whose end only its framing tells.
 const LengthUnknown int64 = -1
 
@@ -184,8 +186,8 @@ func (h *Head) RemoveNamed(name []byte) {
 	}
 	h.lines = kept
 	h.first = [NumFields]uint8{}
-	for i := len(kept) - 1; i >= 0; i-- {
-		h.first[kept[i].id] = uint8(i + 1) //nolint:gosec // MaxFields fits
+	for i, l := range slices.Backward(kept) {
+		h.first[l.id] = uint8(i + 1) //nolint:gosec // MaxFields fits
 	}
 }
 

@@ -21,7 +21,9 @@ var (
 
 // NewPool makes a pool of buffers of size bytes.
 func NewPool(size int) *Pool {
-	return &Pool{size: size, pool: sync.Pool{New: func() any { return unsafe.SliceData(make([]byte, size)) }}}
+	p := &Pool{size: size}
+	p.pool.New = func() any { return &make([]byte, size)[0] }
+	return p
 }
 
 // Size is the length of the pool's buffers.
@@ -36,6 +38,6 @@ func (p *Pool) Get() []byte {
 // Put takes back a buffer that Get lent. Others are left to the collector.
 func (p *Pool) Put(b []byte) {
 	if cap(b) == p.size {
-		p.pool.Put(unsafe.SliceData(b[:1]))
+		p.pool.Put(&b[:1][0])
 	}
 }

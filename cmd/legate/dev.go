@@ -20,8 +20,8 @@ import (
 // exampleFile is what dev serves when it is not told otherwise.
 const exampleFile = "config.example.yaml"
 
-// devSecret names the certificate that dev makes for this machine's own names.
-const devSecret = "legate-dev-cert"
+// devCertificate names the certificate that dev makes for this machine's own names.
+const devCertificate = "legate-dev-cert"
 
 func devCommand(ctx context.Context, p *Program, args []string) int {
 	var f serveFlags
@@ -68,7 +68,7 @@ func (p *Program) dev(ctx context.Context, s *settings) int {
 		fmt.Fprintf(p.Stderr, "legate dev: %v\n", err)
 		return exitError
 	}
-	secret, err := ca.Secret(s.config.Namespace, devSecret, "localhost", "*.localhost", "127.0.0.1", "::1")
+	secret, err := ca.Secret(s.config.Namespace, devCertificate, "localhost", "*.localhost", "127.0.0.1", "::1")
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "legate dev: %v\n", err)
 		return exitError

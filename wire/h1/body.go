@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"errors"
 	"io"
 
 	"legate/wire"
@@ -79,7 +80,7 @@ func (b *body) read(p []byte) (int, error) {
 		return n, err
 	default:
 		n, err := b.readRaw(p, 1<<62)
-		if err == io.ErrUnexpectedEOF { // here the connection's end is the body's
+		if errors.Is(err, io.ErrUnexpectedEOF) { // here the connection's end is the body's
 			b.done, err = true, io.EOF
 		}
 		return n, err
@@ -103,7 +104,7 @@ func (b *body) readRaw(p []byte, limit int64) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	if err == io.EOF || err == nil {
+	if errors.Is(err, io.EOF) || err == nil {
 		err = io.ErrUnexpectedEOF
 	}
 	return 0, err
@@ -127,7 +128,7 @@ func (b *body) more() error {
 		}
 	}
 	err := rd.fill()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

@@ -308,12 +308,12 @@ func (l *Link) readFirst() error {
 
 func (l *Link) wait(by time.Time, tick wire.Tick) {
 	l.raw.OnTick(tick)
-	l.raw.ReadBy(by, time.Now())
+	l.raw.ReadBy(by, time.Now()) //nolint:forbidigo // because the wait begins here, however long ago the request came
 }
 
 // readError makes an end of file in the middle of a head an error of its own.
 func (l *Link) readError(err error) error {
-	if err == io.EOF && l.rd.w > 0 {
+	if errors.Is(err, io.EOF) && l.rd.w > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -425,7 +425,7 @@ func (t *tunnel) Read(p []byte) (int, error) {
 		rd.r += n
 		return n, nil
 	}
-	now := time.Now()
+	now := time.Now() //nolint:forbidigo // because the idle time counts from each read
 	t.l.raw.OnTick(nil)
 	t.l.raw.ReadBy(tunnelDeadline(now, t.idle), now)
 	return rd.src.Read(p)

@@ -91,7 +91,8 @@ func parseTarget(h *wire.Head, buf []byte, start, end int) (absolute string, err
 		setTarget(h, buf, start, start, end)
 		return "", nil
 	}
-	rest, port := 0, ""
+	var rest int
+	var port string
 	switch {
 	case hasFoldPrefix(target, "http://"):
 		rest, port = len("http://"), "80"

@@ -455,7 +455,7 @@ func (c *conn) skipRest() bool {
 	for skipped := 0; skipped < maxSkip; {
 		n, err := c.body.read(b)
 		skipped += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return true
 		}
 		if err != nil {

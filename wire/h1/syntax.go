@@ -44,10 +44,10 @@ const (
 )
 
 var class = func() (t [256]uint8) {
-	const tokenMarks = "!#$%&'*+-.^_`|~"
+	const marks = "!#$%&'*+-.^_`|~"
 	for i := range t {
 		alnum := 'a' <= i && i <= 'z' || 'A' <= i && i <= 'Z' || '0' <= i && i <= '9'
-		if alnum || i < 0x80 && bytes.IndexByte([]byte(tokenMarks), byte(i)) >= 0 {
+		if alnum || i < 0x80 && bytes.IndexByte([]byte(marks), byte(i)) >= 0 {
 			t[i] |= isToken
 		}
 		if i == '\t' || i >= ' ' && i != 0x7f {

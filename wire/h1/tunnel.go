@@ -48,7 +48,7 @@ func (c *conn) copyUp(far wire.Duplex) error {
 			}
 			continue
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return far.CloseWrite()
 		}
 		_ = far.Close() // wakes the other direction
@@ -90,7 +90,7 @@ func (c *conn) copyDown(far wire.Duplex) error {
 			}
 			continue
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return c.closeWrite()
 		}
 		c.raw.StopReading()
