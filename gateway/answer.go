@@ -44,6 +44,11 @@ func (x *Exchange) relay() {
 	x.link.Release()
 }
 
+// cachedPiece is how much of a long answer is carried at a time in the clear: what one
+// read brought is still in the processor's cache when it is written. Over TLS larger
+// pieces cost less, as each is sealed and sent at once.
+const cachedPiece = 32 << 10
+
 // copyAnswer streams the body through one bounded buffer and flushes whenever the
 // upstream pauses.
 func (x *Exchange) copyAnswer() error {
@@ -59,6 +64,9 @@ func (x *Exchange) copyAnswer() error {
 	pool := bodyPool(x.Resp.Length)
 	b := pool.Get()
 	defer pool.Put(b)
+	if x.peer.TLS == nil && x.Resp.Length > int64(len(b)) {
+		b = b[:cachedPiece]
+	}
 	for {
 		n, err := x.link.ReadBody(b, x.bodyDeadline(), x.tickFunc)
 		if n > 0 {
