@@ -29,10 +29,20 @@ type ServicePort struct {
 type Guard struct {
 	Meta
 	Rules []GuardRule
-	// Bypassable is true for an AuthService: a Mapping with bypass_auth is not
-	// guarded by it.
+	// Broken is true where the rules could not be read: nothing that others exempt
+	// counts against it.
+	Broken bool
+	// Bypassable is true for an AuthService and what it would have called: a
+	// Mapping with bypass_auth is not guarded by them.
 	Bypassable bool
 }
 
-// A GuardRule is one host and path glob of a Guard; "*" matches any run of characters.
-type GuardRule struct{ Host, Path string }
+// A GuardRule is one host and path glob of a Guard: "*" matches any run of characters,
+// "?" one, "[a-z]" one of a set, and a backslash takes the next one literally. Among the
+// rules of all Guards of one kind the first that matches a request decides: by
+// Precedence, highest first, then by the Guards' namespaces and names, then as written.
+type GuardRule struct {
+	Host, Path string
+	Precedence int
+	Exempt     bool // what it matches is not to be protected
+}

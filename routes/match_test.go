@@ -793,52 +793,6 @@ func TestHTTPSLocation(t *testing.T) {
 	}
 }
 
-func TestGuards(t *testing.T) {
-	guard := func(bypassable bool, rules ...config.GuardRule) config.Guard {
-		return config.Guard{Meta: config.Meta{Kind: "FilterPolicy", Name: "p", Namespace: "ns"}, Rules: rules, Bypassable: bypassable}
-	}
-	bypass := func(m *config.Mapping) { v := true; m.BypassAuth = &v }
-	rxHost := func(m *config.Mapping) { m.Hostname, m.Host, m.HostRegex = "", ".*", true }
-	for _, row := range []struct {
-		guard  config.Guard
-		m      config.Mapping
-		closed bool
-	}{
-		{guard(false, config.GuardRule{}), mapping("m", "/"), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/"), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/api/v1/"), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/web/"), false},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/API/", anyCase), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/", exact), false},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/api/x", exact), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "/api/*"}), mapping("m", "/web/.*", regex), true},
-		{guard(false, config.GuardRule{Host: "*", Path: "*/secret"}), mapping("m", "/web/"), true},
-		{guard(false, config.GuardRule{Host: "A.com", Path: "*"}), mapping("m", "/", hostname("a.com")), true},
-		{guard(false, config.GuardRule{Host: "a.com", Path: "*"}), mapping("m", "/", hostname("a.com:8443")), true},
-		{guard(false, config.GuardRule{Host: "a.com:*", Path: "*"}), mapping("m", "/", hostname("a.com")), true},
-		{guard(false, config.GuardRule{Host: "a.com", Path: "*"}), mapping("m", "/", hostname("b.com")), false},
-		{guard(false, config.GuardRule{Host: "*.com", Path: "*"}), mapping("m", "/", hostname("a.*")), true},
-		{guard(false, config.GuardRule{Host: "a*b*c", Path: "*"}), mapping("m", "/", hostname("*.bc")), true},
-		{guard(false, config.GuardRule{Host: "a*b*c", Path: "*"}), mapping("m", "/", hostname("*.bd")), false},
-		{guard(false, config.GuardRule{Host: "a.com", Path: "*"}), mapping("m", "/", rxHost), true},
-		{guard(false, config.GuardRule{Host: "a.com"}, config.GuardRule{Host: "b.com"}), mapping("m", "/", hostname("b.com")), true},
-		{guard(true, config.GuardRule{}), mapping("m", "/", bypass), false},
-		{guard(false, config.GuardRule{}), mapping("m", "/", bypass), true},
-		{guard(false, config.GuardRule{}), mapping("m", "/", redirecting), false},
-	} {
-		w := world(anyHost(), row.m)
-		w.Guards = []config.Guard{row.guard}
-		want := map[bool]string{true: "FilterPolicy ns/p"}[row.closed]
-		if got := build(t, w).Routes[0].ClosedBy; got != want {
-			t.Errorf("guard %v, mapping %s %s: closed by %q, want %q", row.guard.Rules, row.m.Hostname, row.m.Prefix, got, want)
-		}
-	}
-	table := build(t, world(anyHost(), mapping("m", "/", func(m *config.Mapping) { m.JWT = true })))
-	if got := table.Routes[0].ClosedBy; got != "Mapping default/m" {
-		t.Errorf("jwt: closed by %q", got)
-	}
-}
-
 func TestSameTableWhateverTheOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {

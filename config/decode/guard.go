@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"net"
 	"regexp"
 	"strings"
@@ -22,12 +24,19 @@ func (o *object) protect(spec *fields) {
 	if !o.dropped {
 		return
 	}
-	o.Value = guardEverything(o.Meta, o.kind.bypassable)
+	o.Value = brokenGuard(o.Meta, o.kind.bypassable)
 	for i := range o.Problems {
 		if p := &o.Problems[i]; p.Effect == config.ObjectDropped {
 			p.Effect, p.Instead = config.RouteClosed, everythingClosed
 		}
 	}
+}
+
+// brokenGuard stands for a protector that cannot be understood.
+func brokenGuard(m config.Meta, bypassable bool) *config.Guard {
+	g := guardEverything(m, bypassable)
+	g.Broken = true
+	return g
 }
 
 func guardEverything(m config.Meta, bypassable bool) *config.Guard {
@@ -41,7 +50,7 @@ func guardEverything(m config.Meta, bypassable bool) *config.Guard {
 // guardBeside is a guard that an object of another kind implies by one of its fields.
 func (o *object) guardBeside(at *yaml.Node, field, msg string) config.Object {
 	g := config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest}
-	g.Value = &config.Guard{Meta: o.Meta, Rules: []config.GuardRule{{Host: "*", Path: "*"}}}
+	g.Value = guardEverything(o.Meta, false)
 	p := config.Problem{Ref: o.Meta.Ref(), Field: field, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}
 	p.Ref.Line, p.Ref.Col = o.line(at), at.Column
 	g.Problems = []config.Problem{p}
@@ -97,7 +106,7 @@ func isBuiltIn(service string) bool {
 }
 
 // decodeFilterPolicy returns the guard of a FilterPolicy: what its rules with
-// filters match. It returns nil if none has any.
+// filters match, and what those without exempt.
 func decodeFilterPolicy(o *object, spec *fields) any {
 	spec.fold = true
 	rules := spec.value("rules")
@@ -109,50 +118,49 @@ func decodeFilterPolicy(o *object, spec *fields) any {
 		spec.wrong(rules, "a list of rules")
 		return nil
 	}
-	g := &config.Guard{Meta: o.Meta}
+	g, protects := &config.Guard{Bypassable: true}, false
 	for i, item := range rules.value.Content {
-		if rule, guards := decodeRule(o, item, fmt.Sprintf("%s[%d].", rules.name, i)); guards {
-			g.Rules = append(g.Rules, rule)
-		}
+		rule := decodeRule(o, item, fmt.Sprintf("%s[%d].", rules.name, i))
+		g.Rules = append(g.Rules, rule)
+		protects = protects || !rule.Exempt
 	}
 	spec.finish(nil)
-	if len(g.Rules) == 0 {
-		o.report(o.root, "", "is not served yet, and no rule of it has filters", config.ObjectIgnored)
-		return nil
+	if protects {
+		o.report(o.root, "", "FilterPolicy is not served yet", config.RouteClosed)
+	} else {
+		o.report(o.root, "", "FilterPolicy is not served yet, and no rule of it has filters", config.Notice).Instead =
+			"what it exempts is not guarded by later policies"
 	}
-	o.report(o.root, "", "FilterPolicy is not served yet", config.RouteClosed)
 	g.Meta = o.Meta
 	return g
 }
 
-// decodeRule returns what one rule matches, and whether it guards that. A rule
-// without filters lets requests through, unless a misspelt field of it may have
-// been meant to be the filters.
-func decodeRule(o *object, item *yaml.Node, path string) (config.GuardRule, bool) {
+// decodeRule returns what one rule matches. A rule without filters lets requests
+// through, unless a misspelt field of it may have been meant to be the filters.
+func decodeRule(o *object, item *yaml.Node, path string) (rule config.GuardRule) {
 	if !o.visit() {
-		return config.GuardRule{}, false
+		return rule
 	}
 	f := o.open(item, path)
 	f.fold = true
 	f.record()
-	rule := config.GuardRule{Host: f.text("host"), Path: f.text("path")}
-	if rule.Host == "" {
-		rule.Host = "*"
+	rule.Host = cmp.Or(f.text("host"), "*")
+	rule.Path = cmp.Or(f.text("path"), "*")
+	for _, name := range []string{"v3Precedence", "precedence"} {
+		if n := f.number(name, math.MinInt32, math.MaxInt32); n != nil {
+			rule.Precedence = *n
+		}
 	}
-	if rule.Path == "" {
-		rule.Path = "*"
-	}
-	f.take("precedence")
-	f.take("v3Precedence")
 	filters := f.value("filters")
 	before := len(o.Problems)
 	f.finish(nil)
 	switch {
 	case filters == nil:
-		return rule, len(o.Problems) > before
+		rule.Exempt = len(o.Problems) == before
 	case filters.value.Kind != yaml.SequenceNode:
 		f.wrong(filters, "a list of filters")
-		return rule, true
+	default:
+		rule.Exempt = len(filters.value.Content) == 0
 	}
-	return rule, len(filters.value.Content) > 0
+	return rule
 }

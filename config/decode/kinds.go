@@ -89,7 +89,7 @@ var ambassadorKinds = map[string]kind{
 	"Module":     {decode: decodeModule, versions: coreVersions},
 
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
-	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true},
+	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
 
 	"ConsulResolver":             unservedKind,
 	"DevPortal":                  {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},

@@ -82,7 +82,7 @@ func (r *reading) unreadable(err error) {
 	if kind := protectorNamed(r.chunk.text); kind != "" {
 		o.Meta.Kind, ref.Kind = kind, kind
 		o.IDs = []string{anyID}
-		o.Value = guardEverything(o.Meta, ambassadorKinds[kind].bypassable)
+		o.Value = brokenGuard(o.Meta, ambassadorKinds[kind].bypassable)
 		o.Problems = []config.Problem{{Ref: ref, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}}
 	} else {
 		o.Problems = []config.Problem{{Ref: ref, Msg: msg, Effect: config.ObjectDropped}}
