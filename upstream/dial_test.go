@@ -118,7 +118,7 @@ func serveTLS(t *testing.T, conf *tls.Config) (addr string, seen <-chan tls.Conn
 }
 
 // serve runs handle for each connection, and ends them all with the test.
-func serve(t *testing.T, handle func(net.Conn)) (addr string) {
+func serve(t testing.TB, handle func(net.Conn)) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -117,7 +117,7 @@ func (s *nameServer) questions() []string {
 	return asked
 }
 
-func newTestResolver(t *testing.T, opts Options) *Resolver {
+func newTestResolver(t testing.TB, opts Options) *Resolver {
 	t.Helper()
 	if opts.HostsFile == "" {
 		opts.HostsFile = filepath.Join(t.TempDir(), "none")
