@@ -92,7 +92,7 @@ func (c *Conn) tryRead(fd uintptr) bool {
 		s.p = s.pool.Get()
 	}
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.p))), uintptr(len(s.p))) //nolint:gosec // a read into a live slice
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.p))), uintptr(len(s.p)), 0, 0, 0) //nolint:gosec // a read into a live slice
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -139,7 +139,7 @@ func writeOnce(fd uintptr, p, tail []byte) (int, syscall.Errno) {
 		if len(p) == 0 {
 			p = tail
 		}
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // a write from a live slice
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0) //nolint:gosec // a write from a live slice
 		return int(n), errno
 	}
 	iov := [2]syscall.Iovec{
