@@ -138,6 +138,11 @@ func (x *Exchange) send() error {
 			return err
 		}
 	default:
+		// The head goes first, while what fails can still be tried again: the upstream
+		// may have something to say to it.
+		if err := x.link.Flush(); err != nil {
+			return err
+		}
 		x.startPump()
 		return nil
 	}

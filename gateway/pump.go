@@ -34,9 +34,6 @@ func (x *Exchange) pump() {
 func (x *Exchange) copyRequest() error {
 	b := wire.Large.Get()
 	defer wire.Large.Put(b)
-	if err := x.link.Flush(); err != nil { // the head goes first: the upstream may have something to say to it
-		return err
-	}
 	for {
 		n, err := x.stream.ReadBody(b)
 		if n > 0 {

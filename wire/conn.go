@@ -49,6 +49,8 @@ type Conn struct {
 	reader side
 	writer side
 
+	early [1]byte // takes what came before it was asked for
+
 	tickFn  Tick
 	stopped atomic.Bool
 	woken   atomic.Bool
@@ -63,6 +65,8 @@ type side struct {
 	p     []byte
 	tail  []byte // second part of a vectored write
 	pool  *Pool  // where to take p from once there is something to read
+	ask   []byte // to be sent before the wait begins, see Ask
+	rest  []byte // what of ask the socket had no room for
 	n     int
 	errno syscall.Errno
 	armed time.Time // when the runtime's timer fires; zero for never
@@ -87,24 +91,31 @@ func NewConn(nc net.Conn) *Conn {
 // tryRead reads once; false means that there is nothing to read yet.
 func (c *Conn) tryRead(fd uintptr) bool {
 	s := &c.reader
+	if s.ask != nil {
+		return c.tryAsk(fd)
+	}
 	taken := s.p == nil
 	if taken {
 		s.p = s.pool.Get()
 	}
+	n, errno := readOnce(fd, s.p)
+	if errno == syscall.EAGAIN {
+		if taken {
+			s.pool.Put(s.p)
+			s.p = nil
+		}
+		return false
+	}
+	s.n, s.errno = n, errno
+	return true
+}
+
+func readOnce(fd uintptr, p []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.p))), uintptr(len(s.p)), 0, 0, 0) //nolint:gosec // a read into a live slice
-		if errno == syscall.EINTR {
-			continue
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0) //nolint:gosec // a read into a live slice
+		if errno != syscall.EINTR {
+			return int(n), errno
 		}
-		if errno == syscall.EAGAIN {
-			if taken {
-				s.pool.Put(s.p)
-				s.p = nil
-			}
-			return false
-		}
-		s.n, s.errno = int(n), errno
-		return true
 	}
 }
 
@@ -247,6 +258,11 @@ func (c *Conn) readOnce() (int, error) {
 	}
 	if err := c.raw.Read(c.reader.try); err != nil {
 		return 0, err
+	}
+	if c.reader.rest != nil {
+		if err := c.sendRest(); err != nil {
+			return 0, err
+		}
 	}
 	if c.reader.errno != 0 {
 		return 0, c.reader.errno

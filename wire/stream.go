@@ -112,7 +112,8 @@ type Link interface {
 	// Flush sends what was written so far.
 	Flush() error
 
-	// EndRequest completes the request and sends it. trailer may be nil.
+	// EndRequest completes the request, which is sent then or by the next ReadHead.
+	// trailer may be nil.
 	EndRequest(trailer *Head) error
 
 	// ReadHead reads the next head of the answer: any number of 1xx, then the final

@@ -198,6 +198,9 @@ func (l *Link) put(p []byte) error {
 		return nil
 	}
 	if l.secure == nil {
+		if err := l.still(); err != nil {
+			return err
+		}
 		l.out = out[:0]
 		_, err := l.raw.WriteTwo(out, p)
 		return err
@@ -209,12 +212,27 @@ func (l *Link) put(p []byte) error {
 	return err
 }
 
+// errStale says that the connection was closed or spoken on before it was used again.
+var errStale = errors.New("the connection did not rest quietly")
+
+// still makes sure, before the first byte of a request, that nothing waits to be read
+// which would be taken for its answer.
+func (l *Link) still() error {
+	if l.exchanges > 1 && l.unsent() && !l.Alive() {
+		return errStale
+	}
+	return nil
+}
+
 // Flush sends what is buffered.
 func (l *Link) Flush() error {
 	if len(l.out) == 0 {
 		return nil
 	}
-	var err error
+	err := l.still()
+	if err != nil {
+		return err
+	}
 	if l.secure != nil {
 		_, err = l.secure.Write(l.out)
 	} else {
@@ -224,7 +242,8 @@ func (l *Link) Flush() error {
 	return err
 }
 
-// EndRequest completes the request and sends it.
+// EndRequest completes the request. One that nothing was sent of yet goes out with
+// the wait for its answer.
 func (l *Link) EndRequest(trailer *wire.Head) error {
 	if l.chunkedUp {
 		l.out = append(l.buffer(), "0\r\n"...)
@@ -233,13 +252,23 @@ func (l *Link) EndRequest(trailer *wire.Head) error {
 	} else if l.promised > 0 {
 		return errShortAnswer
 	}
+	l.requestOK = true
+	if l.secure == nil && l.unsent() && l.rd.buf == nil {
+		return nil // ReadHead sends it: see Conn.Ask
+	}
 	if err := l.Flush(); err != nil {
 		return err
 	}
+	l.dropOut()
+	return nil
+}
+
+// unsent reports that nothing of this exchange's request was sent yet.
+func (l *Link) unsent() bool { return l.raw.BytesWritten() == l.sentBefore }
+
+func (l *Link) dropOut() {
 	putBuffer(l.out)
 	l.out = nil
-	l.requestOK = true
-	return nil
 }
 
 // ReadHead reads the answer's next head.
@@ -298,7 +327,17 @@ func (l *Link) readFirst() error {
 		l.rd.acquire(wire.Medium)
 		return l.rd.fill()
 	}
-	b, n, err := l.raw.ReadFirst(wire.Medium)
+	var (
+		b   []byte
+		n   int
+		err error
+	)
+	if l.requestOK && len(l.out) > 0 {
+		b, n, err = l.raw.Ask(l.out, wire.Medium)
+		l.dropOut()
+	} else {
+		b, n, err = l.raw.ReadFirst(wire.Medium)
+	}
 	if n > 0 {
 		l.rd.buf, l.rd.r, l.rd.w = b, 0, n
 		return nil
@@ -368,7 +407,7 @@ func (l *Link) Untouched() bool {
 	if l.gotByte {
 		return false
 	}
-	if l.raw.BytesWritten() == l.sentBefore {
+	if l.unsent() {
 		return true
 	}
 	acked, ok := l.raw.Acked()
@@ -381,8 +420,8 @@ func (l *Link) Abort() { l.close() }
 // Release gives the connection back to its owner, or closes it.
 func (l *Link) Release() {
 	putBuffer(l.held)
-	putBuffer(l.out)
-	l.held, l.out = nil, nil
+	l.held = nil
+	l.dropOut()
 	clean := l.requestOK && l.headSeen && l.body.done && l.keepAlive && l.rd.buffered() == 0
 	l.rd.release()
 	l.body.rd = nil
