@@ -23,6 +23,10 @@ type ServicePort struct {
 	TargetPort string
 }
 
+// A Resolver is an object that Mappings name to say how the addresses of their
+// services are found. Which way that is, its Kind says.
+type Resolver struct{ Meta }
+
 // A Guard is an object that protects routes but cannot be enforced: a kind not
 // served here, or one that is broken. Every route it could guard is closed.
 // A rule with an empty Host or Path stands for every host or path.

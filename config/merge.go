@@ -103,6 +103,8 @@ func (w *World) add(value any) {
 		w.Secrets = append(w.Secrets, *v)
 	case *Service:
 		w.Services = append(w.Services, *v)
+	case *Resolver:
+		w.Resolvers = append(w.Resolvers, *v)
 	case *Guard:
 		w.Guards = append(w.Guards, *v)
 	default:

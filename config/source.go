@@ -7,7 +7,7 @@ import "context"
 type Object struct {
 	Meta Meta
 	// Value is a *Mapping, *Host, *Listener, *TLSContext, *Module, *Secret,
-	// *Service or *Guard, or nil when the object does not serve.
+	// *Service, *Resolver or *Guard, or nil when the object does not serve.
 	Value any
 	// IDs is the object's ambassador_id list, {"default"} where the author gave
 	// none; nil for kinds that have no such list.
@@ -107,6 +107,10 @@ func withMeta(value any, meta Meta) any {
 		c.Meta = meta
 		return &c
 	case *Service:
+		c := *v
+		c.Meta = meta
+		return &c
+	case *Resolver:
 		c := *v
 		c.Meta = meta
 		return &c

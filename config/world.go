@@ -16,6 +16,7 @@ type World struct {
 	TLSContexts []TLSContext
 	Secrets     []Secret
 	Services    []Service
+	Resolvers   []Resolver
 	Guards      []Guard
 	Problems    []Problem // found while reading
 }
@@ -57,6 +58,7 @@ func (w *World) Sort() {
 	sortKind(w.TLSContexts, func(o *TLSContext) *Meta { return &o.Meta })
 	sortKind(w.Secrets, func(o *Secret) *Meta { return &o.Meta })
 	sortKind(w.Services, func(o *Service) *Meta { return &o.Meta })
+	sortKind(w.Resolvers, func(o *Resolver) *Meta { return &o.Meta })
 	sortKind(w.Guards, func(o *Guard) *Meta { return &o.Meta })
 	slices.SortStableFunc(w.Problems, CompareProblems)
 }

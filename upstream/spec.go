@@ -59,11 +59,12 @@ type Specs struct {
 	module      config.Module
 	opts        Options
 	originators map[string]originator // by TLSContext name; parsing keys is slow
+	resolvers   map[string]string     // kinds of resolver by name
 }
 
 // NewSpecs prepares for the Mappings of w. mod may be nil.
 func NewSpecs(mod *config.Module, w *config.World, opts Options) *Specs {
-	s := &Specs{world: w, opts: opts, originators: map[string]originator{}}
+	s := &Specs{world: w, opts: opts, originators: map[string]originator{}, resolvers: resolverKinds(w)}
 	if mod != nil {
 		s.module = *mod
 	}
@@ -90,11 +91,6 @@ type specReader struct {
 	problems []config.Problem
 }
 
-const (
-	kindKubernetes = iota
-	kindConsul
-)
-
 func (r *specReader) read() Spec {
 	m := r.mapping
 	spec := Spec{
@@ -109,7 +105,7 @@ func (r *specReader) read() Spec {
 		Tag:        m.ClusterTag,
 		Label:      m.StatsName,
 	}
-	kind := r.resolver()
+	r.resolver()
 	svc, wrong, err := parseService(m.Service)
 	for _, msg := range wrong {
 		r.problem(m.Problem("service", msg, config.FieldIgnored), "the rest of the service is used")
@@ -119,7 +115,7 @@ func (r *specReader) read() Spec {
 		spec.Label = cmp.Or(spec.Label, "invalid")
 		return spec
 	}
-	if kind == kindKubernetes && !qualified(svc.host) && !r.ownNamespace() {
+	if !qualified(svc.host) && !r.ownNamespace() {
 		svc.host += "." + m.Namespace
 	}
 	spec.Host = svc.host
@@ -145,23 +141,20 @@ func (r *specReader) ownNamespace() bool {
 	return r.mapping.Namespace == "" || r.mapping.Namespace == r.opts.namespace() || r.module.UseOwnNamespaceForServices
 }
 
-// resolver settles which kind of resolver the Mapping wants.
-func (r *specReader) resolver() int {
-	name := cmp.Or(r.mapping.Resolver, r.module.Resolver)
-	switch name {
-	case "", "kubernetes-service":
-		return kindKubernetes
-	case "kubernetes-endpoint", "endpoint":
-		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is not served yet", name), config.FieldIgnored),
+// resolver says what becomes of a wish for another resolver than DNS, which takes
+// the place of all but Consul: its names are not DNS names.
+func (r *specReader) resolver() {
+	name := cmp.Or(r.mapping.Resolver, r.module.Resolver, "kubernetes-service")
+	switch kind := r.resolvers[name]; kind {
+	case serviceResolver:
+	case endpointResolver:
+		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is a %s, which is not served yet", name, kind), config.FieldIgnored),
 			"the service's name is looked up in DNS")
-		return kindKubernetes
-	case "consul", "consul-endpoint":
-		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is not served yet", name), config.FieldIgnored),
-			"the service's name is looked up in DNS")
-		return kindConsul
+	case consulResolver:
+		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is a %s, which is not served yet", name, kind), config.ObjectDropped), "")
+	default:
+		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is unknown!", name), config.ObjectDropped), "")
 	}
-	r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is unknown!", name), config.ObjectDropped), "")
-	return kindKubernetes
 }
 
 // origination settles whether TLS is spoken and with which settings. closed means

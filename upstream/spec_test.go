@@ -113,9 +113,7 @@ func TestNamespaceOfServices(t *testing.T) {
 		{own, "", "foo"},
 		{nil, "kubernetes-service", "foo.team"},
 		{nil, "kubernetes-endpoint", "foo.team"},
-		{nil, "consul", "foo"},
-		{&config.Module{Resolver: "consul"}, "", "foo"},
-		{&config.Module{Resolver: "consul"}, "kubernetes-service", "foo.team"},
+		{&config.Module{Resolver: "endpoint"}, "", "foo.team"},
 	} {
 		m := mapping("team", "foo")
 		m.Resolver = row.resolver
@@ -126,26 +124,54 @@ func TestNamespaceOfServices(t *testing.T) {
 }
 
 func TestResolverNames(t *testing.T) {
+	defined := &config.World{Resolvers: []config.Resolver{
+		{Meta: config.Meta{Kind: "ConsulResolver", Name: "dc2", Namespace: "default"}},
+		{Meta: config.Meta{Kind: "KubernetesEndpointResolver", Name: "mine", Namespace: "a"}},
+		{Meta: config.Meta{Kind: "KubernetesServiceResolver", Name: "mine", Namespace: "b"}},
+	}}
+	redefined := &config.World{Resolvers: []config.Resolver{
+		{Meta: config.Meta{Kind: "KubernetesServiceResolver", Name: "endpoint", Namespace: "default"}},
+	}}
+	const ignored, dropped = "resolver: field_ignored", "resolver: object_dropped"
 	for _, row := range []struct {
-		name string
-		want []string
+		world       *config.World
+		module      string
+		name        string
+		effect, msg string
 	}{
-		{"", nil},
-		{"kubernetes-service", nil},
-		{"kubernetes-endpoint", []string{"resolver: field_ignored"}},
-		{"endpoint", []string{"resolver: field_ignored"}},
-		{"consul", []string{"resolver: field_ignored"}},
-		{"consul-endpoint", []string{"resolver: field_ignored"}},
-		{"nobody", []string{"resolver: object_dropped"}},
+		{nil, "", "", "", ""},
+		{nil, "", "kubernetes-service", "", ""},
+		{nil, "", "kubernetes-endpoint", ignored, "resolver kubernetes-endpoint is a KubernetesEndpointResolver, which is not served yet"},
+		{nil, "", "endpoint", ignored, "resolver endpoint is a KubernetesEndpointResolver, which is not served yet"},
+		{nil, "", "consul", dropped, "resolver consul is a ConsulResolver, which is not served yet"},
+		{nil, "", "consul-endpoint", dropped, "resolver consul-endpoint is a ConsulResolver, which is not served yet"},
+		{nil, "", "nobody", dropped, "resolver nobody is unknown!"},
+		{nil, "consul", "", dropped, "resolver consul is a ConsulResolver, which is not served yet"},
+		{nil, "consul", "kubernetes-service", "", ""},
+		{defined, "", "dc2", dropped, "resolver dc2 is a ConsulResolver, which is not served yet"},
+		{defined, "", "mine", ignored, "resolver mine is a KubernetesEndpointResolver, which is not served yet"},
+		{defined, "", "mine.b", "", ""},
+		{defined, "", "mine.c", dropped, "resolver mine.c is unknown!"},
+		{defined, "mine.b", "", "", ""},
+		{redefined, "", "endpoint", "", ""},
+		{redefined, "", "kubernetes-endpoint", "", ""},
 	} {
 		m := mapping("team", "foo")
 		m.Resolver = row.name
-		_, problems := SpecOf(m, nil, &config.World{}, Options{})
-		if got := effects(problems); !slices.Equal(got, row.want) {
-			t.Errorf("%q: got %q, want %q", row.name, got, row.want)
+		w := row.world
+		if w == nil {
+			w = &config.World{}
 		}
-		if row.name == "nobody" && problems[0].Msg != "resolver nobody is unknown!" {
-			t.Errorf("got %q, want Ambassador's words", problems[0].Msg)
+		spec, problems := SpecOf(m, &config.Module{Resolver: row.module}, w, Options{})
+		var effect, msg string
+		if len(problems) > 0 {
+			effect, msg = effects(problems)[0], problems[0].Msg
+		}
+		if len(problems) > 1 || effect != row.effect || msg != row.msg {
+			t.Errorf("%q, by default %q: got %q %q, want %q %q", row.name, row.module, effect, msg, row.effect, row.msg)
+		}
+		if effect != dropped && spec.Host != "foo.team" {
+			t.Errorf("%q: got %q, want foo.team", row.name, spec.Host)
 		}
 	}
 }

@@ -44,6 +44,23 @@ func (o *object) secretData(data *entry, set func(*entry)) {
 	}
 }
 
+// decodeResolver notes that there is a resolver of that name. What that means for
+// the Mappings that name it, they say themselves.
+func decodeResolver(o *object, spec *fields) any {
+	if o.Meta.Kind == "ConsulResolver" {
+		spec.text("address")
+		spec.required("datacenter")
+	}
+	spec.finish(nil)
+	switch o.Meta.Kind {
+	case "KubernetesEndpointResolver":
+		o.report(o.root, "", string(notYet), config.ObjectIgnored).Instead = "services are looked up in DNS"
+	case "ConsulResolver":
+		o.report(o.root, "", string(notYet), config.ObjectIgnored).Instead = "Mappings that name it are dropped"
+	}
+	return &config.Resolver{Meta: o.Meta}
+}
+
 // decodeService reads names and ports. A Service has many more fields, which are
 // the cluster's business.
 func decodeService(o *object, top *fields) any {

@@ -88,17 +88,18 @@ var ambassadorKinds = map[string]kind{
 	"TLSContext": {decode: decodeTLSContext, versions: coreVersions},
 	"Module":     {decode: decodeModule, versions: coreVersions},
 
+	"KubernetesServiceResolver":  {decode: decodeResolver, versions: coreVersions},
+	"KubernetesEndpointResolver": {decode: decodeResolver, versions: coreVersions},
+	"ConsulResolver":             {decode: decodeResolver, versions: coreVersions},
+
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
 	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
 
-	"ConsulResolver":             unservedKind,
-	"DevPortal":                  {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
-	"Filter":                     unservedKind,
-	"KubernetesEndpointResolver": unservedKind,
-	"KubernetesServiceResolver":  unservedKind,
-	"LogService":                 unservedKind,
-	"RateLimit":                  unservedKind,
-	"RateLimitService":           unservedKind,
-	"TCPMapping":                 unservedKind,
-	"TracingService":             unservedKind,
+	"DevPortal":        {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
+	"Filter":           unservedKind,
+	"LogService":       unservedKind,
+	"RateLimit":        unservedKind,
+	"RateLimitService": unservedKind,
+	"TCPMapping":       unservedKind,
+	"TracingService":   unservedKind,
 }
