@@ -37,7 +37,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@go list ./... | while read -r pkg; do \
 		targets=$$(go test -list '^Fuzz' "$$pkg" | sed -n '/^Fuzz/p'); \
 		for target in $$targets; do \
-			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg"; \
 		done; \
 	done
 
