@@ -53,6 +53,7 @@ type Exchange struct {
 	pumpErr   error
 	moved     atomic.Int64 // when a byte last moved, as time since Now
 	finished  atomic.Int64 // when the request was complete, as time since Now; 0 before
+	ending    atomic.Bool  // the last of the request has been read
 	pumpFunc  func()
 	tickFunc  wire.Tick
 	body      []byte // lent; a short request body kept for a second try
@@ -86,6 +87,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.entered = 0
 	x.moved.Store(0)
 	x.finished.Store(0)
+	x.ending.Store(false)
 	x.pumpErr = nil
 	return x
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"time"
 
 	"legate/wire"
 )
@@ -36,6 +37,9 @@ func (x *Exchange) copyRequest() error {
 	defer wire.Large.Put(b)
 	for {
 		n, err := x.stream.ReadBody(b)
+		if err == io.EOF || x.stream.BytesIn() == x.Req.Length {
+			x.ending.Store(true)
+		}
 		if n > 0 {
 			x.moved.Store(int64(x.gateway.clock().Sub(x.Now)))
 			if _, werr := x.link.WriteBody(b[:n]); werr != nil {
@@ -74,11 +78,24 @@ func (x *Exchange) stopPump() {
 	x.pumping = false
 }
 
-// waitPump gives a request that is nearly complete the time to become so, so that
-// the connections can be kept.
+// maxEnding is how long the last bytes of a request may take once its answer is whole.
+const maxEnding = time.Second
+
+// waitPump gives a request whose last bytes are on their way the time to be complete,
+// so that both connections can be kept: an upstream may have answered the end of a
+// request before we know that it was sent.
 func (x *Exchange) waitPump() {
-	if x.pumping && x.finished.Load() > 0 {
-		x.pumpDone.Wait()
-		x.pumping = false
+	if !x.pumping || !x.ending.Load() {
+		return
 	}
+	if x.finished.Load() == 0 {
+		patience := time.AfterFunc(maxEnding, x.link.Abort)
+		defer func() {
+			if !patience.Stop() {
+				x.link.Abort() // now rather than when somebody else has the connection
+			}
+		}()
+	}
+	x.pumpDone.Wait()
+	x.pumping = false
 }

@@ -50,6 +50,7 @@ type Link struct {
 	gotByte    bool  // any byte of an answer was read
 	askedHead  bool  // the request is a HEAD
 	askedUp    bool  // the request asks for an upgrade
+	unasked    bool  // the whole request is in out, and goes out with the wait for its answer
 	keepAlive  bool  // the endpoint will use the connection again
 	interim    int
 	body       body
@@ -158,6 +159,7 @@ func appendTarget(out []byte, req *wire.Head, e *wire.Edits) []byte {
 func (l *Link) begin() {
 	l.exchanges++
 	l.sentBefore = l.raw.BytesWritten()
+	l.unasked = false
 	l.chunkedUp, l.requestOK, l.headSeen, l.gotByte, l.keepAlive = false, false, false, false, false
 	l.interim = 0
 	l.body.done, l.body.hasTrailer = false, false
@@ -252,14 +254,15 @@ func (l *Link) EndRequest(trailer *wire.Head) error {
 	} else if l.promised > 0 {
 		return errShortAnswer
 	}
-	l.requestOK = true
 	if l.secure == nil && l.unsent() && l.rd.buf == nil {
-		return nil // ReadHead sends it: see Conn.Ask
+		l.unasked = true // ReadHead sends it: see Conn.Ask
+	} else {
+		if err := l.Flush(); err != nil {
+			return err
+		}
+		l.dropOut()
 	}
-	if err := l.Flush(); err != nil {
-		return err
-	}
-	l.dropOut()
+	l.requestOK = true
 	return nil
 }
 
@@ -332,7 +335,8 @@ func (l *Link) readFirst() error {
 		n   int
 		err error
 	)
-	if l.requestOK && len(l.out) > 0 {
+	if l.unasked {
+		l.unasked = false
 		b, n, err = l.raw.Ask(l.out, wire.Medium)
 		l.dropOut()
 	} else {
