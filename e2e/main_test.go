@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -16,11 +18,22 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	os.Exit(runAll(m))
 }
 
+// atOnce is how many tests run at a time where -parallel says nothing: most of them
+// wait for something most of the time.
+const atOnce = "6"
+
 // runAll builds the program with the race detector, unless LEGATE_BIN names one.
 func runAll(m *testing.M) int {
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(atOnce); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			return 1
+		}
+	}
 	if binary = os.Getenv("LEGATE_BIN"); binary != "" {
 		return m.Run()
 	}
@@ -30,7 +43,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "legate")
+	binary = filepath.Join(dir, "legate-race")
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
@@ -53,6 +66,27 @@ func build() error {
 	}
 	return nil
 }
+
+// plain builds the program as it is released, once: for what is measured.
+func plain(t testing.TB) string {
+	t.Helper()
+	path, err := buildPlain()
+	must(t, err)
+	return path
+}
+
+var buildPlain = sync.OnceValues(func() (string, error) {
+	if !raced {
+		return binary, nil
+	}
+	path := filepath.Join(filepath.Dir(binary), "legate")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "legate/cmd/legate")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
 
 // patience stretches a limit that says how long something may take: the race
 // detector and a busy machine make everything slower, not wrong.

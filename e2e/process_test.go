@@ -262,6 +262,7 @@ type setup struct {
 	env       []string
 	bare      bool     // no Listeners are added
 	shell     string   // run through a shell after this command
+	plain     bool     // run the binary as it is released, for what is measured
 	path      string   // what is served; "" for a file made from manifests
 	extra     []string // more paths to serve
 }
@@ -302,12 +303,15 @@ func launch(t testing.TB, s setup) *gateway {
 	for _, path := range s.extra {
 		args = append(args, "-f", path)
 	}
-	if s.shell == "" {
-		g.program = run(t, s.env, args...)
-	} else {
-		cmd := exec.Command("/bin/sh", append([]string{"-c", s.shell + ` && exec "$0" "$@"`, binary}, args...)...)
-		g.program = runCommand(t, s.env, cmd)
+	path := binary
+	if s.plain {
+		path = plain(t)
 	}
+	cmd := exec.Command(path, args...)
+	if s.shell != "" {
+		cmd = exec.Command("/bin/sh", append([]string{"-c", s.shell + ` && exec "$0" "$@"`, path}, args...)...)
+	}
+	g.program = runCommand(t, s.env, cmd)
 	return g
 }
 
@@ -427,13 +431,13 @@ func (g *gateway) memory(name string) int64 {
 }
 
 // settled waits until vitals are back at most at what they were.
-func (g *gateway) settled(before vitals, slack int) {
+func (g *gateway) settled(before vitals) {
 	g.t.Helper()
 	var now vitals
 	limit := time.Now().Add(20 * time.Second)
 	for time.Now().Before(limit) {
 		now = g.vitals()
-		if now.goroutines <= before.goroutines+slack && now.files <= before.files+slack {
+		if now.goroutines <= before.goroutines && now.files <= before.files {
 			return
 		}
 		tick()

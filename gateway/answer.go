@@ -111,7 +111,7 @@ func (x *Exchange) broken(err error) {
 	var client *clientError
 	switch outcome := h1.OutcomeOf(err); {
 	case errors.As(err, &client), outcome == h1.GivenUp:
-		reason = decision.ClientGone
+		reason = x.gone()
 	case outcome == h1.Timeout && x.timeoutPassed():
 		reason = decision.UpstreamTimeout
 	case outcome == h1.Timeout:

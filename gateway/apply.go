@@ -45,11 +45,12 @@ type Gateway struct {
 	snap     atomic.Pointer[Snapshot]
 	dates    atomic.Pointer[dateStamp]
 	draining atomic.Bool
+	cut      atomic.Bool // the drain ran out of time: what ends now ends because of us
 
 	applying sync.Mutex // guards ports and the building of snapshots
 	ports    map[string]*port
 	slots    int
-	leaving  sync.Map // of *port: retired, with connections that still end
+	leaving  sync.Map // of *port by slot: without a Listener, with connections that still end
 	left     sync.WaitGroup
 	limits   h1.Limits
 }
@@ -86,6 +87,7 @@ func (g *Gateway) Apply(ctx context.Context, w config.World) []config.Problem {
 	wait, cancel := context.WithTimeout(ctx, readyWait)
 	_ = next.upstreams.Ready(wait) // an upstream without addresses answers for itself
 	cancel()
+	g.dismiss(next)
 	g.snap.Store(next) // the only moment of change
 	g.serve(next)
 	if old.upstreams != nil {

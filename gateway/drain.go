@@ -30,8 +30,11 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = fmt.Errorf("drain: %w", context.Cause(ctx))
-		g.leaving.Range(func(p, _ any) bool {
-			p.(*port).engine.Abort() //nolint:forcetypeassert // nothing else is stored
+		g.cut.Store(true)
+		g.leaving.Range(func(_, v any) bool {
+			p := v.(*port) //nolint:forcetypeassert // nothing else is stored
+			p.engine.Abort()
+			p.listener.Abort()
 			return true
 		})
 		<-done

@@ -76,7 +76,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x := exchanges.Get().(*Exchange) //nolint:forcetypeassert // nothing else is put in
 	x.gateway, x.stream, x.Req = g, s, req
 	x.peer = s.Peer()
-	x.Snap = g.snap.Load()
+	x.Snap = g.current(x.peer.Listener)
 	x.Now = s.Start()
 	x.Decision = decision.Record{}
 	x.Route = &x.Snap.none

@@ -24,6 +24,7 @@ type port struct {
 	engine   *h1.Server
 	accepts  sync.WaitGroup // the goroutine that accepts
 	serving  bool
+	last     *Snapshot // serves what still comes over a port without a Listener; nil before it has left
 	gateway  *Gateway
 	clear    *telemetry.Gauge
 	secure   *telemetry.Gauge
@@ -102,6 +103,36 @@ func (g *Gateway) listen(ctx context.Context, addr string, opts listen.Options) 
 	return listen.Listen(ctx, opts)
 }
 
+// current returns the snapshot that serves what comes over a port: for one whose
+// Listener has left the configuration the last that had it, as what is on its way
+// was sent in good faith. Budget: 0 allocs while the Listener stays.
+func (g *Gateway) current(slot int) *Snapshot {
+	s := g.snap.Load()
+	if s.listener(slot) >= 0 {
+		return s
+	}
+	if p, ok := g.leaving.Load(slot); ok {
+		return p.(*port).last //nolint:forcetypeassert // nothing else is stored
+	}
+	return s
+}
+
+// dismiss has the ports that next has no Listener for go on with what serves now.
+func (g *Gateway) dismiss(next *Snapshot) {
+	for _, p := range g.ports {
+		if next.listener(p.slot) < 0 {
+			g.leave(p)
+		}
+	}
+}
+
+func (g *Gateway) leave(p *port) {
+	if p.last == nil {
+		p.last = g.snap.Load()
+		g.leaving.Store(p.slot, p)
+	}
+}
+
 // serve starts the ports that are new and retires those that s has no Listener for.
 func (g *Gateway) serve(s *Snapshot) {
 	limits := g.limits
@@ -128,22 +159,23 @@ func (g *Gateway) serve(s *Snapshot) {
 // retire lets a port go: nothing new is accepted, what is in flight ends well.
 func (g *Gateway) retire(p *port) {
 	delete(g.ports, p.key)
-	g.leaving.Store(p, nil)
+	g.leave(p)
 	if err := p.listener.Close(); err != nil {
 		g.log.Warn("listener did not close", "error", err)
 	}
 	g.left.Go(func() {
 		p.accepts.Wait() // nothing is added to what is drained and awaited
+		p.listener.Drain()
 		p.engine.Drain()
 		p.listener.Wait()
 		p.engine.Wait()
-		g.leaving.Delete(p)
+		g.leaving.Delete(p.slot)
 	})
 }
 
 // config chooses a handshake's configuration from the current snapshot.
 func (p *port) config(sni string) *tls.Config {
-	s := p.gateway.snap.Load()
+	s := p.gateway.current(p.slot)
 	i := s.listener(p.slot)
 	if i < 0 {
 		return nil

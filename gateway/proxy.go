@@ -272,7 +272,7 @@ func (x *Exchange) failure(err error) (decision.Reason, error) {
 		if client == nil {
 			errors.As(x.pumpErr, &client)
 		}
-		return clientReason(client.err), client.err
+		return x.clientReason(client.err), client.err
 	}
 	if timedOut && !x.timeoutPassed() {
 		if complete {
@@ -280,7 +280,7 @@ func (x *Exchange) failure(err error) (decision.Reason, error) {
 		}
 		return decision.StreamIdle, err
 	}
-	return upstreamReason(err), err
+	return x.upstreamReason(err), err
 }
 
 // timeoutPassed tells the Mapping's timeout from the idle timeout.
@@ -289,17 +289,17 @@ func (x *Exchange) timeoutPassed() bool {
 	return done > 0 && x.Route.timeout > 0 && (x.Route.idle == 0 || time.Duration(done)+x.Route.timeout <= x.gateway.clock().Sub(x.Now))
 }
 
-func clientReason(err error) decision.Reason {
+func (x *Exchange) clientReason(err error) decision.Reason {
 	if perr, ok := errors.AsType[*wire.ProtocolError](err); ok {
 		return refusals[perr.Kind]
 	}
 	if h1.OutcomeOf(err) == h1.Timeout {
 		return decision.StreamIdle
 	}
-	return decision.ClientGone
+	return x.gone()
 }
 
-func upstreamReason(err error) decision.Reason {
+func (x *Exchange) upstreamReason(err error) decision.Reason {
 	switch h1.OutcomeOf(err) {
 	case h1.Timeout:
 		return decision.UpstreamTimeout
@@ -308,7 +308,7 @@ func upstreamReason(err error) decision.Reason {
 	case h1.TooLarge:
 		return decision.UpstreamHeaderTooLarge
 	case h1.GivenUp:
-		return decision.ClientGone
+		return x.gone()
 	case h1.Reset:
 	}
 	return decision.UpstreamResetBeforeHead

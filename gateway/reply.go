@@ -29,6 +29,9 @@ func (x *Exchange) local() {
 	if r.status == 0 {
 		r.status, r.body = reason.Status(), reason.Body()
 	}
+	if x.gateway.cut.Load() {
+		r.status = 0 // nobody is there any more
+	}
 	x.Decision.Status = uint16(r.status) //nolint:gosec // 0 to 599
 	if r.status == 0 {
 		x.stream.Abort()
@@ -73,9 +76,18 @@ func (x *Exchange) localHead(r *localReply, reason decision.Reason) {
 }
 
 func (x *Exchange) clientGone(err error) {
-	x.Decision.Steps[x.Decision.Ended] = decision.ClientGone
+	x.Decision.Steps[x.Decision.Ended] = x.gone()
 	x.Decision.Err = err
 	x.stream.Abort()
+}
+
+// gone says why there is no client any more: it left, or we cut it off when a drain
+// ran out of time.
+func (x *Exchange) gone() decision.Reason {
+	if x.gateway.cut.Load() {
+		return decision.Draining
+	}
+	return decision.ClientGone
 }
 
 // httpsLocation is where an insecure request is sent.

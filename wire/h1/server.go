@@ -22,6 +22,7 @@ type Server struct {
 	draining atomic.Bool
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	aborted  bool
 	done     sync.WaitGroup
 }
 
@@ -80,7 +81,7 @@ func tlsInfo(secure *tls.Conn) *wire.TLSInfo {
 func (s *Server) track(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining.Load() {
+	if s.aborted {
 		return false
 	}
 	s.conns[c] = struct{}{}
@@ -97,7 +98,7 @@ func (s *Server) untrack(c *conn) {
 
 // Drain closes connections that are idle and makes each other one close after the
 // exchange it is in. A request that is already on its way on an idle connection is
-// still served.
+// still served, and so is the one for which a connection starts later.
 func (s *Server) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,14 +110,15 @@ func (s *Server) Drain() {
 	}
 }
 
-// Wait returns when every connection has ended.
+// Wait returns when every connection has ended. None may start while it waits.
 func (s *Server) Wait() { s.done.Wait() }
 
-// Abort breaks every connection that is left.
+// Abort breaks every connection that is left, and those that start later.
 func (s *Server) Abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining.Store(true)
+	s.aborted = true
 	for c := range s.conns {
 		_ = c.raw.Close() // its goroutine sees the error
 	}

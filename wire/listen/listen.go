@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,11 +58,17 @@ const DefaultMaxConnections = 65536
 // A Listener is one bound port.
 type Listener struct {
 	opts   Options
-	ln     net.Listener
+	ln     *net.TCPListener
 	tls    *tls.Config
 	count  atomic.Int64
 	closed atomic.Bool
+	serves atomic.Bool   // Serve has begun
+	served chan struct{} // closed when it has returned
 	done   sync.WaitGroup
+
+	mu       sync.Mutex
+	young    map[*wire.Conn]bool // not with the engine yet; true once the client has spoken
+	draining bool
 }
 
 // connections numbers every connection of the process.
@@ -80,7 +87,11 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{opts: opts, ln: ln}
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("listen on %s: %T is not TCP", opts.Addr, ln)
+	}
+	l := &Listener{opts: opts, ln: tcp, served: make(chan struct{}), young: map[*wire.Conn]bool{}}
 	if opts.TLS {
 		// One configuration for the life of the listener: it owns the session ticket
 		// keys, so that sessions outlive every change of the certificates.
@@ -100,15 +111,14 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 // Addr returns the bound address.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
-// Serve accepts until Close.
+// Serve accepts until Close. To be called once.
 func (l *Listener) Serve() {
+	l.serves.Store(true)
+	defer close(l.served)
 	delay := time.Duration(0)
 	for {
 		nc, err := l.ln.Accept()
-		if l.closed.Load() {
-			if err == nil {
-				_ = nc.Close() // came too late
-			}
+		if err != nil && l.closed.Load() {
 			return
 		}
 		if err != nil {
@@ -140,6 +150,9 @@ func (l *Listener) start(nc net.Conn) {
 	}
 	peer.Remote = peer.Physical
 	if l.opts.TLS {
+		l.mu.Lock()
+		l.young[raw] = false
+		l.mu.Unlock()
 		go l.secure(raw, peer)
 		return
 	}
@@ -170,13 +183,13 @@ func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
 func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 	now := l.opts.Now()
 	_ = raw.SetDeadline(now.Add(l.opts.HandshakeTimeout)) // fails only on a closed connection, as the next read shows
-	first, err := raw.Peek()
+	first, err := l.firstByte(raw)
 	if err != nil {
 		l.drop(raw)
 		return
 	}
 	if first != handshakeRecord {
-		_ = raw.SetDeadline(time.Time{}) // as above
+		l.grown(raw)
 		l.serve(raw, nil, peer)
 		return
 	}
@@ -186,27 +199,98 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 		l.drop(raw)
 		return
 	}
-	_ = raw.SetDeadline(time.Time{}) // as above
+	l.grown(raw)
 	l.serve(raw, secure, peer)
 }
+
+// firstByte looks at what a client says first. One that has said nothing when
+// draining begins is given a last moment.
+func (l *Listener) firstByte(raw *wire.Conn) (byte, error) {
+	first, err := raw.Peek()
+	if errors.Is(err, os.ErrDeadlineExceeded) && l.spoken(raw) && raw.Resume(lastLookTime) {
+		first, err = raw.Peek()
+	}
+	if err != nil {
+		return 0, err
+	}
+	if l.spoken(raw) && !raw.Resume(l.opts.HandshakeTimeout) {
+		return 0, net.ErrClosed
+	}
+	return first, nil
+}
+
+// spoken notes that Drain is to leave the connection alone, and reports whether it
+// may have stopped it before.
+func (l *Listener) spoken(raw *wire.Conn) (drained bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.young[raw] = true
+	return l.draining
+}
+
+// grown takes a connection off the list before the engine has it.
+func (l *Listener) grown(raw *wire.Conn) {
+	l.forget(raw)
+	_ = raw.SetDeadline(time.Time{}) // fails only on a closed connection, as the next read shows
+}
+
+func (l *Listener) forget(raw *wire.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.young, raw)
+}
+
+// lastLookTime is how long a draining listener waits for the first byte of a
+// connection that has only just been made.
+const lastLookTime = 50 * time.Millisecond
 
 // handshakeRecord is the first byte of a TLS connection (RFC 8446 §5.1), which no
 // HTTP request begins with.
 const handshakeRecord = 22
 
 func (l *Listener) drop(raw *wire.Conn) {
+	l.forget(raw)
 	_ = raw.Close() // nothing was said
 	l.count.Add(-1)
 	l.done.Done()
 }
 
-// Close stops accepting. Connections go on.
+// lastAcceptTime is how long a listener accepts after it was told to close: clients
+// whose connections wait in the queue believe that they have been accepted.
+const lastAcceptTime = 5 * time.Millisecond
+
+// Close stops accepting, once what waits in the queue is accepted. Connections go on.
 func (l *Listener) Close() error {
 	l.closed.Store(true)
+	if err := l.ln.SetDeadline(l.opts.Now().Add(lastAcceptTime)); err == nil && l.serves.Load() {
+		<-l.served
+	}
 	if err := l.ln.Close(); err != nil {
 		return fmt.Errorf("close listener %s: %w", l.opts.Addr, err)
 	}
 	return nil
+}
+
+// Drain ends connections on which nothing was said yet. Handshakes go on. To be
+// called after Serve has returned.
+func (l *Listener) Drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.draining = true
+	for raw, spoken := range l.young {
+		if !spoken {
+			raw.StopReading()
+		}
+	}
+}
+
+// Abort breaks the connections that are not with the engine yet.
+func (l *Listener) Abort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for raw := range l.young {
+		_ = raw.Close() // its goroutine sees the error
+	}
 }
 
 // Wait returns when every connection has ended.
