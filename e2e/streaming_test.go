@@ -298,6 +298,7 @@ func TestPipelining(t *testing.T) {
 
 // pipeline sends n requests at once, every other one with a body, and wants n answers.
 func pipeline(t *testing.T, g *gateway, n int) {
+	t.Helper()
 	c := g.connect(t)
 	var all strings.Builder
 	for i := range n {

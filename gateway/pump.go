@@ -37,7 +37,7 @@ func (x *Exchange) copyRequest() error {
 	defer wire.Large.Put(b)
 	for {
 		n, err := x.stream.ReadBody(b)
-		if err == io.EOF || x.stream.BytesIn() == x.Req.Length {
+		if errors.Is(err, io.EOF) || x.stream.BytesIn() == x.Req.Length {
 			x.ending.Store(true)
 		}
 		if n > 0 {
