@@ -3,12 +3,10 @@ package e2e
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -36,14 +34,9 @@ type program struct {
 	judged bool // the test looks at the exit status itself
 }
 
-// run starts the binary. env is all of its environment but for what any program
+// run starts a command. env is all of its environment but for what any program
 // needs.
-func run(t testing.TB, env []string, args ...string) *program {
-	t.Helper()
-	return runCommand(t, env, exec.Command(binary, args...))
-}
-
-func runCommand(t testing.TB, env []string, cmd *exec.Cmd) *program {
+func run(t testing.TB, env []string, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := &program{cmd: cmd, exited: make(chan struct{})}
 	p.log.changed = make(chan struct{})
@@ -311,7 +304,7 @@ func launch(t testing.TB, s setup) *gateway {
 	if s.shell != "" {
 		cmd = exec.Command("/bin/sh", append([]string{"-c", s.shell + ` && exec "$0" "$@"`, path}, args...)...)
 	}
-	g.program = runCommand(t, s.env, cmd)
+	g.program = run(t, s.env, cmd)
 	return g
 }
 
@@ -611,15 +604,4 @@ func or(s, def string) string {
 		return def
 	}
 	return s
-}
-
-// sortedNames returns a header's names, for messages.
-func sortedNames(h http.Header) []string { return slices.Sorted(maps.Keys(h)) }
-
-// withTimeout is a context that ends with the test or after limit.
-func withTimeout(t testing.TB, limit time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	t.Cleanup(cancel)
-	return ctx
 }

@@ -1,6 +1,12 @@
 package gateway
 
-import "legate/routes"
+import (
+	"cmp"
+	"slices"
+
+	"legate/config"
+	"legate/routes"
+)
 
 // A RouteView is a route as operators see it.
 type RouteView struct {
@@ -50,4 +56,24 @@ func (g *Gateway) Config() any {
 		Generation: s.Gen, Hosts: len(s.world.Hosts), Mappings: len(s.world.Mappings),
 		Listeners: len(s.world.Listeners), Routes: len(s.routes), Problems: len(s.Problems),
 	}
+}
+
+// An Address is where a Listener listens.
+type Address struct {
+	Port int
+	TLS  bool // beside cleartext
+}
+
+// Addresses returns where the current configuration listens, in the order of ports.
+func (g *Gateway) Addresses() []Address {
+	s := g.snap.Load()
+	var list []Address
+	for _, i := range s.slots {
+		if i >= 0 {
+			l := &s.world.Listeners[i]
+			list = append(list, Address{l.Port, l.Has(config.ProtoTLS)})
+		}
+	}
+	slices.SortFunc(list, func(a, b Address) int { return cmp.Compare(a.Port, b.Port) })
+	return list
 }

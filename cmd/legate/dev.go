@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -14,6 +16,7 @@ import (
 	"legate"
 	"legate/certs"
 	"legate/config"
+	"legate/gateway"
 	"legate/upstream"
 )
 
@@ -68,7 +71,11 @@ func (p *Program) dev(ctx context.Context, s *settings) int {
 		fmt.Fprintf(p.Stderr, "legate dev: %v\n", err)
 		return exitError
 	}
-	secret, err := ca.Secret(s.config.Namespace, devCertificate, "localhost", "*.localhost", "127.0.0.1", "::1")
+	names := []string{"localhost", "*.localhost", "127.0.0.1", "::1"}
+	if ip := net.ParseIP(s.flags.bind); ip != nil && !ip.IsUnspecified() {
+		names = append(names, s.flags.bind)
+	}
+	secret, err := ca.Secret(s.config.Namespace, devCertificate, names...)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "legate dev: %v\n", err)
 		return exitError
@@ -110,22 +117,44 @@ func (f fixed) Watch(ctx context.Context, yield func([]config.Object)) error {
 }
 
 // welcome prints, once, what to try.
-func (p *Program) welcome(s *settings, ca *certs.CA) func([]config.Problem) {
+func (p *Program) welcome(s *settings, ca *certs.CA) func(*gateway.Gateway) {
 	var once sync.Once
-	return func([]config.Problem) {
+	return func(g *gateway.Gateway) {
 		once.Do(func() {
-			host := s.flags.bind
-			if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
-				host = "localhost"
+			fmt.Fprintf(p.Stderr, "\nlegate dev serves %s; every upstream is an echo service. Try:\n\n", strings.Join(s.flags.files, ", "))
+			host, path := localName(s.flags.bind), samplePath(g)
+			for _, a := range g.Addresses() {
+				at := net.JoinHostPort(host, strconv.Itoa(a.Port)) + path
+				if a.TLS {
+					fmt.Fprintf(p.Stderr, "  curl -i --cacert %s https://%s\n", ca.File(), at)
+				} else {
+					fmt.Fprintf(p.Stderr, "  curl -i http://%s\n", at)
+				}
 			}
-			fmt.Fprintf(p.Stderr, `
-legate dev serves %v; every upstream is an echo service. Try:
-
-  curl -i http://%s/hello/world
-  curl -i --cacert %s https://%s/hello/world
-  curl -i http://%s/api/v1/problems
-
-`, s.flags.files, net.JoinHostPort(host, "8080"), ca.File(), net.JoinHostPort(host, "8443"), s.flags.admin)
+			fmt.Fprintf(p.Stderr, "  curl -i http://%s/api/v1/problems\n\n", s.flags.admin)
 		})
 	}
+}
+
+// localName is how this machine reaches what is bound at bind.
+func localName(bind string) string {
+	if ip := net.ParseIP(bind); ip == nil || ip.IsUnspecified() || bind == "127.0.0.1" || bind == "::1" {
+		return "localhost"
+	}
+	return bind
+}
+
+// samplePath is a path that a GET request finds an open route for; the shortest, as
+// the nearest to what the manifests are about.
+func samplePath(g *gateway.Gateway) string {
+	sample := ""
+	views, _ := g.Routes().([]gateway.RouteView)
+	for i := range views {
+		r := &views[i]
+		open := r.ClosedBy == "" && r.Redirect == 0 && (r.Method == "" || r.Method == "GET") && (r.Hostname == "" || r.Hostname == "*")
+		if open && !strings.ContainsAny(r.Prefix, `()[]{}*+?|\^$`) && (sample == "" || len(r.Prefix) < len(sample)) {
+			sample = r.Prefix
+		}
+	}
+	return cmp.Or(sample, "/")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"legate/config"
+	"legate/gateway"
 	"legate/upstream"
 )
 
@@ -76,7 +77,7 @@ type settings struct {
 	config   config.Options
 	upstream upstream.Options
 	level    slog.Level
-	applied  func([]config.Problem) // told of every configuration that serves; may be nil
+	applied  func(*gateway.Gateway) // called once a configuration serves; may be nil
 }
 
 // understand turns flags into settings; an error names the flag.

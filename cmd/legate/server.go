@@ -116,7 +116,7 @@ func (srv *server) apply(ctx context.Context, w config.World) {
 		srv.log.Log(ctx, level, "problem", "effect", problems[i].Effect.String(), "text", problems[i].String())
 	}
 	if srv.settings.applied != nil {
-		srv.settings.applied(problems)
+		srv.settings.applied(srv.gateway)
 	}
 }
 

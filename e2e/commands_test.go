@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	out, status := legate(t, "version")
+	if !regexp.MustCompile(`^legate \S+ commit \S+ go1\.\d+\S*\n$`).MatchString(out) || status != 0 {
+		t.Errorf("got %q, status %d", out, status)
+	}
+}
+
+// What cannot start says why, on standard error, with the status that scripts go by.
+func TestCommandsThatCannotStart(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { taken.Close() })
+	good := filepath.Join(t.TempDir(), "good.yaml")
+	must(t, os.WriteFile(good, []byte(everyone), 0o600))
+	free := loopback(freePorts(t, 1)[0])
+	for _, c := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"", 2, "usage: legate COMMAND"},
+		{"fly", 2, `unknown command "fly"`},
+		{"run", 2, "nothing to serve: name files with -f"},
+		{"run --what", 2, "unknown flag: --what"},
+		{"run -f " + good + " more", 2, `unexpected argument "more"`},
+		{"run -f " + good + " --log-level loud", 2, "--log-level: must be debug, info, warn or error"},
+		{"run -f " + good + " --log-format xml", 2, "--log-format: must be json or text"},
+		{"run -f " + good + " --resolve nowhere", 2, "--resolve"},
+		{"run -f " + good + " --drain-timeout soon", 2, "--drain-timeout"},
+		{"run -f " + good + " --admin " + taken.Addr().String(), 1, "address already in use"},
+		{"run -f /nowhere.yaml --admin " + free, 1, "/nowhere.yaml: no such file or directory"},
+		{"check", 2, "nothing to check: name files with -f"},
+		{"check -f /nowhere.yaml", 2, "/nowhere.yaml: no such file or directory"},
+		{"check -f " + good + " -o xml", 2, "--output: must be text or json"},
+		{"version now", 2, `unexpected argument "now"`},
+		{"help", 0, ""},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(binary, strings.Fields(c.args)...)
+			cmd.Env = []string{"HOME=" + t.TempDir()}
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			_ = cmd.Run() // the status says it
+			if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.Contains(stderr.String(), c.says) {
+				t.Errorf("status %d, %q; want %d and %q", got, stderr.String(), c.status, c.says)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	const good = "---\napiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {name: good}\nspec: {hostname: '*', prefix: /good/, service: good%s}\n"
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name, text      string
+		plain, strict   int
+		effect, message string
+	}{
+		{"fine", everyone + fmt.Sprintf(good, ""), 0, 0, "", ""},
+		{"warning", everyone + fmt.Sprintf(good, ", time_out_ms: 1"), 0, 1, "field_ignored", `there is no such field, did you mean "timeout_ms"?`},
+		{"error", everyone + fmt.Sprintf(good, ", timeout_ms: soon"), 2, 2, "object_dropped", `must be an integer, got "soon"`},
+	} {
+		path := filepath.Join(dir, c.name+".yaml")
+		must(t, os.WriteFile(path, []byte(c.text), 0o600))
+		if out, status := legate(t, "check", "-f", path); status != c.plain || (out == "") != (c.message == "") {
+			t.Errorf("%s: status %d, %q", c.name, status, out)
+		}
+		out, status := legate(t, "check", "--strict", "-o", "json", "-f", path)
+		var problems []problemView
+		if err := json.Unmarshal([]byte(out), &problems); err != nil || status != c.strict {
+			t.Errorf("%s, strict: status %d, %v in %q", c.name, status, err, out)
+		}
+		if c.message == "" {
+			if len(problems) > 0 {
+				t.Errorf("%s: %+v", c.name, problems)
+			}
+			continue
+		}
+		if len(problems) != 1 || problems[0].Effect != c.effect || problems[0].Message != c.message || problems[0].Kind != "Mapping" || problems[0].Name != "good" {
+			t.Errorf("%s: %+v", c.name, problems)
+		}
+	}
+	if _, status := legate(t, "check", "-f", dir); status != 2 {
+		t.Errorf("the folder: status %d, want 2", status)
+	}
+}
+
+// In an empty folder dev serves the example that it carries, and every command that
+// it prints works as printed.
+func TestDev(t *testing.T) {
+	t.Parallel()
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("there is no curl")
+	}
+	folder, home := t.TempDir(), t.TempDir()
+	bind := ownAddress(t)
+	admin := net.JoinHostPort(bind, "8877")
+	dev := func() (p *program, commands []string) {
+		cmd := exec.Command(binary, "dev", "--bind", bind, "--admin", admin)
+		cmd.Dir = folder
+		p = run(t, []string{"HOME=" + home, "XDG_CACHE_HOME=" + filepath.Join(home, "cache")}, cmd)
+		p.errors.await(t, `^  curl .*/api/v1/problems`)
+		for _, line := range p.errors.all() {
+			if strings.HasPrefix(line, "  curl ") {
+				commands = append(commands, strings.TrimSpace(line))
+			}
+		}
+		return p, commands
+	}
+	p, commands := dev()
+	if len(commands) != 3 {
+		t.Fatalf("printed %q, want three commands", commands)
+	}
+	for i, command := range commands {
+		out, err := exec.Command("/bin/sh", "-c", strings.Replace(command, "curl", curl+" --silent --show-error --noproxy '*' --max-time 20", 1)).CombinedOutput()
+		head, body, _ := strings.Cut(string(out), "\r\n\r\n")
+		if err != nil || !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || !json.Valid([]byte(body)) {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+		if i < 2 && !strings.Contains(body, `"X-From-The-Edge"`) {
+			t.Errorf("%s did not reach the echo service through the example's route:\n%s", command, body)
+		}
+	}
+	p.signal(os.Interrupt)
+	if status := p.exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+	// The authority is trusted once and stays.
+	if _, again := dev(); strings.Join(again, "\n") != strings.Join(commands, "\n") {
+		t.Errorf("then printed %q, before %q", again, commands)
+	}
+}
+
+// ownAddress is a loopback address that no other test binds the fixed ports of dev on.
+func ownAddress(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()>>16&63, os.Getpid()>>8&255, os.Getpid()&127*2+1)
+}
