@@ -76,6 +76,7 @@ func (p *Program) serve(ctx context.Context, s *settings, extra []config.Source)
 			srv.stop(0, terminate)
 			return exitError
 		case sig := <-terminate:
+			srv.gateway.BeginDrain() // before it is said: who reads the line may ask at once
 			srv.log.Info("draining", "signal", sig.String())
 			return srv.stop(s.flags.drainDelay, terminate)
 		case <-ctx.Done():
