@@ -225,6 +225,18 @@ func (l *accessLog) size() int {
 	return len(l.records)
 }
 
+// count returns how many records have the verdict v.
+func (l *accessLog) count(v verdict) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.records {
+		if l.records[i].verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
 // next returns the first record from index from on that fits, waiting for it.
 func (l *accessLog) next(t testing.TB, from int, fits func(*record) bool) record {
 	t.Helper()
