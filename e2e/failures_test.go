@@ -152,10 +152,11 @@ func TestBrokenAnswers(t *testing.T) {
 	for _, c := range cases {
 		manifests += mapping(c.name, "/"+c.name+"/", says(t, c.answer))
 	}
+	read := make(chan struct{})
 	reset := raw(t, func(s *service) {
 		s.request()
 		s.say("HTTP/1.1 200 OK\r\n\r\nonly this")
-		time.Sleep(50 * time.Millisecond) // so that the gateway reads it before the reset drops it
+		<-read // a reset drops what the other side has not read
 		s.reset()
 	})
 	late := raw(t, func(s *service) {
@@ -171,9 +172,14 @@ func TestBrokenAnswers(t *testing.T) {
 		must(t, second(c1.Write((&request{target: "/" + c.name + "/"}).render(id))))
 		resp, err := c1.head("GET")
 		must(t, err)
-		body, err := io.ReadAll(resp.Body)
-		if string(body) != "only this" || err == nil {
-			t.Errorf("%s: body %q, error %v; want what came, and an error", c.name, body, err)
+		first := make([]byte, len("only this"))
+		must(t, second(io.ReadFull(resp.Body, first)))
+		if c.name == "reset" {
+			close(read)
+		}
+		rest, err := io.ReadAll(resp.Body)
+		if string(first) != "only this" || len(rest) > 0 || err == nil {
+			t.Errorf("%s: body %q%q, error %v; want what came, and an error", c.name, first, rest, err)
 		}
 		got := g.verdict(t, answer{id: id})
 		if want := (verdict{"proxy", c.reason, 200}); got != want {
@@ -193,9 +199,11 @@ func TestTimeoutOfLongRequest(t *testing.T) {
 	id := newID()
 	const parts, pause = 8, 100 * time.Millisecond
 	must(t, second(c.Write((&request{method: "POST", target: "/slow/", header: []string{fmt.Sprintf("Content-Length: %d", parts*1000)}}).render(id))))
+	pauses := time.NewTicker(pause)
+	defer pauses.Stop()
 	for range parts {
 		must(t, second(io.WriteString(c, strings.Repeat("x", 1000))))
-		time.Sleep(pause)
+		<-pauses.C
 	}
 	sent := time.Now()
 	a, err := c.answer(id, "POST")
@@ -210,9 +218,12 @@ func TestTimeoutOfLongRequest(t *testing.T) {
 
 func TestClientsThatLeave(t *testing.T) {
 	t.Parallel()
-	gone := make(chan struct{}, 2)
+	gone, arrived := make(chan struct{}, 2), make(chan struct{})
 	waiting := raw(t, func(s *service) {
-		s.request()
+		if _, err := http.ReadRequest(s.r); err != nil {
+			return
+		}
+		arrived <- struct{}{}
 		_, _ = io.Copy(io.Discard, s)
 		gone <- struct{}{}
 	})
@@ -228,7 +239,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 	c, id := g.connect(t), newID()
 	must(t, second(c.Write((&request{target: "/waiting/"}).render(id))))
-	time.Sleep(100 * time.Millisecond) // the request is with the service
+	<-arrived
 	c.Close()
 	if got := g.verdict(t, answer{id: id}); got != (verdict{"proxy", "client_gone", 0}) {
 		t.Errorf("before the answer: got %v", got)
@@ -248,7 +259,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 	c, id = g.connect(t), newID()
 	must(t, second(c.Write((&request{method: "POST", target: "/waiting/", header: []string{"Content-Length: 100"}, body: "half"}).render(id))))
-	time.Sleep(100 * time.Millisecond)
+	<-arrived
 	c.Close()
 	if got := g.verdict(t, answer{id: id}); got != (verdict{"proxy", "client_gone", 0}) {
 		t.Errorf("within the request: got %v", got)
@@ -262,6 +273,7 @@ func TestConnectionsClosedAtRest(t *testing.T) {
 	up := raw(t, func(s *service) { // one answer, kept alive by word only
 		if s.request() != nil {
 			s.say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			s.Close()
 			closed.Add(1)
 		}
 	})
@@ -273,7 +285,7 @@ func TestConnectionsClosedAtRest(t *testing.T) {
 		case 1:
 			r.method, r.body = "POST", "content"
 		case 2:
-			time.Sleep(time.Millisecond) // so that the end of the connection is seen before the request
+			eventually(t, 5*time.Second, "the last connection is closed", func() bool { return closed.Load() == int64(i) })
 		}
 		a, err := c.exchange(r)
 		must(t, err)
@@ -286,7 +298,7 @@ func TestConnectionsClosedAtRest(t *testing.T) {
 // What an upstream says unasked is nobody's answer.
 func TestUnaskedBytes(t *testing.T) {
 	t.Parallel()
-	said := make(chan struct{})
+	rests, said := make(chan struct{}), make(chan struct{})
 	up := raw(t, func(s *service) {
 		for {
 			r := s.request()
@@ -301,7 +313,7 @@ func TestUnaskedBytes(t *testing.T) {
 				s.say(answer)
 			case "/later":
 				s.say(answer)
-				time.Sleep(5 * time.Millisecond) // so that the connection rests
+				<-rests
 				s.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
 				said <- struct{}{}
 			default:
@@ -319,6 +331,8 @@ func TestUnaskedBytes(t *testing.T) {
 			t.Fatalf("request %d: %d %q, want %q; record %v", i, a.StatusCode, a.body, mark, g.verdict(t, a))
 		}
 		if i%3 == 1 {
+			g.verdict(t, a) // on record: the connection is back in its pool
+			rests <- struct{}{}
 			<-said // now the bytes that nobody asked for are there
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,7 +101,15 @@ func TestStreamingIsBounded(t *testing.T) {
 // A client that reads slowly must not make the gateway keep what it does not read.
 func TestSlowReaderIsNotBuffered(t *testing.T) {
 	const size = 100 << 20
-	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, &zeros{size}) }))
+	var sent atomic.Int64
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for body := (&zeros{size}); body.n > 0; {
+			n, err := io.CopyN(w, body, 32<<10)
+			if sent.Add(n); err != nil {
+				return
+			}
+		}
+	}))
 	g := start(t, setup{manifests: everyone + mapping("x", "/x/", up, "timeout_ms: 0")})
 	before := g.memory("VmHWM")
 	for range 4 {
@@ -110,7 +119,13 @@ func TestSlowReaderIsNotBuffered(t *testing.T) {
 		must(t, err)
 		must(t, second(io.ReadFull(resp.Body, make([]byte, 1<<20))))
 	}
-	time.Sleep(300 * time.Millisecond) // time enough to read ahead
+	last, same := int64(0), 0
+	eventually(t, 20*time.Second, "nothing more is read ahead", func() bool {
+		if same++; sent.Load() != last {
+			last, same = sent.Load(), 0
+		}
+		return same == 60
+	})
 	if grown := g.memory("VmHWM") - before; grown > patience(int64(8<<20)) {
 		t.Errorf("four slow readers grew the process by %d MiB", grown>>20)
 	}
