@@ -54,7 +54,7 @@ func TestCommandsThatCannotStart(t *testing.T) {
 		t.Run(c.args, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(binary, strings.Fields(c.args)...)
-			cmd.Env = []string{"HOME=" + t.TempDir()}
+			cmd.Env = []string{"HOME=" + t.TempDir(), hasty}
 			var stderr strings.Builder
 			cmd.Stderr = &stderr
 			_ = cmd.Run() // the status says it

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -160,6 +162,48 @@ func TestDrain(t *testing.T) {
 		t.Errorf("exit status %d, want 0", status)
 	}
 	g.errors.await(t, `"msg":"stopped"`)
+}
+
+// Under full load, too, every request that was sent is answered, and every connection
+// is told beforehand that it will end.
+func TestDrainUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := start(t, setup{manifests: everyone + authority.issue(t, "gate.test").secret("cert") + tlsHost("gate", "gate.test", "cert", route) +
+		mapping("x", "/x/", echo(t, "up"))})
+	warm := make(chan struct{}, 100)
+	keep := func(c *client) error {
+		for n := 0; ; n++ {
+			a, err := c.exchange(request{target: "/x/"})
+			if err != nil || a.StatusCode != 200 {
+				return fmt.Errorf("request %d: %v, %w", n, a.Response, err)
+			}
+			if n == 50 {
+				warm <- struct{}{}
+			}
+			if a.Close {
+				return nil
+			}
+		}
+	}
+	var clients sync.WaitGroup
+	for i := range 8 {
+		c, err := g.dial(t, request{secure: i%2 == 0})
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		clients.Go(func() {
+			if err := keep(c); err != nil {
+				t.Errorf("client %d: %v", i, err)
+			}
+		})
+	}
+	for range 8 {
+		<-warm
+	}
+	g.signal(syscall.SIGTERM)
+	if status := g.exit(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	clients.Wait()
 }
 
 // For the time of the delay everything is served, but no longer announced.

@@ -93,7 +93,7 @@ var goodPrefix = regexp.MustCompile(`/good[a-z-]*/`)
 func legate(t testing.TB, args ...string) (stdout string, status int) {
 	t.Helper()
 	cmd := exec.Command(binary, args...)
-	cmd.Env = []string{"HOME=" + os.Getenv("HOME")}
+	cmd.Env = []string{"HOME=" + os.Getenv("HOME"), hasty}
 	out, err := cmd.Output()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)

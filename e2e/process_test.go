@@ -41,7 +41,7 @@ func run(t testing.TB, env []string, cmd *exec.Cmd) *program {
 	p := &program{cmd: cmd, exited: make(chan struct{})}
 	p.log.changed = make(chan struct{})
 	p.errors.changed = make(chan struct{})
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), hasty}, env...)
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	stderr, err := cmd.StderrPipe()
@@ -59,6 +59,9 @@ func run(t testing.TB, env []string, cmd *exec.Cmd) *program {
 	t.Cleanup(func() { p.end(t) })
 	return p
 }
+
+// hasty keeps the race detector from waiting a second for more at every exit.
+const hasty = "GORACE=atexit_sleep_ms=10"
 
 // end ends the program as an operator would and looks for what it must never say.
 func (p *program) end(t testing.TB) {
