@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -265,5 +266,37 @@ func TestListenersComeAndGo(t *testing.T) {
 	g.replace(rest + listener("third", "HTTP", port))
 	if a := extra.send(t, request{target: "/x/"}); a.StatusCode != 200 {
 		t.Errorf("the port once it is back: %d", a.StatusCode)
+	}
+}
+
+// A port that somebody has is taken once it is free, by a gateway that serves the rest
+// meanwhile; two Listeners for one port are told apart.
+func TestPortThatIsTaken(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	ln, err := net.Listen("tcp", loopback(port))
+	must(t, err)
+	t.Cleanup(func() { ln.Close() })
+	rest := everyone + mapping("x", "/x/", echo(t, "up")) + listener("third", "HTTP", port)
+	g := start(t, setup{manifests: rest})
+	if p := g.problems(); len(p) != 1 || !strings.Contains(p[0].Message, "address already in use") {
+		t.Errorf("problems %+v", p)
+	}
+	if a := g.send(t, request{target: "/x/"}); g.verdict(t, a) != served {
+		t.Errorf("the other Listener: %v", g.verdict(t, a))
+	}
+	ln.Close()
+	eventually(t, 10*time.Second, "the port is had", func() bool { return len(g.problems()) == 0 })
+	third := *g
+	third.clear = loopback(port)
+	if a := third.send(t, request{target: "/x/"}); g.verdict(t, a) != served {
+		t.Errorf("the port once it is free: %v", g.verdict(t, a))
+	}
+	g.replace(rest + listener("twin", "HTTPS", port))
+	if p := g.problems(); len(p) != 1 || p[0].Name != "twin" || p[0].Message != "another Listener has this port" {
+		t.Errorf("two Listeners for a port: %+v", p)
+	}
+	if a := third.send(t, request{target: "/x/"}); g.verdict(t, a) != served {
+		t.Errorf("the first of them: %v", g.verdict(t, a))
 	}
 }

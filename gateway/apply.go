@@ -74,10 +74,16 @@ func New(opts Options) (*Gateway, error) {
 }
 
 // Apply makes w current and returns what of it is not served as written. Only one
-// Apply runs at a time; requests never wait for it.
+// Apply runs at a time; requests never wait for it. As long as w is current and ctx is
+// not done, ports that somebody else has are tried again.
 func (g *Gateway) Apply(ctx context.Context, w config.World) []config.Problem {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	return g.apply(ctx, w)
+}
+
+// apply is Apply for who holds applying.
+func (g *Gateway) apply(ctx context.Context, w config.World) []config.Problem {
 	begun := g.clock()
 	old := g.snap.Load()
 	next := g.compile(w, old)
@@ -94,6 +100,7 @@ func (g *Gateway) Apply(ctx context.Context, w config.World) []config.Problem {
 		old.upstreams.Retire(next.upstreams)
 	}
 	g.report(next, begun)
+	g.rebindLater(ctx, next)
 	return next.Problems
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"time"
 
 	"legate/config"
 	"legate/telemetry"
@@ -34,26 +35,58 @@ type port struct {
 // A port that cannot be had is a Problem; the others serve.
 func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
 	s.slots = make([]int, 0, g.slots+len(s.listeners))
+	taken := make(map[int]bool, len(s.world.Listeners))
 	for i := range s.world.Listeners {
 		l := &s.world.Listeners[i]
 		if !servable(l) {
 			continue
 		}
+		if taken[l.Port] {
+			s.Problems = append(s.Problems, l.Problem("port", "another Listener has this port", config.ObjectDropped))
+			continue
+		}
+		taken[l.Port] = true
 		p, err := g.port(ctx, l)
 		if err != nil {
 			problem := l.Problem("port", fmt.Sprintf("cannot listen on port %d: %v", l.Port, err), config.ObjectDropped)
 			s.Problems = append(s.Problems, problem)
+			s.unbound = append(s.unbound, l)
 			continue
 		}
 		for len(s.slots) <= p.slot {
 			s.slots = append(s.slots, -1)
 		}
-		if s.slots[p.slot] >= 0 {
-			s.Problems = append(s.Problems, l.Problem("port", "another Listener has this port", config.ObjectDropped))
-			continue
-		}
 		s.slots[p.slot] = i
 	}
+}
+
+// rebindEvery is how often a port is tried that could not be had: whoever has it may
+// be the process that this one takes over from.
+const rebindEvery = time.Second
+
+// rebindLater has the ports that s could not have tried again, as long as it serves.
+func (g *Gateway) rebindLater(ctx context.Context, s *Snapshot) {
+	if len(s.unbound) > 0 {
+		time.AfterFunc(rebindEvery, func() { g.rebind(ctx, s) })
+	}
+}
+
+func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	if g.draining.Load() || ctx.Err() != nil || g.snap.Load() != s {
+		return
+	}
+	bound := false
+	for _, l := range s.unbound {
+		_, err := g.port(ctx, l)
+		bound = bound || err == nil
+	}
+	if bound {
+		g.apply(ctx, s.world)
+		return
+	}
+	g.rebindLater(ctx, s)
 }
 
 // servable reports whether l's protocols are served.

@@ -22,7 +22,8 @@ type Snapshot struct {
 	none      Route   // stands in where no route matches
 	edge      edge
 	listeners []listenerView
-	slots     []int // the index in listeners of each bound port; -1 for none
+	slots     []int              // the index in listeners of each bound port; -1 for none
+	unbound   []*config.Listener // whose port could not be had
 	upstreams *upstream.Set
 	accessLog *telemetry.AccessLog // nil for none
 	world     config.World
