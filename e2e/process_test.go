@@ -196,7 +196,7 @@ type record struct {
 type accessLog struct {
 	mu      sync.Mutex
 	records []record
-	other   []string // lines that are no record
+	lines   []string // all of them, also those that are no record
 	changed chan struct{}
 }
 
@@ -212,9 +212,8 @@ func (l *accessLog) add(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var rec record
-	if json.Unmarshal(line, &rec) != nil || rec.Stage == "" {
-		l.other = append(l.other, string(line))
-	} else {
+	l.lines = append(l.lines, string(line))
+	if json.Unmarshal(line, &rec) == nil && rec.Stage != "" {
 		l.records = append(l.records, rec)
 	}
 	close(l.changed)
@@ -226,6 +225,13 @@ func (l *accessLog) size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.records)
+}
+
+// text returns every line.
+func (l *accessLog) text() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
 }
 
 // count returns how many records have the verdict v.
