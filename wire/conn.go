@@ -56,6 +56,7 @@ type Conn struct {
 	woken   atomic.Bool
 	in, out atomic.Int64
 	closed  atomic.Bool
+	cut     atomic.Bool // the other side reset the connection without having ended it
 }
 
 // A side is one direction's system call in flight. Its function is made once, so
@@ -240,6 +241,7 @@ func (c *Conn) read() (int, error) {
 			return 0, io.EOF
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.noteCut(err)
 			return 0, err
 		}
 		if err := c.rearmRead(); err != nil {
@@ -345,10 +347,22 @@ func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
 			return s.n, nil
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite(first) {
+			c.noteCut(err)
 			return s.n, err
 		}
 	}
 }
+
+// noteCut notes a reset. The kernel tells of it once: whoever comes later sees an
+// ordinary end.
+func (c *Conn) noteCut(err error) {
+	if errors.Is(err, syscall.ECONNRESET) {
+		c.cut.Store(true)
+	}
+}
+
+// Cut reports whether a Read or Write met a reset that no orderly end came before.
+func (c *Conn) Cut() bool { return c.cut.Load() }
 
 func (c *Conn) writePlain(p, tail []byte) (int, error) {
 	n, err := c.writeAll(p)
@@ -367,6 +381,7 @@ func (c *Conn) writeAll(p []byte) (int, error) {
 		done += n
 		c.out.Add(int64(n))
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearmWrite(first) {
+			c.noteCut(err)
 			return done, err
 		}
 	}

@@ -23,6 +23,9 @@ var methodNames = [...]string{"", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIO
 // String returns the method's name; "" for MethodOther.
 func (m Method) String() string { return methodNames[m] }
 
+// Safe reports whether m asks for no action (RFC 9110 §9.2.1).
+func (m Method) Safe() bool { return m == GET || m == HEAD || m == OPTIONS || m == TRACE }
+
 // LookupMethod returns the Method named b, which is case-sensitive (RFC 9110
 // §9.1), or MethodOther. Budget: 0 allocs.
 func LookupMethod(b []byte) Method {

@@ -145,7 +145,8 @@ type Link interface {
 	Reused() bool
 
 	// Untouched reports that the endpoint cannot have acted on any byte of this
-	// request: sending it again elsewhere is safe whatever its method.
+	// request, so that sending it again elsewhere is right. Of a request whose method
+	// asks for no action it is enough that nothing shows that it was seen.
 	Untouched() bool
 
 	// Endpoint returns the address in use, and Local our side's.

@@ -49,6 +49,7 @@ type Link struct {
 	headSeen   bool  // the final head was read
 	gotByte    bool  // any byte of an answer was read
 	askedHead  bool  // the request is a HEAD
+	safe       bool  // the request asks for no action
 	askedUp    bool  // the request asks for an upgrade
 	unasked    bool  // the whole request is in out, and goes out with the wait for its answer
 	keepAlive  bool  // the endpoint will use the connection again
@@ -108,6 +109,7 @@ func (l *Link) readAhead() bool {
 func (l *Link) WriteHead(req *wire.Head, e *wire.Edits, length int64) error {
 	l.begin()
 	l.askedHead = req.Method() == wire.HEAD
+	l.safe = req.Method().Safe()
 	l.askedUp = e != nil && e.Upgrade != nil
 	out := wire.Medium.Get()[:0]
 	out = append(append(out, req.MethodName()...), ' ')
@@ -403,16 +405,20 @@ func (l *Link) Trailer() *wire.Head {
 }
 
 // Untouched reports that the endpoint cannot have acted on the request: nothing of
-// an answer came, and its kernel never acknowledged a byte of what was sent in this
-// exchange. A connection that was closed before the request reached it answers with
-// a reset and acknowledges nothing; one that an application closed without reading
-// has acknowledged, and then nobody can know.
+// an answer came, and the endpoint ended the connection in order without its kernel
+// having acknowledged a byte of what was sent in this exchange. The end says how much
+// had arrived before it. A reset does not: acknowledging may wait for 40 ms while the
+// application has long read the request, and the reset comes first. It is believed
+// only of a request that asks for no action.
 func (l *Link) Untouched() bool {
 	if l.gotByte {
 		return false
 	}
 	if l.unsent() {
 		return true
+	}
+	if l.raw.Cut() && !l.safe {
+		return false
 	}
 	acked, ok := l.raw.Acked()
 	return ok && acked <= l.sentBefore+1 // the handshake counts as one

@@ -82,3 +82,59 @@ func TestUnaskedIsNoAnswer(t *testing.T) {
 		})
 	}
 }
+
+// Whether a request was touched is for the kernel to prove: an end that acknowledged
+// nothing does, a reset does not.
+func TestResetProvesNothing(t *testing.T) {
+	for _, row := range []struct {
+		name, method string
+		end          func(*net.TCPConn)
+		want         bool
+	}{
+		{"closed before", "POST", func(nc *net.TCPConn) { _ = nc.Close() }, true},
+		{"read, then reset", "POST", func(nc *net.TCPConn) {
+			_, _ = nc.Read(make([]byte, 1000))
+			_ = nc.SetLinger(0)
+			_ = nc.Close()
+		}, false},
+		{"read, then closed", "GET", func(nc *net.TCPConn) {
+			_, _ = nc.Read(make([]byte, 1000))
+			_ = nc.Close()
+		}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for range 50 { // acknowledgements are delayed now and then
+				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				nc, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				other, err := ln.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				l := NewLink(wire.NewConn(nc), nil, "x", keeper{})
+				defer l.Close()
+				ended := make(chan struct{})
+				go func() { defer close(ended); row.end(other.(*net.TCPConn)) }()
+				if row.want {
+					<-ended
+				}
+				var req, resp wire.Head
+				req.BuildRequest(row.method, "example.com", "/")
+				_ = l.WriteHead(&req, nil, 0)
+				if err := errors.Join(l.EndRequest(nil), l.ReadHead(&resp, time.Time{}, nil)); err == nil {
+					t.Fatal("there is an answer")
+				}
+				if got := l.Untouched(); got != row.want {
+					t.Fatalf("untouched is %v, want %v", got, row.want)
+				}
+				<-ended
+			}
+		})
+	}
+}
