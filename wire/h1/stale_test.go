@@ -119,15 +119,29 @@ func TestResetProvesNothing(t *testing.T) {
 				}
 				l := NewLink(wire.NewConn(nc), nil, "x", keeper{})
 				defer l.Close()
-				ended := make(chan struct{})
-				go func() { defer close(ended); row.end(other.(*net.TCPConn)) }()
+				exchange := func(method string) error {
+					var req, resp wire.Head
+					req.BuildRequest(method, "example.com", "/")
+					_ = l.WriteHead(&req, nil, 0)
+					return errors.Join(l.EndRequest(nil), l.ReadHead(&resp, time.Time{}, nil))
+				}
+				answered, ended := make(chan struct{}), make(chan struct{})
+				go func() {
+					defer close(ended)
+					_, _ = other.Read(make([]byte, 1000))
+					_, _ = io.WriteString(other, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					<-answered
+					row.end(other.(*net.TCPConn))
+				}()
+				if err := exchange("GET"); err != nil { // who has answered acknowledges later than others
+					t.Fatal(err)
+				}
+				l.Release()
+				close(answered)
 				if row.want {
 					<-ended
 				}
-				var req, resp wire.Head
-				req.BuildRequest(row.method, "example.com", "/")
-				_ = l.WriteHead(&req, nil, 0)
-				if err := errors.Join(l.EndRequest(nil), l.ReadHead(&resp, time.Time{}, nil)); err == nil {
+				if err := exchange(row.method); err == nil {
 					t.Fatal("there is an answer")
 				}
 				if got := l.Untouched(); got != row.want {
