@@ -79,20 +79,26 @@ func (b *body) read(p []byte) (int, error) {
 		}
 		return n, err
 	default:
-		n, err := b.readRaw(p, 1<<62)
-		if errors.Is(err, io.ErrUnexpectedEOF) { // here the connection's end is the body's
-			b.done, err = true, io.EOF
-		}
+		n, err := b.readSome(p)
+		b.done = errors.Is(err, io.EOF) // but not the end of a TLS session within a record: RFC 9112 §9.8
 		return n, err
 	}
 }
 
-// readRaw reads at most limit bytes: from the buffer, or straight into p when the
-// buffer is empty.
+// readRaw reads at most limit bytes, before which the connection must not end.
 func (b *body) readRaw(p []byte, limit int64) (int, error) {
 	if int64(len(p)) > limit {
 		p = p[:limit]
 	}
+	n, err := b.readSome(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// readSome reads from the buffer, or straight into p when the buffer is empty.
+func (b *body) readSome(p []byte) (int, error) {
 	if n := b.rd.buffered(); n > 0 {
 		n = copy(p, b.rd.buf[b.rd.r:b.rd.w])
 		b.rd.r += n
@@ -104,8 +110,8 @@ func (b *body) readRaw(p []byte, limit int64) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	if errors.Is(err, io.EOF) || err == nil {
-		err = io.ErrUnexpectedEOF
+	if err == nil {
+		err = io.ErrNoProgress
 	}
 	return 0, err
 }
