@@ -36,6 +36,7 @@ type Link struct {
 	lim      *Limits
 	rd       reader
 	closed   atomic.Bool
+	released bool // between two exchanges
 
 	exchanges int // begun on this connection
 
@@ -160,6 +161,7 @@ func appendTarget(out []byte, req *wire.Head, e *wire.Edits) []byte {
 
 func (l *Link) begin() {
 	l.exchanges++
+	l.released = false
 	l.sentBefore = l.raw.BytesWritten()
 	l.unasked = false
 	l.chunkedUp, l.requestOK, l.headSeen, l.gotByte, l.keepAlive = false, false, false, false, false
@@ -427,8 +429,13 @@ func (l *Link) Untouched() bool {
 // Abort breaks the connection.
 func (l *Link) Abort() { l.close() }
 
-// Release gives the connection back to its owner, or closes it.
+// Release gives the connection back to its owner, or closes it. Until the next
+// exchange begins another Release does nothing.
 func (l *Link) Release() {
+	if l.released {
+		return
+	}
+	l.released = true
 	putBuffer(l.held)
 	l.held = nil
 	l.dropOut()

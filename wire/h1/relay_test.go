@@ -257,8 +257,13 @@ func lines(h *wire.Head, skip wire.FieldSet) string {
 	return sorted(header)
 }
 
+// sorted writes the fields by name. net/http makes a Cache-Control of an old Pragma:
+// with one neither is told.
 func sorted(h http.Header) string {
 	var out strings.Builder
+	if h.Get("Pragma") != "" {
+		h.Del("Cache-Control")
+	}
 	_ = h.Write(&out) // a strings.Builder takes everything
 	return out.String()
 }
@@ -272,7 +277,7 @@ type recorder struct {
 }
 
 func (rec *recorder) serve(nc duplex) {
-	br := bufio.NewReader(io.TeeReader(nc, recordTo{rec}))
+	br := bufio.NewReaderSize(io.TeeReader(nc, recordTo{rec}), 64<<10)
 	for {
 		req, err := http.ReadRequest(br)
 		if err != nil {

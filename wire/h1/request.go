@@ -23,7 +23,13 @@ func parseRequest(h *wire.Head, buf []byte, lim *Limits) *wire.ProtocolError {
 	if err := requestFraming(h, lim.AllowChunkedLength); err != nil {
 		return err
 	}
-	return connectionOptions(h)
+	if err := connectionOptions(h); err != nil {
+		return err
+	}
+	if h.Has(wire.FieldTransferEncoding) && h.Has(wire.FieldContentLength) {
+		h.Close = true // whoever sent both may see another end than we do: RFC 9112 §6.1
+	}
+	return nil
 }
 
 // parseRequestLine reads "method SP target SP version CRLF" (RFC 9112 §3) and

@@ -262,6 +262,8 @@ func (c *conn) await(resting bool) waited {
 	case c.state.CompareAndSwap(stateIdle, stateBusy):
 	case errors.Is(err, wire.ErrStopped):
 		return c.lastLook()
+	case err == nil && !c.resume(c.srv.limits.Load().HeadTimeout): // it was told to stop when the byte was there already
+		return over
 	}
 	if err != nil {
 		return over
@@ -275,13 +277,18 @@ func restAfterTick(by time.Time) (time.Time, bool) { return by, false }
 // lastLook serves a request that arrived while the connection was told to stop
 // waiting, so that draining cuts nothing that was sent in good faith.
 func (c *conn) lastLook() waited {
-	c.srv.mu.Lock()   // Drain has finished telling connections to stop
-	c.srv.mu.Unlock() //nolint:staticcheck // an empty section on purpose
 	c.raw.OnTick(nil)
-	if !c.raw.Gone() && c.raw.Resume(lastLookTime) && c.readFirst() == nil {
+	if c.resume(lastLookTime) && !c.raw.Gone() && c.readFirst() == nil {
 		return arrived
 	}
 	return over
+}
+
+// resume takes back that Drain told the connection to stop, once it has.
+func (c *conn) resume(d time.Duration) bool {
+	c.srv.mu.Lock()   // Drain has finished telling connections to stop
+	c.srv.mu.Unlock() //nolint:staticcheck // an empty section on purpose
+	return c.raw.Resume(d)
 }
 
 // lastLookTime is how long a draining connection is watched for a request that is

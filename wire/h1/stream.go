@@ -2,6 +2,7 @@ package h1
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -37,7 +38,11 @@ func (c *conn) ReadBody(p []byte) (int, error) {
 	c.raw.ReadBy(by, before)
 	n, err := c.body.read(p)
 	c.waited += c.srv.now().Sub(before)
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && slow {
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	c.stopped.Store(true) // nobody knows where the next request begins, as the answer is to say
+	if errors.Is(err, os.ErrDeadlineExceeded) && slow {
 		return n, errBodyTooSlow
 	}
 	return n, err
@@ -57,7 +62,7 @@ func (c *conn) bodyDeadline(now time.Time) (by time.Time, slow bool) {
 	if c.lim.MinBodyRate <= 0 {
 		return by, false
 	}
-	earned := time.Duration(min(c.body.total, 1<<40)/int64(c.lim.MinBodyRate)) * time.Second
+	earned := time.Duration(min(c.body.total/int64(c.lim.MinBodyRate), 1<<32)) * time.Second // a century, far from overflow
 	patience := now.Add(max(c.lim.BodyGrace+earned-c.waited, 0))
 	if by.IsZero() || patience.Before(by) {
 		return patience, true

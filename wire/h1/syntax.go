@@ -84,10 +84,10 @@ func (s *scanner) scan(buf []byte, lineLimit, headLimit int) (int, *wire.Protoco
 		if end-1 == s.lineStart && s.lines > 0 {
 			return s.pos, s.tooLong(s.pos, lineLimit, headLimit)
 		}
-		s.lines++
 		if err := s.tooLong(s.pos, lineLimit, headLimit); err != nil {
 			return 0, err
 		}
+		s.lines++
 		s.lineStart = s.pos
 	}
 }
