@@ -19,9 +19,10 @@ import (
 func world(n int, up string) string {
 	var b strings.Builder
 	b.WriteString(everyone)
-	b.WriteString(mapping("main", "/x/", up, fmt.Sprintf("rewrite: /g%d/", n),
+	// No timeout of ours is to be what a busy machine meets.
+	b.WriteString(mapping("main", "/x/", up, "timeout_ms: 25000", fmt.Sprintf("rewrite: /g%d/", n),
 		fmt.Sprintf(`add_request_headers: {x-gen: "%d"}`, n), fmt.Sprintf(`add_response_headers: {x-gen: {value: "%d", append: false}}`, n)))
-	b.WriteString(mapping("a-canary", "/x/", up, fmt.Sprintf("weight: %d", n%101), fmt.Sprintf("rewrite: /g%d/", n)))
+	b.WriteString(mapping("a-canary", "/x/", up, "timeout_ms: 25000", fmt.Sprintf("weight: %d", n%101), fmt.Sprintf("rewrite: /g%d/", n)))
 	for i := range n % 7 {
 		b.WriteString(mapping(fmt.Sprintf("extra-%d-%d", n, i), fmt.Sprintf("/extra-%d-%d/", n, i), up, fmt.Sprintf("connect_timeout_ms: %d", 1000+n)))
 	}

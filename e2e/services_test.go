@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // echo starts a service that answers with what it saw, and returns its address.
@@ -99,6 +101,28 @@ func (s *service) reset() {
 		_ = tcp.SetLinger(0)
 	}
 	s.Close()
+}
+
+// finish ends our direction and waits until the gateway's kernel knows.
+func (s *service) finish() {
+	tcp, ok := s.Conn.(*net.TCPConn)
+	if !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	const finWait1 = 4 // TCP_FIN_WAIT1 of linux/tcp_states.h: the end is not acknowledged yet
+	for state := uint8(finWait1); state == finWait1 && err == nil; tick() {
+		err = raw.Control(func(fd uintptr) {
+			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+				state = info.State
+			} else {
+				state = 0
+			}
+		})
+	}
 }
 
 // says starts a service that answers every request with text, then ends the connection.
