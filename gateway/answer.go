@@ -26,6 +26,7 @@ func (x *Exchange) relay() {
 	x.Decision.Status = uint16(x.Resp.Status) //nolint:gosec // 100 to 599
 	x.Decision.By = x.Route.By
 	x.editAnswer()
+	x.answering = true
 	err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.ToClient, x.Resp.Length)
 	if err == nil {
 		err = x.copyAnswer()
@@ -33,9 +34,9 @@ func (x *Exchange) relay() {
 		err = &clientError{err}
 	}
 	if err != nil {
+		x.stopPump() // it may know why
 		x.broken(err)
 		x.stream.Abort()
-		x.stopPump()
 		x.dropLink()
 		return
 	}
@@ -66,6 +67,11 @@ func (x *Exchange) copyAnswer() error {
 	defer pool.Put(b)
 	if x.peer.TLS == nil && x.Resp.Length > int64(len(b)) {
 		b = b[:cachedPiece]
+	}
+	if x.link.Buffered() == 0 { // the head does not wait for a body that may be long in coming
+		if err := x.stream.Flush(); err != nil {
+			return &clientError{err}
+		}
 	}
 	for {
 		n, err := x.link.ReadBody(b, x.bodyDeadline(), x.tickFunc)
@@ -108,9 +114,13 @@ func (x *Exchange) bodyDeadline() time.Time {
 // broken notes why an answer that had begun is not whole.
 func (x *Exchange) broken(err error) {
 	reason := decision.UpstreamResetAfterHead
-	var client *clientError
+	client := x.clientFault(err)
 	switch outcome := h1.OutcomeOf(err); {
-	case errors.As(err, &client), outcome == h1.GivenUp:
+	case x.defective():
+		reason, err = decision.Internal, x.pumpErr
+	case client != nil:
+		reason, err = x.clientReason(client.err), client.err
+	case outcome == h1.GivenUp:
 		reason = x.gone()
 	case outcome == h1.Timeout && x.timeoutPassed():
 		reason = decision.UpstreamTimeout
@@ -123,6 +133,10 @@ func (x *Exchange) broken(err error) {
 	x.Decision.Err = err
 }
 
+// envoyFields are those of Envoy's own fields that have a number.
+const envoyFields = wire.FieldSet(1<<wire.FieldXEnvoyExpectedRqTimeoutMs | 1<<wire.FieldXEnvoyExternalAddress |
+	1<<wire.FieldXEnvoyInternal | 1<<wire.FieldXEnvoyOriginalPath | 1<<wire.FieldXEnvoyUpstreamServiceTime)
+
 // editAnswer writes down what changes on the way to the client: what the edge owns,
 // and then the Mapping's own wishes.
 func (x *Exchange) editAnswer() {
@@ -131,14 +145,13 @@ func (x *Exchange) editAnswer() {
 	if !x.Resp.Has(wire.FieldDate) {
 		x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
 	}
+	x.ToClient.DropSet(envoyFields)
 	for i := range x.Resp.Len() {
 		if id, name, _ := x.Resp.Line(i); id == wire.FieldOther && len(name) > len(envoyPrefix) && string(name[:len(envoyPrefix)]) == envoyPrefix {
 			x.ToClient.DropName(name)
 		}
 	}
-	if e.suppressEnvoy {
-		x.ToClient.Drop(wire.FieldXEnvoyUpstreamServiceTime)
-	} else {
+	if !e.suppressEnvoy {
 		x.ToClient.Set(wire.FieldXEnvoyUpstreamServiceTime, x.appendInt(x.headAfter.Milliseconds()))
 	}
 	x.Route.Response.Apply(&x.ToClient)

@@ -36,7 +36,9 @@ type Exchange struct {
 	path      []byte // as the client sent it, before normalisation
 	arena     []byte // backs what is made for this exchange only
 	entry     telemetry.Entry
-	entered   int // stages of the chain that were entered
+	entered   int  // stages of the chain that were entered
+	ended     int  // of those, the ones whose Finish was called
+	answering bool // the answer's head was written, or tried to be
 
 	// The upstream's part.
 	link      wire.Link
@@ -84,7 +86,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
 	x.sent = time.Time{}
-	x.entered = 0
+	x.entered, x.ended, x.answering = 0, 0, false
 	x.moved.Store(0)
 	x.finished.Store(0)
 	x.ending.Store(false)

@@ -36,11 +36,13 @@ func (p *proxy) Enter(x *Exchange) Verdict {
 // wishes last.
 func (p *proxy) edit(x *Exchange) {
 	r := p.route
-	if path, rewritten := r.RewritePath(x.arena[len(x.arena):], x.Req.Path()); rewritten {
-		x.ToUp.Path = path
-		if cap(path) > 0 && len(x.arena)+len(path) <= cap(x.arena) {
-			x.arena = x.arena[:len(x.arena)+len(path)]
+	start := len(x.arena)
+	if out, rewritten := r.RewritePath(append(x.arena, '/'), x.Req.Path()); rewritten {
+		x.arena = out
+		if len(out) > start+1 && out[start+1] == '/' {
+			start++ // it begins as a path must; one that does not is made to
 		}
+		x.ToUp.Path = out[start:len(out):len(out)]
 		if !x.Snap.edge.suppressEnvoy {
 			x.ToUp.Set(wire.FieldXEnvoyOriginalPath, x.pathAndQuery())
 		}
@@ -133,7 +135,7 @@ func (x *Exchange) send() error {
 		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
 			return err
 		}
-	case x.stream.Ready() && length <= int64(wire.Large.Size()):
+	case x.stream.Ready() && length >= 0 && length <= int64(wire.Large.Size()):
 		if err := x.sendShort(); err != nil {
 			return err
 		}
@@ -183,7 +185,7 @@ func bodyPool(length int64) *wire.Pool {
 
 // replayable reports whether the whole request can be sent again.
 func (x *Exchange) replayable() bool {
-	return x.Req.NoBody || x.body != nil || x.stream.BytesIn() == 0 && !x.pumping && x.pumpErr == nil
+	return x.Req.NoBody || x.body != nil || !x.pumping && x.stream.BytesIn() == 0
 }
 
 // awaitHead reads the answer's head, passing interim answers on.
@@ -194,7 +196,8 @@ func (x *Exchange) awaitHead() error {
 			return err
 		}
 		if x.Resp.Status >= 200 || x.Resp.Status == 101 {
-			x.headAfter = x.gateway.clock().Sub(x.sentAt())
+			sent := x.sentAt() // first: a carrier may be about to note a later time
+			x.headAfter = max(x.gateway.clock().Sub(sent), 1)
 			return nil
 		}
 		if err := x.passInterim(); err != nil {
@@ -246,14 +249,22 @@ func (x *Exchange) deadline(now time.Time) time.Time {
 // tick is asked while the answer is awaited: whether the client is still there, and
 // until when to wait now.
 func (x *Exchange) tick(by time.Time) (time.Time, bool) {
-	if x.pumping {
-		if x.finished.Load() > 0 || x.moved.Load() > 0 {
-			by = x.deadline(x.Now)
-		}
-		return by, true // the goroutine that reads the client notices its going
+	if !x.pumping {
+		return by, !x.stream.Gone()
 	}
-	return by, !x.stream.Gone()
+	done := time.Duration(x.finished.Load())
+	if done > 0 || x.moved.Load() > 0 {
+		by = x.deadline(x.Now)
+	}
+	// Until the request is complete the goroutine that reads the client notices its
+	// going. Then it is for us to look, but not in the moment of completion: a client
+	// that has said all may close its direction.
+	return by, done == 0 || x.gateway.clock().Sub(x.Now)-done < goneAfter || !x.stream.Gone()
 }
+
+// goneAfter is how long after its request a client that closes its direction still
+// counts as one that waits; shorter than a tick, so that the next one looks.
+const goneAfter = 500 * time.Millisecond
 
 // clientError marks an error as the client's side's.
 type clientError struct{ err error }
@@ -261,17 +272,26 @@ type clientError struct{ err error }
 func (e *clientError) Error() string { return "client: " + e.err.Error() }
 func (e *clientError) Unwrap() error { return e.err }
 
+// clientFault returns the client's part in an exchange that ended with err, nil for
+// none: that of err, or of the carrier of the request body, which must have come to rest.
+func (x *Exchange) clientFault(err error) *clientError {
+	var client *clientError
+	if errors.As(err, &client) || errors.As(x.pumpErr, &client) {
+		return client
+	}
+	return nil
+}
+
 // failure says why there is no answer, once the carrier of the request body has
 // come to rest.
 func (x *Exchange) failure(err error) (decision.Reason, error) {
 	timedOut := h1.OutcomeOf(err) == h1.Timeout
 	complete := x.finished.Load() > 0
 	x.stopPump()
-	var client *clientError
-	if errors.As(err, &client) || errors.As(x.pumpErr, &client) && !timedOut {
-		if client == nil {
-			errors.As(x.pumpErr, &client)
-		}
+	if x.defective() {
+		return decision.Internal, x.pumpErr
+	}
+	if client := x.clientFault(err); client != nil {
 		return x.clientReason(client.err), client.err
 	}
 	if timedOut && !x.timeoutPassed() {

@@ -21,6 +21,12 @@ func (x *Exchange) startPump() {
 // takes. What went wrong is in pumpErr once pumpDone is.
 func (x *Exchange) pump() {
 	defer x.pumpDone.Done()
+	defer func() {
+		if cause := recover(); cause != nil {
+			x.pumpErr = x.gateway.defect(cause)
+			x.link.Abort()
+		}
+	}()
 	x.pumpErr = x.copyRequest()
 	if x.pumpErr == nil {
 		x.finished.Store(int64(max(x.gateway.clock().Sub(x.Now), 1)))
@@ -30,6 +36,12 @@ func (x *Exchange) pump() {
 	if _, client := x.pumpErr.(*clientError); client { //nolint:errorlint // made here, never wrapped
 		x.link.Abort() // half a request is worth no answer
 	}
+}
+
+// defective reports whether the carrier, which has come to rest, met a defect of ours.
+func (x *Exchange) defective() bool {
+	_, ok := x.pumpErr.(*defectError) //nolint:errorlint // made here, never wrapped
+	return ok
 }
 
 func (x *Exchange) copyRequest() error {

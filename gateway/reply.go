@@ -41,6 +41,7 @@ func (x *Exchange) local() {
 		x.stream.CloseAfter() // where its next message begins is anybody's guess
 	}
 	x.localHead(r, reason)
+	x.answering = true
 	if err := x.stream.WriteHead(r.status, nil, &x.ToClient, int64(len(r.body))); err != nil {
 		x.clientGone(err)
 		return

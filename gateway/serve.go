@@ -5,9 +5,6 @@
 package gateway
 
 import (
-	"fmt"
-	"runtime/debug"
-
 	"legate/config"
 	"legate/decision"
 	"legate/wire"
@@ -34,10 +31,13 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 // request.
 func (g *Gateway) Refuse(s wire.Stream, req *wire.Head, err *wire.ProtocolError) {
 	x := begin(g, s, req)
+	g.metrics.InFlight.Add(1)
+	defer g.recover(x)
 	x.Client = x.peer.Remote.Addr()
 	x.stop(decision.Accept, refusals[err.Kind], "", err)
 	x.answer()
 	g.observe(x)
+	g.metrics.InFlight.Add(-1)
 	x.free()
 }
 
@@ -54,23 +54,6 @@ var refusals = [...]decision.Reason{
 	wire.BodyTooSlow:  decision.BodyTooSlow,
 	wire.BadVersion:   decision.VersionUnsupported,
 	wire.BadMethod:    decision.MethodUnsupported,
-}
-
-// recover ends a request that met a defect of ours. It is counted and logged; the
-// client learns that the answer is not whole, nothing more.
-func (g *Gateway) recover(x *Exchange) {
-	cause := recover()
-	if cause == nil {
-		return
-	}
-	g.metrics.InFlight.Add(-1)
-	x.stop(decision.Proxy, decision.Internal, "", fmt.Errorf("BUG: %v", cause))
-	g.log.Error("BUG: request met a defect", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
-	if x.link != nil {
-		x.link.Abort()
-	}
-	x.stream.Abort()
-	g.observe(x) // x is left to the collector: who knows what still holds it
 }
 
 // stop notes that a stage answers the request itself.

@@ -73,9 +73,15 @@ func (c *Chain) respond(x *Exchange) {
 
 // finish ends the stages that were entered, in reverse.
 func (c *Chain) finish(x *Exchange) {
-	for i := x.entered - 1; i >= 0; i-- {
-		if f := c.steps[i].finisher; f != nil {
-			f.Finish(x)
-		}
+	for x.ended < x.entered {
+		x.finishNext()
+	}
+}
+
+// finishNext ends the last of the stages that were entered and have not ended.
+func (x *Exchange) finishNext() {
+	x.ended++
+	if f := x.Route.chain.steps[x.entered-x.ended].finisher; f != nil {
+		f.Finish(x)
 	}
 }
