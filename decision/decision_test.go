@@ -16,8 +16,8 @@ func TestEveryReasonIsWhole(t *testing.T) {
 			t.Errorf("reasons %d and %d share the name %q", old, r, r)
 		}
 		seen[r.String()] = r
-		if r.Advice() == "" || r.Flag() == "" {
-			t.Errorf("%v: advice %q, flag %q: both must be said", r, r.Advice(), r.Flag())
+		if r.Meaning() == "" || r.Advice() == "" || r.Flag() == "" || len(r.Stages()) == 0 {
+			t.Errorf("%v: meaning %q, advice %q, flag %q, stages %v: all must be said", r, r.Meaning(), r.Advice(), r.Flag(), r.Stages())
 		}
 	}
 }

@@ -73,60 +73,146 @@ func (f Fault) String() string { return faultNames[f] }
 
 // reasonRow is what is known of one reason.
 type reasonRow struct {
-	name   string
-	status uint16 // of the local answer; 0 where the reason leaves the status alone
-	fault  Fault
-	flag   string // Envoy's response flag, "-" where it has none
-	body   string // Envoy's body for the local answer
-	advice string // what an operator should do
+	name    string
+	stages  stages // that give it
+	status  uint16 // of the local answer; 0 where the reason leaves the status alone
+	fault   Fault
+	flag    string // Envoy's response flag, "-" where it has none
+	body    string // Envoy's body for the local answer
+	meaning string // what happened
+	advice  string // what an operator should do
 }
+
+// stages is a set of stages; bit n stands for Stage n.
+type stages uint16
+
+func at(list ...Stage) (set stages) {
+	for _, s := range list {
+		set |= 1 << s
+	}
+	return set
+}
+
+const anyStage stages = 1<<NumStages - 1
 
 const connectError = "upstream connect error or disconnect/reset before headers. reset reason: "
 
 // The table every name, status, flag and body is read from; docs/reasons.md is
 // generated from it.
 var reasons = [NumReasons]reasonRow{
-	None: {"", 0, NoFault, "-", "", "nothing"},
+	None: {"", anyStage, 0, NoFault, "-", "", "the stage had nothing to object to", "nothing"},
 
-	BadRequest:         {"bad_request", 400, ClientFault, "DPE", "", "the request line or a field is malformed; look at the client"},
-	BadHost:            {"bad_host", 400, ClientFault, "DPE", "", "Host is missing, doubled, invalid, or disagrees with the request target"},
-	BadPath:            {"bad_path", 400, ClientFault, "DPE", "", "the path holds a broken escape, a NUL or a fragment"},
-	BadFraming:         {"bad_framing", 400, ClientFault, "DPE", "", "the body's length is ambiguous: possible request smuggling"},
-	URITooLong:         {"uri_too_long", 414, ClientFault, "DPE", "", "the request line is over the limit"},
-	HeaderTooLarge:     {"header_too_large", 431, ClientFault, "DPE", "", "raise Module max_request_headers_kb if such requests are legitimate"},
-	TooManyHeaders:     {"too_many_headers", 431, ClientFault, "DPE", "", "the request has too many header fields"},
-	HeadTimeout:        {"head_timeout", 408, ClientFault, "DPE", "", "the request head did not arrive in time"},
-	BodyTooSlow:        {"body_too_slow", 408, ClientFault, "SI", "stream timeout", "the request body came slower than the minimum rate"},
-	HTTP10Disabled:     {"http10_disabled", 426, ClientFault, "DPE", "", "set Module enable_http10 to serve HTTP/1.0"},
-	VersionUnsupported: {"version_unsupported", 505, ClientFault, "DPE", "", "the client speaks a version this listener does not"},
-	MethodUnsupported:  {"method_unsupported", 501, ClientFault, "DPE", "", "CONNECT is not served here"},
-	UpgradeRefused:     {"upgrade_refused", 403, ClientFault, "-", "", "list the protocol in the Mapping's allow_upgrade"},
-	ClientGone:         {"client_gone", 0, ClientFault, "DC", "", "the client closed before its answer was complete"},
-	StreamIdle:         {"stream_idle", 408, ClientFault, "SI", "stream timeout", "no byte moved for the stream's idle timeout"},
-	TooManyConnections: {"too_many_connections", 0, ClientFault, "-", "", "the listener is at its connection limit; scale out or raise it"},
+	BadRequest: {"bad_request", at(Accept, Proxy), 400, ClientFault, "DPE", "",
+		"the request line, a field or a trailer is malformed",
+		"look at the client; the line's client_ip names it"},
+	BadHost: {"bad_host", at(Accept), 400, ClientFault, "DPE", "",
+		"Host is missing, doubled, invalid, or disagrees with the request target",
+		"look at the client, or at the proxy before us"},
+	BadPath: {"bad_path", at(Accept), 400, ClientFault, "DPE", "",
+		"the path holds a broken escape, a NUL or a fragment, or an escaped slash where the Module rejects those",
+		"look at the client; Module reject_requests_with_escaped_slashes decides about slashes"},
+	BadFraming: {"bad_framing", at(Accept, Proxy), 400, ClientFault, "DPE", "",
+		"the body's length is ambiguous, or its chunks are broken: possible request smuggling",
+		"look at the client; Module allow_chunked_length forgives a length beside chunked"},
+	URITooLong: {"uri_too_long", at(Accept), 414, ClientFault, "DPE", "",
+		"the request line is over the limit",
+		"raise Module max_request_headers_kb if such requests are legitimate"},
+	HeaderTooLarge: {"header_too_large", at(Accept, Proxy), 431, ClientFault, "DPE", "",
+		"the request head or trailer is over the limit",
+		"raise Module max_request_headers_kb if such requests are legitimate"},
+	TooManyHeaders: {"too_many_headers", at(Accept, Proxy), 431, ClientFault, "DPE", "",
+		"the request has too many header fields",
+		"look at the client"},
+	HeadTimeout: {"head_timeout", at(Accept), 408, ClientFault, "DPE", "",
+		"the request head did not arrive in time",
+		"nothing, if few: slow or hostile clients"},
+	BodyTooSlow: {"body_too_slow", at(Accept, Proxy), 408, ClientFault, "SI", "stream timeout",
+		"the request body came slower than the minimum rate",
+		"nothing, if few: slow or hostile clients"},
+	HTTP10Disabled: {"http10_disabled", at(Accept), 426, ClientFault, "DPE", "",
+		"the client speaks HTTP/1.0, which the Module does not enable",
+		"set Module enable_http10 to serve HTTP/1.0"},
+	VersionUnsupported: {"version_unsupported", at(Accept), 505, ClientFault, "DPE", "",
+		"the client speaks a version that this listener does not",
+		"look at the client"},
+	MethodUnsupported: {"method_unsupported", at(Accept), 501, ClientFault, "DPE", "",
+		"the method is CONNECT, which is not served",
+		"look at the client: it takes the gateway for a forward proxy"},
+	UpgradeRefused: {"upgrade_refused", at(Proxy), 403, ClientFault, "-", "",
+		"the request asks for another protocol",
+		"nothing: upgrades are not served yet, whatever allow_upgrade says"},
+	ClientGone: {"client_gone", anyStage, 0, ClientFault, "DC", "",
+		"the client closed before its answer was complete",
+		"nothing, if few; compare duration_ms with the client's own timeout"},
+	StreamIdle: {"stream_idle", at(Proxy), 408, ClientFault, "SI", "stream timeout",
+		"no byte of the request moved for the idle timeout",
+		"raise the Mapping's idle_timeout_ms if clients may pause that long"},
+	TooManyConnections: {"too_many_connections", at(Accept), 0, ClientFault, "-", "",
+		"the listener is at its connection limit",
+		"scale out or raise the limit"},
 
-	NoHost:           {"no_host", 404, OperatorFault, "NR", "", "no Host serves this authority; legate routes shows them"},
-	NoRoute:          {"no_route", 404, OperatorFault, "NR", "", "no Mapping matches; legate explain says why each lost"},
-	HTTPSRedirect:    {"https_redirect", 301, NoFault, "-", "", "the Host's requestPolicy redirects cleartext requests"},
-	Redirect:         {"redirect", 301, NoFault, "-", "", "the Mapping redirects"},
-	InsecureRejected: {"insecure_rejected", 404, NoFault, "NR", "", "the Host's requestPolicy rejects cleartext requests"},
-	PolicyInvalid:    {"policy_invalid", 503, OperatorFault, "-", "", "an object that protects this route cannot be enforced; the problems list names it"},
-	HealthCheck:      {"health_check", 200, NoFault, "-", "", "nothing"},
+	NoHost: {"no_host", at(Match), 404, OperatorFault, "NR", "",
+		"no Host serves this authority",
+		"compare the line's host with the Hosts' hostname and the Listeners' hostBinding"},
+	NoRoute: {"no_route", at(Match), 404, OperatorFault, "NR", "",
+		"no Mapping matches",
+		"compare the line with /api/v1/routes on the admin port; a Mapping attached to 0 Hosts is in /api/v1/problems"},
+	HTTPSRedirect: {"https_redirect", at(Match), 301, NoFault, "-", "",
+		"the Host's requestPolicy redirects cleartext requests",
+		"nothing; insecure.action Route serves them"},
+	Redirect: {"redirect", at(Proxy), 301, NoFault, "-", "",
+		"the Mapping redirects, with the status that it names",
+		"nothing"},
+	InsecureRejected: {"insecure_rejected", at(Match), 404, NoFault, "NR", "",
+		"the Host's requestPolicy rejects cleartext requests",
+		"nothing; insecure.action Route serves them"},
+	PolicyInvalid: {"policy_invalid", at(Authn), 503, OperatorFault, "-", "",
+		"an object that protects this route cannot be enforced; by names it",
+		"look it up in the problems list: mend it, or take it away"},
+	HealthCheck: {"health_check", at(Match), 200, NoFault, "-", "",
+		"one of the health paths was asked for; 503 while the gateway is not ready",
+		"nothing"},
 
-	NoEndpoints:             {"no_endpoints", 503, UpstreamFault, "UH", "no healthy upstream", "the upstream's name has no address; check the Service and DNS"},
-	DialRefused:             {"dial_refused", 503, UpstreamFault, "UF", connectError + "connection failure", "the endpoint refuses connections"},
-	DialTimeout:             {"dial_timeout", 503, UpstreamFault, "UF", connectError + "connection timeout", "the endpoint does not answer within connect_timeout_ms"},
-	DialFailed:              {"dial_failed", 503, UpstreamFault, "UF", connectError + "connection failure", "the endpoint cannot be reached"},
-	TLSFailed:               {"tls_failed", 503, UpstreamFault, "UF", connectError + "connection failure", "the TLS handshake with the endpoint failed; compare both sides' settings"},
-	UpstreamResetBeforeHead: {"upstream_reset_before_head", 503, UpstreamFault, "UC", connectError + "connection termination", "the endpoint closed before answering; look at its log and idle timeout"},
-	UpstreamResetAfterHead:  {"upstream_reset_after_head", 0, UpstreamFault, "UC", "", "the endpoint closed in the middle of its answer"},
-	UpstreamTimeout:         {"upstream_timeout", 504, UpstreamFault, "UT", "upstream request timeout", "the endpoint is slower than timeout_ms"},
-	UpstreamIdle:            {"upstream_idle", 504, UpstreamFault, "SI", "stream timeout", "the endpoint sent no byte for idle_timeout_ms"},
-	UpstreamBadAnswer:       {"upstream_bad_answer", 502, UpstreamFault, "UPE", connectError + "protocol error", "the endpoint's answer is malformed or ambiguous"},
-	UpstreamHeaderTooLarge:  {"upstream_header_too_large", 502, UpstreamFault, "UPE", connectError + "protocol error", "the endpoint's answer head is over the limit"},
+	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
+		"the upstream's name has no address",
+		"check the Service and DNS"},
+	DialRefused: {"dial_refused", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
+		"the endpoint refuses connections",
+		"check that the service listens on that port"},
+	DialTimeout: {"dial_timeout", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection timeout",
+		"the endpoint does not answer within connect_timeout_ms",
+		"check network policies, and whether the endpoint is overloaded"},
+	DialFailed: {"dial_failed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
+		"the endpoint cannot be reached",
+		"check the network between the gateway and the endpoint"},
+	TLSFailed: {"tls_failed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
+		"the TLS handshake with the endpoint failed",
+		"compare both sides' versions, authorities and certificates"},
+	UpstreamResetBeforeHead: {"upstream_reset_before_head", at(Proxy), 503, UpstreamFault, "UC", connectError + "connection termination",
+		"the endpoint closed before answering",
+		"look at its log, and keep cluster_idle_timeout_ms below its own idle timeout"},
+	UpstreamResetAfterHead: {"upstream_reset_after_head", at(Proxy), 0, UpstreamFault, "UC", "",
+		"the endpoint closed in the middle of its answer",
+		"look at the endpoint's log"},
+	UpstreamTimeout: {"upstream_timeout", at(Proxy), 504, UpstreamFault, "UT", "upstream request timeout",
+		"the endpoint is slower than timeout_ms",
+		"look at the endpoint, or raise the Mapping's timeout_ms"},
+	UpstreamIdle: {"upstream_idle", at(Proxy), 504, UpstreamFault, "SI", "stream timeout",
+		"the endpoint sent no byte for idle_timeout_ms",
+		"look at the endpoint, or raise the Mapping's idle_timeout_ms"},
+	UpstreamBadAnswer: {"upstream_bad_answer", at(Proxy), 502, UpstreamFault, "UPE", connectError + "protocol error",
+		"the endpoint's answer is malformed or ambiguous",
+		"look at the endpoint; Legate is as strict with answers as with requests"},
+	UpstreamHeaderTooLarge: {"upstream_header_too_large", at(Proxy), 502, UpstreamFault, "UPE", connectError + "protocol error",
+		"the endpoint's answer head is over the limit",
+		"look at the endpoint: its cookies, mostly"},
 
-	Draining: {"draining", 503, GatewayFault, "-", "", "the gateway is shutting down"},
-	Internal: {"internal", 500, GatewayFault, "-", "", "a defect of the gateway; report the log line that begins with BUG"},
+	Draining: {"draining", anyStage, 503, GatewayFault, "-", "",
+		"the drain ran out of time and cut the request off",
+		"raise --drain-timeout, or look for requests that last that long"},
+	Internal: {"internal", at(Proxy), 500, GatewayFault, "-", "",
+		"a defect of the gateway",
+		"report the log line that begins with BUG"},
 }
 
 // String returns the reason's released name: "token_expired". None is "".
@@ -152,3 +238,17 @@ func (r Reason) Body() string { return reasons[r].body }
 
 // Advice returns what an operator should do about r.
 func (r Reason) Advice() string { return reasons[r].advice }
+
+// Meaning returns what happened when r was given.
+func (r Reason) Meaning() string { return reasons[r].meaning }
+
+// Stages returns the stages that give r, in their order.
+func (r Reason) Stages() []Stage {
+	var list []Stage
+	for s := range NumStages {
+		if reasons[r].stages&(1<<s) != 0 {
+			list = append(list, s)
+		}
+	}
+	return list
+}

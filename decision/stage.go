@@ -1,3 +1,5 @@
+//go:generate go run ./gen ../docs/reasons.md
+
 // Package decision is the vocabulary of the gateway: the stages a request
 // walks through, the reasons a stage gives, and the record that keeps them.
 // One word serves the log field, the metric label, the explain line and the
