@@ -25,6 +25,7 @@ build: ## bin/legate, static, with the recorded profile if there is one
 
 unit: ## every package's own tests, with the race detector; then those that count allocations, without
 	@$(call need,gcc,gcc libc6-dev)
+	@$(call need,curl,curl)
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 

@@ -1,0 +1,68 @@
+package docs
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The metrics that the documents list are those that there are.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := newSession(t, 100)
+	said, err := s.run(t, []step{
+		{command: "legate dev >access.log 2>legate.log &\n"},
+		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
+		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere\n"}, // an answer, and a refusal
+		{command: "curl -sS http://127.0.0.1:8877/metrics\n"},
+		{command: "kill $!; wait $!\n"},
+	})
+	if err != nil {
+		t.Fatalf("%v: %s", err, said[len(said)-1])
+	}
+	served := names(said[3], `(?m)^# TYPE (legate_[a-z_]+) `)
+	operating := strings.Join(read(t, "docs/operating.md").lines, "\n")
+	_, table, _ := strings.Cut(operating, "\n## Metrics\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	listed := names(table, "`(legate_[a-z_]+)`")
+	for name := range served {
+		if !listed[name] {
+			t.Errorf("docs/operating.md does not list %s", name)
+		}
+	}
+	for name := range listed {
+		if !served[name] {
+			t.Errorf("docs/operating.md lists %s, which is not served", name)
+		}
+	}
+}
+
+// The fields of the access log that the documents list are those that their example shows.
+func TestLogFields(t *testing.T) {
+	t.Parallel()
+	operating := strings.Join(read(t, "docs/operating.md").lines, "\n")
+	_, section, _ := strings.Cut(operating, "\n## The access log\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	example, table, _ := strings.Cut(section, "\n| Field |")
+	listed := map[string]bool{}
+	for line := range strings.Lines(table) {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		for name := range names(cell, "`([a-z_]+)`") {
+			listed[name] = true
+		}
+	}
+	for name := range names(example, `"([a-z_]+)":`) {
+		if !listed[name] {
+			t.Errorf("docs/operating.md does not explain the field %s", name)
+		}
+	}
+}
+
+// names returns what pattern's group finds in text.
+func names(text, pattern string) map[string]bool {
+	found := map[string]bool{}
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found[m[1]] = true
+	}
+	return found
+}
