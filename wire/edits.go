@@ -18,7 +18,7 @@ type Edits struct {
 	Query []byte // replaces the query when Path is set and HasQuery says so
 	Host  []byte // replaces the authority; nil keeps it
 
-	Upgrade []byte // the protocol to switch to; nil for none
+	Upgrade []byte // the protocols to offer, or that are switched to; nil for none
 
 	HasQuery bool
 	drop     FieldSet

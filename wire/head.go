@@ -21,6 +21,10 @@ type line struct {
 // A Head is a start line and its fields: views into one buffer, valid until the
 // exchange ends. Engines fill it; everyone else only reads it. What is to be
 // changed on the way is said in Edits.
+//
+// UpgradeTo is set where Connection names "upgrade" and there is an Upgrade field. An
+// extended CONNECT (RFC 8441) looks the same: a GET without a body whose Upgrade field
+// is the value of :protocol, so that it meets the same routes. Major tells them apart.
 type Head struct {
 	Major, Minor uint8 // of the message's HTTP version
 	Status       int   // of an answer; 0 in a request
@@ -28,7 +32,7 @@ type Head struct {
 	NoBody       bool  // the framing says that no body follows
 	Close        bool  // the sender will not use the connection again
 	Absolute     bool  // the request target was in absolute form
-	UpgradeTo    bool  // Connection names "upgrade" and there is an Upgrade field
+	UpgradeTo    bool  // the client asks to switch to a protocol that Upgrade names, see below
 
 	buf    []byte
 	method Method

@@ -93,8 +93,8 @@ type Stream interface {
 	BytesIn() int64
 	BytesOut() int64
 
-	// Tunnel answers 101 with h and e, then copies both ways between the client and up
-	// until either side ends.
+	// Tunnel answers 101 with h and e, or 200 to an extended CONNECT, then copies both
+	// ways between the client and up until either side ends.
 	Tunnel(h *Head, e *Edits, up Link) error
 }
 
