@@ -43,11 +43,6 @@ func mapping(name, prefix, service string, fields ...string) string {
 		name, prefix, service, indented(fields))
 }
 
-func module(fields ...string) string {
-	return "\n---\napiVersion: getambassador.io/v3alpha1\nkind: Module\nmetadata: {name: ambassador}\nspec:\n  config:\n  " +
-		strings.ReplaceAll(indented(fields), "\n", "\n  ") + "\n"
-}
-
 func indented(fields []string) string {
 	var b strings.Builder
 	for _, f := range fields {
@@ -111,7 +106,7 @@ var served = verdict{"proxy", "", 200}
 // flagOf is Envoy's response flag for the reason of that name.
 func flagOf(t *testing.T, reason string) string {
 	t.Helper()
-	for r := decision.None; r < decision.NumReasons; r++ {
+	for r := range decision.NumReasons {
 		if r.String() == reason {
 			return r.Flag()
 		}

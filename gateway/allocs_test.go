@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"legate/telemetry"
+)
+
+// deaf takes an access log and keeps nothing, so that only the gateway allocates.
+func deaf(t *testing.T) func(*Options) {
+	t.Helper()
+	access := telemetry.NewAccessLog(io.Discard, telemetry.AccessLogOptions{Interval: time.Hour})
+	t.Cleanup(func() {
+		if err := access.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(o *Options) {
+		o.AccessLog = func(string, string) *telemetry.AccessLog { return access }
+	}
+}
+
+// echoing answers each read that ends in end with reply, and allocates nothing.
+func echoing(t *testing.T, end, reply string) (addr string) {
+	t.Helper()
+	want, answer := []byte(end), []byte(reply)
+	return service(t, func(p *peer) {
+		b := make([]byte, 64<<10)
+		for n := 0; ; {
+			m, err := p.Read(b[n:])
+			if err != nil {
+				return
+			}
+			if n += m; bytes.HasSuffix(b[:n], want) {
+				n = 0
+				if _, err := p.Write(answer); err != nil {
+					return
+				}
+			}
+		}
+	})
+}
+
+// TestAllocsServe holds the whole way of a request, over real sockets on both sides and
+// with its record written, to no allocation.
+func TestAllocsServe(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget at random")
+	}
+	body := strings.Repeat("x", 300)
+	const length = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 300\r\n\r\n"
+	for name, tc := range map[string]struct {
+		request, end, reply string
+		fields              []string
+	}{
+		"GET":     {request("GET", "/r/x?q=1", "", "User-Agent: t", "Accept: */*"), "\r\n\r\n", length + body, nil},
+		"POST":    {request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body, nil},
+		"chunked": {request("GET", "/r/x", ""), "\r\n\r\n", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n12c\r\n" + body + "\r\n0\r\n\r\n", nil},
+		"headers": {
+			request("GET", "/r/x", "", "X-Gone: 1", "X-Forwarded-For: 203.0.113.9"), "\r\n\r\n", length + body,
+			[]string{"add_request_headers: {x-a: b, x-c: {value: d, append: false}}", "remove_request_headers: [x-gone]", "add_response_headers: {x-e: f}", "timeout_ms: 5000"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := echoing(t, tc.end, tc.reply)
+			g := open(t, everyone+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
+			c := g.dial()
+			say, b := []byte(tc.request), make([]byte, 64<<10)
+			once := func() {
+				if _, err := c.Write(say); err != nil {
+					t.Fatal(err)
+				}
+				for n := 0; !whole(b[:n]); {
+					m, err := c.Read(b[n:])
+					if err != nil {
+						t.Fatal(err)
+					}
+					n += m
+				}
+			}
+			for range 100 {
+				once()
+			}
+			if n := testing.AllocsPerRun(500, once); n != 0 {
+				t.Errorf("got %v allocations a request, want 0", n)
+			}
+			if !bytes.HasPrefix(b, []byte("HTTP/1.1 200 ")) {
+				t.Errorf("answered %.60q", b)
+			}
+		})
+	}
+}
+
+// whole reports whether an answer that ends in 300 times x, chunked or not, is there.
+func whole(b []byte) bool {
+	b = bytes.TrimSuffix(b, []byte("\r\n0\r\n\r\n"))
+	return bytes.HasSuffix(b, []byte("xxxxxxxxxx")) && bytes.Count(b, []byte("x")) >= 300
+}
