@@ -52,6 +52,7 @@ type Conn struct {
 	early [1]byte // takes what came before it was asked for
 
 	tickFn  Tick
+	held    bool // see Hold
 	stopped atomic.Bool
 	woken   atomic.Bool
 	in, out atomic.Int64
@@ -224,7 +225,7 @@ func (c *Conn) ReadFirst(pool *Pool) (b []byte, n int, err error) {
 
 func (c *Conn) read() (int, error) {
 	for {
-		if c.stopped.Load() {
+		if c.held || c.stopped.Load() {
 			return 0, ErrStopped
 		}
 		if c.woken.Load() && c.woken.Swap(false) {
@@ -319,7 +320,7 @@ func (c *Conn) Resume(d time.Duration) bool {
 // Hold makes Read return ErrStopped without asking the socket, until it is taken
 // back: what a TLS session has read ahead can be told from what is still to come.
 // No other goroutine may be reading.
-func (c *Conn) Hold(on bool) { c.stopped.Store(on) }
+func (c *Conn) Hold(on bool) { c.held = on }
 
 // WriteIdle sets how long a Write may rest without the socket taking a byte; 0 is
 // for ever. The time is kept coarsely: between one and two times d. Every Write is

@@ -93,8 +93,9 @@ type Stream interface {
 	BytesIn() int64
 	BytesOut() int64
 
-	// Tunnel answers 101 with h and e, or 200 to an extended CONNECT, then copies both
-	// ways between the client and up until either side ends.
+	// Tunnel answers 101 with h and e, or 200 to an extended CONNECT, then carries bytes
+	// both ways between the client and up until both have ended. A *TunnelError says what
+	// ended it before.
 	Tunnel(h *Head, e *Edits, up Link) error
 }
 
@@ -161,16 +162,8 @@ type Link interface {
 	Release()
 }
 
-// A Duplex is a byte stream whose directions end apart.
-type Duplex interface {
-	Read(p []byte) (int, error)
-	Write(p []byte) (int, error)
-	CloseWrite() error
-	Close() error
-}
-
 // A Tunneler is a Link that can give its bytes away after a 101: first those that
-// are buffered. Reading gives up after idle without a byte; 0 is never.
+// are buffered. Until Release, which closes the connection, they are the Duplex's.
 type Tunneler interface {
-	Tunnel(idle time.Duration) Duplex
+	Tunnel() Duplex
 }

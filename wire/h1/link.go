@@ -462,48 +462,11 @@ func (l *Link) close() {
 	l.owner.Closed(l)
 }
 
-// A tunnel is a link after 101.
-type tunnel struct {
-	l    *Link
-	idle time.Duration
-}
-
 // Tunnel gives the connection's bytes away. The link never goes back.
-func (l *Link) Tunnel(idle time.Duration) wire.Duplex {
+func (l *Link) Tunnel() wire.Duplex {
 	l.keepAlive = false
-	return &tunnel{l, idle}
+	return wire.NewEnd(l.raw, l.secure, l.rd.take())
 }
-
-func (t *tunnel) Read(p []byte) (int, error) {
-	rd := &t.l.rd
-	if n := rd.buffered(); n > 0 {
-		n = copy(p, rd.buf[rd.r:rd.w])
-		rd.r += n
-		return n, nil
-	}
-	now := time.Now() //nolint:forbidigo // because the idle time counts from each read
-	t.l.raw.OnTick(nil)
-	t.l.raw.ReadBy(tunnelDeadline(now, t.idle), now)
-	return rd.src.Read(p)
-}
-
-func (t *tunnel) Write(p []byte) (int, error) {
-	if t.l.secure != nil {
-		return t.l.secure.Write(p)
-	}
-	return t.l.raw.Write(p)
-}
-
-func (t *tunnel) CloseWrite() error {
-	if t.l.secure != nil {
-		if err := t.l.secure.CloseWrite(); err != nil {
-			return err
-		}
-	}
-	return t.l.raw.CloseWrite()
-}
-
-func (t *tunnel) Close() error { return t.l.Close() }
 
 // Outcome names what ended an exchange on the client side.
 type Outcome uint8

@@ -17,6 +17,13 @@ type reader struct {
 
 func (rd *reader) buffered() int { return rd.w - rd.r }
 
+// take takes what is unread, which is valid until the buffer is released.
+func (rd *reader) take() []byte {
+	p := rd.buf[rd.r:rd.w]
+	rd.r = rd.w
+	return p
+}
+
 // fill reads once more behind what is there. The buffer must have room.
 func (rd *reader) fill() error {
 	n, err := rd.src.Read(rd.buf[rd.w:])

@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"time"
+)
+
+// An End is a connection as a side of a Tunnel.
+type End struct {
+	raw    *Conn
+	secure *tls.Conn
+	ahead  []byte
+	one    [1]byte // takes the first byte of what comes over TLS while there is no buffer
+}
+
+// NewEnd makes a side of a socket, and of the TLS session on it if secure is not nil.
+// ahead is what was read of the connection before; it must stay valid until it has
+// been carried.
+func NewEnd(raw *Conn, secure *tls.Conn, ahead []byte) *End {
+	raw.OnTick(nil)
+	return &End{raw: raw, secure: secure, ahead: ahead}
+}
+
+// ReadFirst reads what was read ahead, and then from the connection. A TLS session
+// whose connection ends without close_notify has ended, as it has for the many
+// clients that never send one.
+func (e *End) ReadFirst(pool *Pool) (b []byte, n int, err error) {
+	switch {
+	case len(e.ahead) > 0:
+		b = pool.Get()
+		n = copy(b, e.ahead)
+		e.ahead = e.ahead[n:]
+		return b, n, nil
+	case e.secure == nil:
+		return e.raw.ReadFirst(pool)
+	}
+	for n == 0 && err == nil {
+		n, err = e.secure.Read(e.one[:])
+	}
+	if n == 0 {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		return nil, 0, err
+	}
+	b = pool.Get()
+	b[0] = e.one[0]
+	e.raw.Hold(true) // what the session has at hand, and no more
+	m, _ := e.secure.Read(b[1:])
+	e.raw.Hold(false)
+	return b, 1 + m, nil
+}
+
+// ReadBy sets until when a ReadFirst waits.
+func (e *End) ReadBy(by, now time.Time) { e.raw.ReadBy(by, now) }
+
+// Write writes all of p.
+func (e *End) Write(p []byte) (int, error) {
+	if e.secure != nil {
+		return e.secure.Write(p)
+	}
+	return e.raw.Write(p)
+}
+
+// WriteIdle sets how long a Write may rest.
+func (e *End) WriteIdle(d time.Duration) { e.raw.WriteIdle(d) }
+
+// CloseWrite tells the other side that nothing more is sent.
+func (e *End) CloseWrite() error {
+	if e.secure != nil {
+		if err := e.secure.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return e.raw.CloseWrite()
+}
+
+// StopReading ends a ReadFirst that waits.
+func (e *End) StopReading() { e.raw.StopReading() }
+
+// Abort resets the connection.
+func (e *End) Abort() { e.raw.Reset() }
