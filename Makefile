@@ -29,8 +29,11 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build ## the real binary with real parts around it
-	go test -count=1 ./e2e/...
+e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server ## the real binary with real parts around it
+	@$(call need,curl,curl)
+	@$(call need,nghttp,nghttp2-client)
+	@$(call need,chromium,chromium)
+	LEGATE_TOOLS=$(CURDIR)/$(TOOLS) go test -count=1 ./e2e/...
 
 test: unit e2e ## unit and e2e
 
@@ -71,5 +74,17 @@ clean: ## removes what is built
 $(TOOLS)/bench:
 	CGO_ENABLED=0 go build -o $@ ./bench
 
+# module-tool(module, package): a tool of a module of its own under test/tools, which pins its version.
+module-tool = go -C test/tools/$(1) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ $(2)
+
+$(TOOLS)/h2spec: test/tools/h2spec/go.mod test/tools/h2spec/go.sum
+	$(call module-tool,h2spec,github.com/summerwind/h2spec/cmd/h2spec)
+
+$(TOOLS)/grpc-interop-client: test/tools/interop/go.mod test/tools/interop/go.sum
+	$(call module-tool,interop,google.golang.org/grpc/interop/client)
+
+$(TOOLS)/grpc-interop-server: test/tools/interop/go.mod test/tools/interop/go.sum test/tools/interop/server/main.go
+	$(call module-tool,interop,./server)
+
 $(TOOLS)/golangci-lint: test/tools/golangci-lint/go.mod test/tools/golangci-lint/go.sum
-	go -C test/tools/golangci-lint build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	$(call module-tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

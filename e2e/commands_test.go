@@ -107,10 +107,7 @@ func TestCheck(t *testing.T) {
 // it prints works as printed.
 func TestDev(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("there is no curl")
-	}
+	curl := outside(t, "curl")
 	folder, home := t.TempDir(), t.TempDir()
 	bind := ownAddress(t)
 	admin := net.JoinHostPort(bind, "8877")
