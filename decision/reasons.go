@@ -41,6 +41,9 @@ const (
 	DialTimeout
 	DialFailed
 	TLSFailed
+	UpstreamNotHTTP2
+	UpstreamRefusedStream
+	UpstreamRemoteReset
 	UpstreamResetBeforeHead
 	UpstreamResetAfterHead
 	UpstreamTimeout
@@ -188,6 +191,15 @@ var reasons = [NumReasons]reasonRow{
 	TLSFailed: {"tls_failed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
 		"the TLS handshake with the endpoint failed",
 		"compare both sides' versions, authorities and certificates"},
+	UpstreamNotHTTP2: {"upstream_not_http2", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
+		"the endpoint does not agree to HTTP/2, which a Mapping with grpc: true asks for",
+		"take grpc: true away, or check that the service speaks HTTP/2 on that port: over TLS by ALPN, in the clear without an upgrade"},
+	UpstreamRefusedStream: {"upstream_refused_stream", at(Proxy), 503, UpstreamFault, "UR", connectError + "remote refused stream reset",
+		"the endpoint took none of the connections' streams, and did nothing with the request",
+		"look at the endpoint: it is overloaded or shutting down"},
+	UpstreamRemoteReset: {"upstream_remote_reset", at(Proxy), 503, UpstreamFault, "UR", connectError + "remote reset",
+		"the endpoint reset the request's HTTP/2 stream, before or within its answer; the connection goes on",
+		"look at the endpoint's log"},
 	UpstreamResetBeforeHead: {"upstream_reset_before_head", at(Proxy), 503, UpstreamFault, "UC", connectError + "connection termination",
 		"the endpoint closed before answering",
 		"look at its log, and keep cluster_idle_timeout_ms below its own idle timeout"},

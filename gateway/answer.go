@@ -7,7 +7,6 @@ import (
 
 	"legate/decision"
 	"legate/wire"
-	"legate/wire/h1"
 )
 
 // answer sends the client whatever answer there is: the upstream's, or our own.
@@ -27,7 +26,7 @@ func (x *Exchange) relay() {
 	x.Decision.By = x.Route.By
 	x.editAnswer()
 	x.answering = true
-	err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.ToClient, x.Resp.Length)
+	err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.ToClient, x.answerLength())
 	if err == nil {
 		err = x.copyAnswer()
 	} else {
@@ -45,6 +44,16 @@ func (x *Exchange) relay() {
 	x.link.Release()
 }
 
+// answerLength is the length that the answer's framing tells the client. HTTP/2 can end
+// an answer with its head and say no length; HTTP/1.1 says that it is 0.
+func (x *Exchange) answerLength() int64 {
+	r := &x.Resp
+	if r.NoBody && r.Length == wire.LengthUnknown && x.Req.Method() != wire.HEAD && r.Status != 304 && x.Req.Major < 2 {
+		return 0
+	}
+	return r.Length
+}
+
 // cachedPiece is how much of a long answer is carried at a time in the clear: what one
 // read brought is still in the processor's cache when it is written. Over TLS larger
 // pieces cost less, as each is sealed and sent at once.
@@ -60,7 +69,7 @@ func (x *Exchange) copyAnswer() error {
 		if _, err := x.stream.WriteBody(rest); err != nil {
 			return &clientError{err}
 		}
-		return clientSide(x.stream.End(nil))
+		return clientSide(x.stream.End(x.link.Trailer()))
 	}
 	pool := bodyPool(x.Resp.Length)
 	b := pool.Get()
@@ -115,19 +124,21 @@ func (x *Exchange) bodyDeadline() time.Time {
 func (x *Exchange) broken(err error) {
 	reason := decision.UpstreamResetAfterHead
 	client := x.clientFault(err)
-	switch outcome := h1.OutcomeOf(err); {
+	switch outcome := wire.OutcomeOf(err); {
 	case x.defective():
 		reason, err = decision.Internal, x.pumpErr
 	case client != nil:
 		reason, err = x.clientReason(client.err), client.err
-	case outcome == h1.GivenUp:
+	case outcome == wire.GivenUp:
 		reason = x.gone()
-	case outcome == h1.Timeout && x.timeoutPassed():
+	case outcome == wire.Timeout && x.timeoutPassed():
 		reason = decision.UpstreamTimeout
-	case outcome == h1.Timeout:
+	case outcome == wire.Timeout:
 		reason = decision.UpstreamIdle
-	case outcome == h1.Mangled:
+	case outcome == wire.Mangled || outcome == wire.TooLarge:
 		reason = decision.UpstreamBadAnswer
+	case outcome == wire.RemoteReset || outcome == wire.Refused:
+		reason = decision.UpstreamRemoteReset
 	}
 	x.Decision.Steps[decision.Proxy] = reason
 	x.Decision.Err = err

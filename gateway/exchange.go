@@ -58,8 +58,9 @@ type Exchange struct {
 	ending    atomic.Bool  // the last of the request has been read
 	pumpFunc  func()
 	tickFunc  wire.Tick
-	body      []byte // lent; a short request body kept for a second try
+	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
+	bodyWhole bool
 	location  []byte // backs a redirect's Location
 }
 
@@ -117,5 +118,5 @@ func (x *Exchange) returnBody() {
 		return
 	}
 	bodyPool(int64(cap(x.body))).Put(x.body)
-	x.body = nil
+	x.body, x.bodyWhole = nil, false
 }

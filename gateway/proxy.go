@@ -7,7 +7,6 @@ import (
 
 	"legate/decision"
 	"legate/wire"
-	"legate/wire/h1"
 )
 
 // A proxy is the stage that asks a route's upstream. What follows its Enter is the
@@ -89,7 +88,8 @@ func (x *Exchange) pathAndQuery() []byte {
 }
 
 // try carries the request over one connection. again asks for another: the
-// connection turned out to be closed before a byte of the request was seen.
+// connection turned out to be closed before a byte of the request was seen, or the
+// endpoint says that it did nothing with it.
 func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
 	link, reason, err := p.open(x, attempt)
 	if err != nil {
@@ -103,17 +103,22 @@ func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
 	if err == nil {
 		return false, Continue
 	}
-	replay := link.Reused() && link.Untouched() && x.replayable()
+	replay := attempt < maxTries && link.Untouched() && x.replayable()
+	stale := link.Reused()
 	reason, err = x.failure(err)
 	x.dropLink()
-	if replay && reason == decision.UpstreamResetBeforeHead {
+	if replay && (stale && reason == decision.UpstreamResetBeforeHead || reason == decision.UpstreamRefusedStream) {
 		return true, Continue
 	}
 	return false, x.stop(decision.Proxy, reason, p.route.By, err)
 }
 
-// maxPooledTries is how many stale connections are tried before a fresh one.
-const maxPooledTries = 2
+const (
+	// maxPooledTries is how many stale connections are tried before a fresh one.
+	maxPooledTries = 2
+	// maxTries is how often a request is sent again that was not acted on.
+	maxTries = 3
+)
 
 func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, error) {
 	if attempt < maxPooledTries {
@@ -125,21 +130,17 @@ func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, erro
 // send writes the head and a body that is at hand; a longer body is carried by a
 // goroutine of its own while the answer is awaited.
 func (x *Exchange) send() error {
-	length := x.Req.Length
-	if err := x.link.WriteHead(x.Req, &x.ToUp, length); err != nil {
+	if err := x.link.WriteHead(x.Req, &x.ToUp, x.Req.Length); err != nil {
 		return err
 	}
-	switch {
-	case x.Req.NoBody:
-	case x.body != nil: // a second try
-		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
+	short := x.Req.NoBody
+	if !short {
+		if err := x.keepShort(); err != nil {
 			return err
 		}
-	case x.stream.Ready() && length >= 0 && length <= int64(wire.Large.Size()):
-		if err := x.sendShort(); err != nil {
-			return err
-		}
-	default:
+		short = x.bodyWhole && x.link.Takes(x.bodyBytes)
+	}
+	if !short {
 		// The head goes first, while what fails can still be tried again: the upstream
 		// may have something to say to it.
 		if err := x.link.Flush(); err != nil {
@@ -148,7 +149,12 @@ func (x *Exchange) send() error {
 		x.startPump()
 		return nil
 	}
-	if err := x.link.EndRequest(nil); err != nil {
+	if x.body != nil {
+		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
+			return err
+		}
+	}
+	if err := x.link.EndRequest(x.stream.Trailer()); err != nil {
 		return err
 	}
 	x.sent = x.gateway.clock()
@@ -156,21 +162,25 @@ func (x *Exchange) send() error {
 	return nil
 }
 
-// sendShort sends a body that is at hand and keeps it for a second try.
-func (x *Exchange) sendShort() error {
+// keepShort reads a body that is at hand and keeps it, for a second try too. One of
+// unknown length may turn out to be too long to be kept whole.
+func (x *Exchange) keepShort() error {
+	if x.body != nil || !x.stream.Ready() || x.Req.Length > int64(wire.Large.Size()) {
+		return nil
+	}
 	x.body = bodyPool(x.Req.Length).Get()
-	for x.bodyBytes = 0; ; {
+	for x.bodyBytes = 0; x.bodyBytes < len(x.body); {
 		n, err := x.stream.ReadBody(x.body[x.bodyBytes:])
 		x.bodyBytes += n
 		if errors.Is(err, io.EOF) || int64(x.bodyBytes) == x.Req.Length {
-			break
+			x.bodyWhole = true
+			return nil
 		}
 		if err != nil {
 			return &clientError{err}
 		}
 	}
-	_, err := x.link.WriteBody(x.body[:x.bodyBytes])
-	return err
+	return nil
 }
 
 func bodyPool(length int64) *wire.Pool {
@@ -185,7 +195,7 @@ func bodyPool(length int64) *wire.Pool {
 
 // replayable reports whether the whole request can be sent again.
 func (x *Exchange) replayable() bool {
-	return x.Req.NoBody || x.body != nil || !x.pumping && x.stream.BytesIn() == 0
+	return x.Req.NoBody || x.bodyWhole || !x.pumping && x.stream.BytesIn() == 0
 }
 
 // awaitHead reads the answer's head, passing interim answers on.
@@ -285,7 +295,7 @@ func (x *Exchange) clientFault(err error) *clientError {
 // failure says why there is no answer, once the carrier of the request body has
 // come to rest.
 func (x *Exchange) failure(err error) (decision.Reason, error) {
-	timedOut := h1.OutcomeOf(err) == h1.Timeout
+	timedOut := wire.OutcomeOf(err) == wire.Timeout
 	complete := x.finished.Load() > 0
 	x.stopPump()
 	if x.defective() {
@@ -313,23 +323,27 @@ func (x *Exchange) clientReason(err error) decision.Reason {
 	if perr, ok := errors.AsType[*wire.ProtocolError](err); ok {
 		return refusals[perr.Kind]
 	}
-	if h1.OutcomeOf(err) == h1.Timeout {
+	if wire.OutcomeOf(err) == wire.Timeout {
 		return decision.StreamIdle
 	}
 	return x.gone()
 }
 
 func (x *Exchange) upstreamReason(err error) decision.Reason {
-	switch h1.OutcomeOf(err) {
-	case h1.Timeout:
+	switch wire.OutcomeOf(err) {
+	case wire.Timeout:
 		return decision.UpstreamTimeout
-	case h1.Mangled:
+	case wire.Mangled:
 		return decision.UpstreamBadAnswer
-	case h1.TooLarge:
+	case wire.TooLarge:
 		return decision.UpstreamHeaderTooLarge
-	case h1.GivenUp:
+	case wire.GivenUp:
 		return x.gone()
-	case h1.Reset:
+	case wire.Refused:
+		return decision.UpstreamRefusedStream
+	case wire.RemoteReset:
+		return decision.UpstreamRemoteReset
+	case wire.Reset:
 	}
 	return decision.UpstreamResetBeforeHead
 }

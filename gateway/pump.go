@@ -45,6 +45,15 @@ func (x *Exchange) defective() bool {
 }
 
 func (x *Exchange) copyRequest() error {
+	if x.body != nil {
+		x.ending.Store(x.bodyWhole)
+		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
+			return err
+		}
+		if x.bodyWhole {
+			return x.link.EndRequest(x.stream.Trailer())
+		}
+	}
 	b := wire.Large.Get()
 	defer wire.Large.Put(b)
 	for {

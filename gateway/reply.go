@@ -32,6 +32,9 @@ func (x *Exchange) local() {
 	if x.gateway.cut.Load() {
 		r.status = 0 // nobody is there any more
 	}
+	if r.status >= 300 && isGRPC(x.Req) {
+		x.asGRPC(r)
+	}
 	x.Decision.Status = uint16(r.status) //nolint:gosec // 0 to 599
 	if r.status == 0 {
 		x.stream.Abort()
@@ -60,10 +63,10 @@ func (x *Exchange) localHead(r *localReply, reason decision.Reason) {
 	if r.location != nil {
 		x.ToClient.Add(wire.FieldLocation, r.location)
 	}
-	if r.body != "" {
-		if r.contentType == nil {
-			r.contentType = textPlain
-		}
+	if r.body != "" && r.contentType == nil {
+		r.contentType = textPlain
+	}
+	if r.contentType != nil {
 		x.ToClient.Add(wire.FieldContentType, r.contentType)
 	}
 	x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))

@@ -107,6 +107,10 @@ type Link interface {
 	// Flush, EndRequest or a full buffer.
 	WriteHead(req *Head, e *Edits, length int64) error
 
+	// Takes reports whether the endpoint has said that it takes n bytes of the
+	// request's body now: writing them does not wait for its consent.
+	Takes(n int) bool
+
 	// WriteBody writes a part of the request's body.
 	WriteBody(p []byte) (int, error)
 
@@ -119,8 +123,9 @@ type Link interface {
 
 	// ReadHead reads the next head of the answer: any number of 1xx, then the final
 	// one. resp is valid until Release. io.EOF and reset errors mean that the endpoint
-	// closed; os.ErrDeadlineExceeded that by has passed; a *ProtocolError that the
-	// answer is malformed. tick may be nil.
+	// closed; ErrRefused and ErrRemoteReset that it ended this exchange only;
+	// os.ErrDeadlineExceeded that by has passed; a *ProtocolError that the answer is
+	// malformed. tick may be nil.
 	ReadHead(resp *Head, by time.Time, tick Tick) error
 
 	// ReadBody reads the answer's body; io.EOF follows the last byte.
@@ -154,7 +159,8 @@ type Link interface {
 	Endpoint() string
 	Local() netip.AddrPort
 
-	// Abort breaks the connection: whoever waits on it returns.
+	// Abort breaks the exchange, and the connection if that carries no other: whoever
+	// waits on it returns.
 	Abort()
 
 	// Release gives the connection back: kept for the next exchange if both messages

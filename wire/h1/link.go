@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"legate/wire"
@@ -168,6 +166,9 @@ func (l *Link) begin() {
 	l.interim = 0
 	l.body.done, l.body.hasTrailer = false, false
 }
+
+// Takes is always true: an endpoint of HTTP/1.1 says nothing of what it takes.
+func (l *Link) Takes(int) bool { return true }
 
 // WriteBody writes a part of the request's content.
 func (l *Link) WriteBody(p []byte) (int, error) {
@@ -466,34 +467,4 @@ func (l *Link) close() {
 func (l *Link) Tunnel() wire.Duplex {
 	l.keepAlive = false
 	return wire.NewEnd(l.raw, l.secure, l.rd.take())
-}
-
-// Outcome names what ended an exchange on the client side.
-type Outcome uint8
-
-// The outcomes of a failed exchange.
-const (
-	Reset    Outcome = iota // closed or reset
-	Timeout                 // the deadline passed
-	Mangled                 // a malformed answer
-	TooLarge                // an answer's head over the limit
-	GivenUp                 // we no longer wanted it
-)
-
-// OutcomeOf classifies an error of ReadHead, ReadBody or a write.
-func OutcomeOf(err error) Outcome {
-	var perr *wire.ProtocolError
-	switch {
-	case errors.As(err, &perr) && (perr.Kind == wire.HeadTooLarge || perr.Kind == wire.TooManyLines || perr.Kind == wire.LineTooLong):
-		return TooLarge
-	case errors.As(err, &perr):
-		return Mangled
-	case errors.Is(err, wire.ErrAbandoned), errors.Is(err, wire.ErrStopped):
-		return GivenUp
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return Timeout
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF):
-		return Reset
-	}
-	return Reset
 }

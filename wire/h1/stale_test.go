@@ -76,7 +76,7 @@ func TestUnaskedIsNoAnswer(t *testing.T) {
 			l.Release()
 			row.peer(other.(*net.TCPConn))
 			err = row.send(l, &req)
-			if err == nil || OutcomeOf(err) != Reset || !l.Untouched() || !l.Reused() {
+			if err == nil || wire.OutcomeOf(err) != wire.Reset || !l.Untouched() || !l.Reused() {
 				t.Errorf("got %v, untouched %v, reused %v; want an untouched request on a used connection", err, l.Untouched(), l.Reused())
 			}
 		})
