@@ -11,15 +11,19 @@ type Secret struct {
 // A Service is a Kubernetes Service, as far as names and ports go.
 type Service struct {
 	Meta
-	Type      string
-	ClusterIP string
-	Ports     []ServicePort
+	Type         string
+	ClusterIP    string // "None" for a Service without an address of its own
+	ExternalName string // the name that a Service of type ExternalName stands for
+	Ports        []ServicePort
 }
 
 // A ServicePort is one port of a Service.
 type ServicePort struct {
-	Name       string
-	Port       int
+	Name     string // "" where there is only one
+	Port     int
+	Protocol string // "TCP", "UDP" or "SCTP"
+	// TargetPort is where the endpoints listen: a number, or the name of a port of
+	// their pods.
 	TargetPort string
 }
 

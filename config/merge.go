@@ -103,6 +103,10 @@ func (w *World) add(value any) {
 		w.Secrets = append(w.Secrets, *v)
 	case *Service:
 		w.Services = append(w.Services, *v)
+	case *Endpoints:
+		w.Endpoints = append(w.Endpoints, *v)
+	case *EndpointSlice:
+		w.EndpointSlices = append(w.EndpointSlices, *v)
 	case *Resolver:
 		w.Resolvers = append(w.Resolvers, *v)
 	case *Guard:

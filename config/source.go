@@ -1,13 +1,16 @@
 package config
 
-import "context"
+import (
+	"context"
+	"reflect"
+)
 
 // An Object is one object as a source found it: what it says, or why it says
 // nothing. Objects are shared between reads and never changed once handed on.
 type Object struct {
 	Meta Meta
-	// Value is a *Mapping, *Host, *Listener, *TLSContext, *Module, *Secret,
-	// *Service, *Resolver or *Guard, or nil when the object does not serve.
+	// Value is a pointer to one of the kinds that a World holds, or nil when the
+	// object does not serve.
 	Value any
 	// IDs is the object's ambassador_id list, {"default"} where the author gave
 	// none; nil for kinds that have no such list.
@@ -79,45 +82,16 @@ func (m Meta) moved(lines int) Meta {
 	return m
 }
 
-// withMeta returns a copy of value that carries meta.
+// meta is how every kind is reached that embeds a Meta.
+func (m *Meta) meta() *Meta { return m }
+
+// withMeta returns a copy of value, which points to a kind, that carries meta.
 func withMeta(value any, meta Meta) any {
-	switch v := value.(type) {
-	case *Mapping:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Host:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Listener:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *TLSContext:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Module:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Secret:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Service:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Resolver:
-		c := *v
-		c.Meta = meta
-		return &c
-	case *Guard:
-		c := *v
-		c.Meta = meta
-		return &c
+	if value == nil {
+		return nil
 	}
-	return nil
+	c := reflect.New(reflect.TypeOf(value).Elem())
+	c.Elem().Set(reflect.ValueOf(value).Elem())
+	*c.Interface().(interface{ meta() *Meta }).meta() = meta
+	return c.Interface()
 }

@@ -9,16 +9,18 @@ import (
 // by name, namespace and the order read. It is data only and never changed once
 // it was handed on.
 type World struct {
-	Modules     []Module
-	Hosts       []Host
-	Listeners   []Listener
-	Mappings    []Mapping
-	TLSContexts []TLSContext
-	Secrets     []Secret
-	Services    []Service
-	Resolvers   []Resolver
-	Guards      []Guard
-	Problems    []Problem // found while reading
+	Modules        []Module
+	Hosts          []Host
+	Listeners      []Listener
+	Mappings       []Mapping
+	TLSContexts    []TLSContext
+	Secrets        []Secret
+	Services       []Service
+	Endpoints      []Endpoints
+	EndpointSlices []EndpointSlice
+	Resolvers      []Resolver
+	Guards         []Guard
+	Problems       []Problem // found while reading
 }
 
 // compareMeta orders objects as Ambassador does: by "name.namespace", then by
@@ -58,6 +60,8 @@ func (w *World) Sort() {
 	sortKind(w.TLSContexts, func(o *TLSContext) *Meta { return &o.Meta })
 	sortKind(w.Secrets, func(o *Secret) *Meta { return &o.Meta })
 	sortKind(w.Services, func(o *Service) *Meta { return &o.Meta })
+	sortKind(w.Endpoints, func(o *Endpoints) *Meta { return &o.Meta })
+	sortKind(w.EndpointSlices, func(o *EndpointSlice) *Meta { return &o.Meta })
 	sortKind(w.Resolvers, func(o *Resolver) *Meta { return &o.Meta })
 	sortKind(w.Guards, func(o *Guard) *Meta { return &o.Meta })
 	slices.SortStableFunc(w.Problems, CompareProblems)

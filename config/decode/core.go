@@ -1,8 +1,9 @@
 package decode
 
 import (
+	"cmp"
 	"encoding/base64"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -67,32 +68,24 @@ func decodeService(o *object, top *fields) any {
 	s := &config.Service{}
 	if spec := top.object("spec"); spec != nil {
 		s.Type, s.ClusterIP = spec.text("type"), spec.text("clusterIP")
-		if e := spec.value("ports"); e != nil {
-			s.Ports = servicePorts(o, spec, e)
+		s.ExternalName = spec.text("externalName")
+		for _, f := range spec.objects("ports") {
+			s.Ports = append(s.Ports, servicePort(f))
 		}
 	}
 	s.Meta = o.Meta
 	return s
 }
 
-func servicePorts(o *object, spec *fields, e *entry) []config.ServicePort {
-	if e.value.Kind != yaml.SequenceNode {
-		spec.wrong(e, "a list of ports")
-		return nil
+func servicePort(f *fields) config.ServicePort {
+	p := config.ServicePort{Name: f.text("name"), Protocol: cmp.Or(f.text("protocol"), "TCP"), TargetPort: f.text("targetPort")}
+	if n := f.number("port", 1, 65535); n != nil {
+		p.Port = *n
+	} else if f.value("port") == nil {
+		f.missing("port")
 	}
-	var ports []config.ServicePort
-	for i, item := range e.value.Content {
-		if !o.visit() {
-			return ports
-		}
-		f := o.open(item, fmt.Sprintf("ports[%d].", i))
-		p := config.ServicePort{Name: f.text("name"), TargetPort: f.text("targetPort")}
-		if n := f.number("port", 1, 65535); n != nil {
-			p.Port = *n
-		} else if f.value("port") == nil {
-			f.missing("port")
-		}
-		ports = append(ports, p)
+	if p.TargetPort == "" && p.Port != 0 {
+		p.TargetPort = strconv.Itoa(p.Port)
 	}
-	return ports
+	return p
 }

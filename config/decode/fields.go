@@ -346,44 +346,6 @@ func (f *fields) isSet(name string) bool {
 	return b != nil && *b
 }
 
-// list returns a list of texts, nil if missing; one text is a list of one.
-func (f *fields) list(name string) []string {
-	e := f.value(name)
-	if e == nil {
-		return nil
-	}
-	if e.value.Kind == yaml.ScalarNode {
-		return []string{f.o.expand(e.value.Value)}
-	}
-	if e.value.Kind != yaml.SequenceNode {
-		f.wrong(e, "a list of texts")
-		return nil
-	}
-	texts := make([]string, 0, len(e.value.Content))
-	for i, item := range e.value.Content {
-		item = resolve(item)
-		if item.Kind != yaml.ScalarNode || isNull(item) || !f.o.visit() {
-			f.wrong(&entry{name: fmt.Sprintf("%s[%d]", e.name, i), key: e.value.Content[i], value: item}, "text")
-			return nil
-		}
-		texts = append(texts, f.o.expand(item.Value))
-	}
-	return texts
-}
-
-// commaList returns a list whose items may also be written as one text with commas.
-func (f *fields) commaList(name string) []string {
-	var items []string
-	for _, s := range f.list(name) {
-		for item := range strings.SplitSeq(s, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				items = append(items, item)
-			}
-		}
-	}
-	return items
-}
-
 // object returns the fields of a nested object and notes their positions, nil if
 // it is missing.
 func (f *fields) object(name string) *fields {

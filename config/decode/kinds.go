@@ -48,6 +48,10 @@ func kindOf(apiVersion, name string) (kind, bool) {
 		return kind{decode: decodeSecret}, true
 	case !grouped && apiVersion == "v1" && name == "Service":
 		return kind{decode: decodeService}, true
+	case !grouped && apiVersion == "v1" && name == "Endpoints":
+		return kind{decode: decodeEndpoints}, true
+	case name == "EndpointSlice" && (apiVersion == "discovery.k8s.io/v1" || apiVersion == "discovery.k8s.io/v1beta1"):
+		return kind{decode: decodeEndpointSlice}, true
 	case name == "Ingress" && (group == "networking.k8s.io" || group == "extensions"):
 		return kind{why: string(notYet), effect: config.ObjectIgnored}, true
 	}
