@@ -173,3 +173,10 @@ func (s FieldSet) Has(f Field) bool { return s&(1<<f) != 0 }
 // framing, which each engine writes anew. No engine copies them.
 const HopByHop FieldSet = 1<<FieldConnection | 1<<FieldKeepAlive | 1<<FieldProxyConnection |
 	1<<FieldTE | 1<<FieldTrailer | 1<<FieldTransferEncoding | 1<<FieldUpgrade | 1<<FieldContentLength
+
+// NotInTrailer are the names that must not come after a body (RFC 9110 §6.5.1): those
+// that frame the message, steer it, say who asks, or change how its body is read.
+const NotInTrailer = HopByHop | 1<<FieldHost | 1<<FieldAuthorization | 1<<FieldCookie |
+	1<<FieldSetCookie | 1<<FieldContentEncoding | 1<<FieldContentType | 1<<FieldCacheControl |
+	1<<FieldExpect | 1<<FieldRange | 1<<FieldProxyAuthorization | 1<<FieldXForwardedFor |
+	1<<FieldXForwardedProto | 1<<FieldXForwardedHost | 1<<FieldForwarded | 1<<FieldXRequestID

@@ -176,6 +176,27 @@ func (h *Head) Append(b []byte) Span {
 	return s
 }
 
+// AppendString adds s to the buffer and returns where it is.
+func (h *Head) AppendString(s string) Span {
+	at := Span{uint32(len(h.buf)), uint32(len(s))} //nolint:gosec // heads are bounded far below 4 GiB
+	h.buf = append(h.buf, s...)
+	return at
+}
+
+// AppendLine adds a field line, its name in lower case, and the bytes of it to the
+// buffer as HTTP/1.1 sends them, so that AppendLines need only copy them. It reports
+// false when the Head is full. Budget: 0 allocs once the buffer has grown.
+func (h *Head) AppendLine(name, value string) bool {
+	n := h.AppendString(name)
+	h.buf = append(h.buf, ':', ' ')
+	v := h.AppendString(value)
+	h.buf = append(h.buf, '\r', '\n')
+	return h.AddSpan(n, v)
+}
+
+// At returns the bytes of the buffer that s says.
+func (h *Head) At(s Span) []byte { return h.view(s) }
+
 // RemoveNamed drops every line whose name equals name, in any case: what a
 // Connection field nominates never existed for anyone after the engine.
 func (h *Head) RemoveNamed(name []byte) {

@@ -186,10 +186,3 @@ func (b *body) need(n int) error {
 	}
 	return nil
 }
-
-// trailerForbidden are the fields that must not come late (RFC 9110 §6.5.1): those
-// for framing, routing, authentication and content.
-const trailerForbidden = wire.HopByHop | 1<<wire.FieldHost | 1<<wire.FieldAuthorization | 1<<wire.FieldCookie |
-	1<<wire.FieldSetCookie | 1<<wire.FieldContentEncoding | 1<<wire.FieldContentType | 1<<wire.FieldCacheControl |
-	1<<wire.FieldExpect | 1<<wire.FieldRange | 1<<wire.FieldProxyAuthorization | 1<<wire.FieldXForwardedFor |
-	1<<wire.FieldXForwardedProto | 1<<wire.FieldXForwardedHost | 1<<wire.FieldForwarded | 1<<wire.FieldXRequestID

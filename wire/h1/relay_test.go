@@ -173,7 +173,7 @@ func (r *relay) send(l *Link, s wire.Stream, req *wire.Head, j *judgement) error
 			return err
 		}
 	}
-	j.Body, j.Trailer = string(whole), lines(s.Trailer(), trailerForbidden)
+	j.Body, j.Trailer = string(whole), lines(s.Trailer(), wire.NotInTrailer)
 	return l.EndRequest(s.Trailer())
 }
 

@@ -75,7 +75,7 @@ func appendTrailer(out []byte, trailer *wire.Head) []byte {
 	if trailer == nil {
 		return out
 	}
-	return trailer.AppendLines(out, trailerForbidden, nil)
+	return trailer.AppendLines(out, wire.NotInTrailer, nil)
 }
 
 func appendInt(out []byte, n int64) []byte { return strconv.AppendInt(out, n, 10) }
