@@ -21,6 +21,7 @@ const (
 	HTTP10Disabled
 	VersionUnsupported
 	MethodUnsupported
+	ProxyHeaderUnexpected
 	UpgradeRefused
 	ClientGone
 	StreamIdle
@@ -138,6 +139,9 @@ var reasons = [NumReasons]reasonRow{
 	VersionUnsupported: {"version_unsupported", at(Accept), 505, ClientFault, "DPE", "",
 		"the client speaks a version that this listener does not",
 		"look at the client"},
+	ProxyHeaderUnexpected: {"proxy_header_unexpected", at(Accept), 400, OperatorFault, "DPE", "",
+		"the connection begins with a PROXY header, and its Listener reads none: the load balancer and the Listener disagree",
+		"put PROXY first in the Listener's protocolStack, or turn the PROXY protocol off at the load balancer"},
 	MethodUnsupported: {"method_unsupported", at(Accept), 501, ClientFault, "DPE", "",
 		"the method is CONNECT, which is not served",
 		"look at the client: it takes the gateway for a forward proxy"},

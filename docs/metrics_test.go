@@ -10,8 +10,10 @@ import (
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, 100)
+	s.write(t, "proxy.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Listener\nmetadata: {name: proxy}\n"+
+		"spec: {port: 8081, protocol: HTTPPROXY, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}\n")
 	said, err := s.run(t, []step{
-		{command: "legate dev >access.log 2>legate.log &\n"},
+		{command: "legate dev -f config.example.yaml -f proxy.yaml >access.log 2>legate.log &\n"},
 		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
 		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere\n"}, // an answer, and a refusal
 		{command: "curl -sS http://127.0.0.1:8877/metrics\n"},

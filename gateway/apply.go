@@ -10,7 +10,9 @@ import (
 	"legate/upstream"
 	"legate/wire"
 	"legate/wire/h1"
+	"legate/wire/listen"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 )
@@ -20,7 +22,9 @@ type Options struct {
 	Bind           string // address that Listeners bind; "" for all
 	Upstream       upstream.Options
 	Routes         routes.Options
-	MaxConnections int // per Listener; 0 for the default
+	MaxConnections int              // per Listener; 0 for the default
+	ProxyProtocol  listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
+	ProxyTrust     []netip.Prefix   // whose PROXY headers are believed; empty: everybody's
 	Metrics        *telemetry.Metrics
 	Log            *slog.Logger
 	Clock          func() time.Time
@@ -45,6 +49,7 @@ type Gateway struct {
 	snap     atomic.Pointer[Snapshot]
 	dates    atomic.Pointer[dateStamp]
 	draining atomic.Bool
+	strays   sometimes   // PROXY headers where none are read
 	cut      atomic.Bool // the drain ran out of time: what ends now ends because of us
 
 	applying sync.Mutex // guards ports and the building of snapshots

@@ -181,7 +181,7 @@ func (c *compiler) listeners() {
 	for i := range c.world.Listeners {
 		l := &c.world.Listeners[i]
 		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth})
-		if !l.Has(config.ProtoHTTP) || l.Has(config.ProtoPROXY) || l.Has(config.ProtoUDP) {
+		if !servable(l) {
 			c.problems = append(c.problems, l.Problem("protocol", "only HTTP and HTTPS are served yet", config.ObjectDropped))
 		}
 	}

@@ -42,6 +42,9 @@ func (x *Exchange) describe(took time.Duration) {
 	if x.peer.TLS != nil {
 		e.TLS = tlsVersion(x.peer.TLS.Version)
 	}
+	if x.peer.Proxy != nil {
+		e.VPCEndpoint = x.peer.Proxy.VPCEndpoint
+	}
 	e.UserAgent, e.XFF = x.Req.Get(wire.FieldUserAgent), x.Req.Get(wire.FieldXForwardedFor)
 }
 

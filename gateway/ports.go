@@ -20,6 +20,7 @@ import (
 // configurations have a Listener for it.
 type port struct {
 	key      string
+	addr     string // host:port
 	slot     int
 	listener *listen.Listener
 	engine   *h1.Server
@@ -29,6 +30,8 @@ type port struct {
 	gateway  *Gateway
 	clear    *telemetry.Gauge
 	secure   *telemetry.Gauge
+
+	introduced *introductions // nil where no PROXY header is read
 }
 
 // bind gives every Listener of s its port: one that is bound already, or a new one.
@@ -91,29 +94,34 @@ func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
 
 // servable reports whether l's protocols are served.
 func servable(l *config.Listener) bool {
-	return l.Has(config.ProtoHTTP) && !l.Has(config.ProtoPROXY) && !l.Has(config.ProtoUDP)
+	return l.Has(config.ProtoHTTP) && !l.Has(config.ProtoUDP)
 }
 
 // port returns the port of l, binding it if it is new.
 func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	addr := net.JoinHostPort(g.opts.Bind, strconv.Itoa(l.Port))
-	key := addr
+	key, proxy := addr, listen.ProxyOff
 	if l.Has(config.ProtoTLS) {
 		key += "/tls"
+	}
+	if l.Has(config.ProtoPROXY) {
+		key += "/proxy"
+		proxy = max(g.opts.ProxyProtocol, listen.ProxyRequired)
 	}
 	if p := g.ports[key]; p != nil {
 		return p, nil
 	}
-	p := &port{key: key, slot: g.slots, gateway: g}
+	p := &port{key: key, addr: addr, slot: g.slots, gateway: g}
 	p.engine = h1.NewServer(g, g.limits, g.clock)
 	name := strconv.Itoa(l.Port)
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
+	p.introduced = newIntroductions(g.metrics, name, proxy)
 	limit := g.opts.MaxConnections
 	if limit == 0 {
 		limit = listen.DefaultMaxConnections
 	}
 	ln, err := g.listen(ctx, addr, listen.Options{
-		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), MaxConnections: limit,
+		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: limit,
 		Config: p.config, Engine: p.engine, Watcher: p, Now: g.clock,
 	})
 	if err != nil {
@@ -125,11 +133,11 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	return p, nil
 }
 
-// listen binds addr. A Listener that changes between HTTP and HTTPS finds its own
-// port taken by the old one, which then has to let go first.
+// listen binds addr. A Listener whose stack changes finds its own port taken by the
+// old one, which then has to let go first.
 func (g *Gateway) listen(ctx context.Context, addr string, opts listen.Options) (*listen.Listener, error) {
-	for _, other := range []string{addr, addr + "/tls"} {
-		if p := g.ports[other]; p != nil {
+	for _, p := range g.ports {
+		if p.addr == addr {
 			g.retire(p)
 		}
 	}

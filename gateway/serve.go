@@ -35,6 +35,9 @@ func (g *Gateway) Refuse(s wire.Stream, req *wire.Head, err *wire.ProtocolError)
 	defer g.recover(x)
 	x.Client = x.peer.Remote.Addr()
 	x.stop(decision.Accept, refusals[err.Kind], "", err)
+	if err.Kind == wire.StrayProxy {
+		g.strayProxy(x.peer)
+	}
 	x.answer()
 	g.observe(x)
 	g.metrics.InFlight.Add(-1)
@@ -54,6 +57,7 @@ var refusals = [...]decision.Reason{
 	wire.BodyTooSlow:  decision.BodyTooSlow,
 	wire.BadVersion:   decision.VersionUnsupported,
 	wire.BadMethod:    decision.MethodUnsupported,
+	wire.StrayProxy:   decision.ProxyHeaderUnexpected,
 }
 
 // stop notes that a stage answers the request itself.

@@ -20,6 +20,7 @@ var (
 	durationDesc     = describe("request_duration_seconds", "Time from a request's first byte to its answer's last.", "route")
 	inFlightDesc     = describe("requests_in_flight", "Requests being served.")
 	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
+	proxiedDesc      = describe("proxy_protocol_total", "Connections to a listener with PROXY in its stack, by what their header was.", "listener", "outcome")
 	decisionsDesc    = describe("decisions_total", "Requests that a stage ended for a reason.", "stage", "reason")
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
@@ -43,7 +44,7 @@ type collector struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, inFlightDesc, connectionsDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		requestsDesc, durationDesc, inFlightDesc, connectionsDesc, proxiedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
 		upConnectionDesc, upRetriesDesc, generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
 	} {
@@ -78,6 +79,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	// Cloned, so that nobody who compiles routes waits for a slow scrape.
 	m.mu.Lock()
 	routes, upstreams, connections := maps.Clone(m.routes), maps.Clone(m.upstreams), maps.Clone(m.connections)
+	proxied := maps.Clone(m.proxied)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	m.mu.Unlock()
 
@@ -89,6 +91,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
+	}
+	for key, c := range proxied {
+		out.counter(proxiedDesc, c.Value(), key.listener, key.outcome)
 	}
 	for effect, n := range problems {
 		out.gauge(problemsDesc, float64(n), effect)

@@ -28,6 +28,7 @@ type Entry struct {
 	Sub                string // who asked, once verified
 	BytesIn, BytesOut  int64  // of the bodies
 	ClientIP           netip.Addr
+	VPCEndpoint        string // AWS's name of the endpoint that the connection came through
 	Generation         uint64
 	Retries            int
 }

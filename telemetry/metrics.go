@@ -36,11 +36,14 @@ type Metrics struct {
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
 	connections map[connectionKey]*Gauge
+	proxied     map[proxiedKey]*Counter
 	problems    map[string]int
 	expiries    map[string]time.Time
 }
 
 type connectionKey struct{ listener, protocol string }
+
+type proxiedKey struct{ listener, outcome string }
 
 // A RouteMetrics counts what happened to the requests of one route. Until the
 // first it takes about a hundred bytes.
@@ -83,6 +86,7 @@ func NewMetrics(b Build) *Metrics {
 		routes:      map[string]*RouteMetrics{},
 		upstreams:   map[string]*UpstreamMetrics{},
 		connections: map[connectionKey]*Gauge{},
+		proxied:     map[proxiedKey]*Counter{},
 		problems:    map[string]int{},
 		expiries:    map[string]time.Time{},
 	}
@@ -141,6 +145,20 @@ func (m *Metrics) Connections(listener, protocol string) *Gauge {
 		m.connections[key] = g
 	}
 	return g
+}
+
+// Proxied returns the counter of a listener's connections whose PROXY header had one
+// outcome.
+func (m *Metrics) Proxied(listener, outcome string) *Counter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := proxiedKey{listener, outcome}
+	c := m.proxied[key]
+	if c == nil {
+		c = &Counter{}
+		m.proxied[key] = c
+	}
+	return c
 }
 
 // Keep drops the counters of every route and upstream that is not named. Who still

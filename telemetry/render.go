@@ -57,6 +57,7 @@ func (l *line) json(e *Entry) {
 		b = appendAddr(b, e.ClientIP)
 		b = append(b, '"')
 	}
+	b = appendText(b, `,"vpc_endpoint":"`, e.VPCEndpoint)
 	b = appendText(b, `,"sub":"`, e.Sub)
 	b = append(b, `,"generation":`...)
 	b = strconv.AppendUint(b, e.Generation, 10)

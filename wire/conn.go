@@ -531,19 +531,20 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.nc.SetWriteDeadline(t)
 }
 
-// Peek waits for the first byte and returns it without taking it.
-func (c *Conn) Peek() (byte, error) {
+// Peek waits until more than known bytes wait to be read and copies them to p, which
+// must be longer, without taking them. io.EOF says that there is nothing and nothing
+// will come; that what is there is all, only the deadline tells.
+func (c *Conn) Peek(p []byte, known int) (int, error) {
 	if c.raw == nil {
 		return 0, errors.ErrUnsupported
 	}
 	var (
-		b     [1]byte
 		n     uintptr
 		errno syscall.Errno
 	)
 	err := c.raw.Read(func(fd uintptr) bool {
-		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), 1, syscall.MSG_PEEK, 0, 0) //nolint:gosec // one live byte
-		return errno != syscall.EAGAIN && errno != syscall.EINTR
+		n, _, errno = syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_PEEK, 0, 0) //nolint:gosec // into a live slice
+		return errno != syscall.EAGAIN && errno != syscall.EINTR && (errno != 0 || n == 0 || int(n) > known)
 	})
 	switch {
 	case err != nil:
@@ -553,5 +554,5 @@ func (c *Conn) Peek() (byte, error) {
 	case n == 0:
 		return 0, io.EOF
 	}
-	return b[0], nil
+	return int(n), nil
 }

@@ -18,14 +18,15 @@ const (
 	BodyTooSlow              // body under the minimum rate
 	BadVersion               // a version that is not served
 	BadMethod                // a method that is not served
+	StrayProxy               // a PROXY header where none is read
 )
 
 var kindNames = [...]string{
 	"syntax", "authority", "target", "framing", "line too long", "head too large",
-	"too many fields", "head too slow", "body too slow", "version", "method",
+	"too many fields", "head too slow", "body too slow", "version", "method", "PROXY header",
 }
 
-var kindStatus = [...]int{400, 400, 400, 400, 414, 431, 431, 408, 408, 505, 501}
+var kindStatus = [...]int{400, 400, 400, 400, 414, 431, 431, 408, 408, 505, 501, 400}
 
 // A ProtocolError is a message that cannot be accepted as it is. Text is for
 // operators; it never holds bytes of the message.

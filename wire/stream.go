@@ -22,9 +22,16 @@ type Peer struct {
 	Remote   netip.AddrPort // the client, by the PROXY header where one is read
 	Physical netip.AddrPort // the other end of the socket
 	Local    netip.AddrPort
-	Listener int      // index given to the engine by its owner
-	TLS      *TLSInfo // nil on cleartext
-	Conn     uint64   // number of the connection, unique in the process
+	Listener int        // index given to the engine by its owner
+	TLS      *TLSInfo   // nil on cleartext
+	Conn     uint64     // number of the connection, unique in the process
+	Proxy    *ProxyInfo // nil where no PROXY header was read
+}
+
+// A ProxyInfo is what a PROXY header says beside the client's address.
+type ProxyInfo struct {
+	Destination netip.AddrPort // what the client connected to; invalid where it is not told
+	VPCEndpoint string         // the AWS VPC endpoint that it came through; "" for none
 }
 
 // A TLSInfo is what is kept of a connection's handshake.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"legate/config"
 	"legate/gateway"
 	"legate/upstream"
+	"legate/wire/listen"
 )
 
 // serveFlags are the flags of run and dev.
@@ -27,6 +29,8 @@ type serveFlags struct {
 	logLevel      string
 	logFormat     string
 	pprof         bool
+	proxyProtocol string
+	proxyTrust    []string
 }
 
 func (f *serveFlags) register(flags *pflag.FlagSet) {
@@ -41,6 +45,8 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", time.Minute, "then finish what is in flight within this long")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "json", "json, or text for people")
+	flags.StringVar(&f.proxyProtocol, "proxy-protocol", "required", "on Listeners with PROXY in their stack: required, or optional to serve connections without a header too")
+	flags.StringSliceVar(&f.proxyTrust, "proxy-protocol-trust", nil, "ADDR or CIDR whose PROXY headers are believed; comma-separated, repeatable (default everybody)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 
@@ -77,6 +83,8 @@ type settings struct {
 	config   config.Options
 	upstream upstream.Options
 	level    slog.Level
+	proxy    listen.ProxyMode
+	trust    []netip.Prefix         // whose PROXY headers are believed; empty: everybody's
 	applied  func(*gateway.Gateway) // called once a configuration serves; may be nil
 }
 
@@ -96,6 +104,12 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	if f.logFormat != "json" && f.logFormat != "text" {
 		return nil, fmt.Errorf("--log-format: must be json or text, got %q", f.logFormat)
 	}
+	if s.proxy, err = listen.ParseProxyMode(f.proxyProtocol); err != nil {
+		return nil, fmt.Errorf("--proxy-protocol: %w", err)
+	}
+	if s.trust, err = prefixes(f.proxyTrust); err != nil {
+		return nil, fmt.Errorf("--proxy-protocol-trust: %w", err)
+	}
 	s.upstream = upstream.Options{DNS: f.dns, ClusterDomain: f.clusterDomain, Namespace: s.config.Namespace}
 	for _, r := range f.resolve {
 		o, err := upstream.ParseOverride(r)
@@ -105,4 +119,22 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 		s.upstream.Resolve = append(s.upstream.Resolve, o)
 	}
 	return s, nil
+}
+
+// prefixes reads addresses and ranges of addresses.
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range list {
+		text = strings.TrimSpace(text)
+		if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+			all = append(all, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("must be an address or a range such as 10.0.0.0/16, got %q", text)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"legate/wire"
+	"legate/wire/proxyproto"
 )
 
 // A Server turns connections into streams for a Handler. Its owner accepts and
@@ -417,6 +418,9 @@ func (c *conn) refuse(err error) bool {
 	var perr *wire.ProtocolError
 	if !errors.As(err, &perr) {
 		return false
+	}
+	if proxyproto.Begins(c.rd.buf[:c.rd.w]) {
+		perr = errStrayProxy
 	}
 	c.closeAfter, c.refused = true, true
 	c.body.mode, c.body.done = bodyNone, true

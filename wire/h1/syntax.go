@@ -23,6 +23,7 @@ var (
 	errOptions       = &wire.ProtocolError{Kind: wire.BadSyntax, Text: "too many connection options"}
 	errNoColon       = &wire.ProtocolError{Kind: wire.BadSyntax, Text: "field line without colon"}
 	errTarget        = &wire.ProtocolError{Kind: wire.BadTarget, Text: "malformed request target"}
+	errStrayProxy    = &wire.ProtocolError{Kind: wire.StrayProxy, Text: "the Listener reads no PROXY header"}
 	errVersion       = &wire.ProtocolError{Kind: wire.BadVersion, Text: "HTTP version is not served here"}
 	errConnect       = &wire.ProtocolError{Kind: wire.BadMethod, Text: "CONNECT is not served"}
 	errTooManyLines  = &wire.ProtocolError{Kind: wire.TooManyLines, Text: "too many field lines"}

@@ -1,6 +1,7 @@
-// Package listen accepts connections: it bounds their number, tells TLS from
-// cleartext by the first byte, runs handshakes, and hands each connection to an
-// engine. It knows no names: which certificate serves is asked for per handshake.
+// Package listen accepts connections: it bounds their number, reads PROXY headers,
+// tells TLS from cleartext by the first byte, runs handshakes, and hands each
+// connection to an engine. It knows no names: which certificate serves is asked for
+// per handshake.
 package listen
 
 import (
@@ -31,6 +32,9 @@ type Watcher interface {
 	Closed(tls bool)
 	// Refused counts a connection that was closed at once: the limit was reached.
 	Refused()
+	// Proxied counts a connection by its PROXY header, or by having none. err, if any,
+	// says why it was refused. It is not called where no header is looked for.
+	Proxied(from netip.Addr, outcome ProxyOutcome, err error)
 	// HandshakeFailed reports a TLS handshake that came to nothing.
 	HandshakeFailed(remote netip.Addr, err error)
 	// AcceptFailed reports that no connection could be accepted, as when file
@@ -43,8 +47,10 @@ type Options struct {
 	Addr             string // host:port
 	Slot             int    // becomes Peer.Listener
 	TLS              bool   // serve TLS beside cleartext
-	MaxConnections   int    // 0: no limit
-	HandshakeTimeout time.Duration
+	Proxy            ProxyMode
+	Trusted          []netip.Prefix // whose PROXY headers are believed; empty: everybody's
+	MaxConnections   int            // 0: no limit
+	HandshakeTimeout time.Duration  // for the PROXY header and the handshake together; 0: 10 s
 	// Config chooses the configuration of a handshake; nil refuses it.
 	Config  func(sni string) *tls.Config
 	Engine  Engine
@@ -149,11 +155,11 @@ func (l *Listener) start(nc net.Conn) {
 		Conn:     connections.Add(1),
 	}
 	peer.Remote = peer.Physical
-	if l.opts.TLS {
+	if l.opts.TLS || l.opts.Proxy != ProxyOff {
 		l.mu.Lock()
 		l.young[raw] = false
 		l.mu.Unlock()
-		go l.secure(raw, peer)
+		go l.greet(raw, peer)
 		return
 	}
 	l.serve(raw, nil, peer)
@@ -178,11 +184,24 @@ func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
 	})
 }
 
-// secure sniffs the first byte and runs the handshake. The stack that a handshake
-// grows goes with this goroutine.
+// greet finds out whose connection it is and what it speaks. The stack that a
+// handshake grows goes with this goroutine.
+func (l *Listener) greet(raw *wire.Conn, peer wire.Peer) {
+	_ = raw.SetDeadline(l.opts.Now().Add(l.opts.HandshakeTimeout)) // fails only on a closed connection, as the next read shows
+	if l.opts.Proxy != ProxyOff && !l.introduce(raw, &peer) {
+		l.drop(raw)
+		return
+	}
+	if !l.opts.TLS {
+		l.grown(raw)
+		l.serve(raw, nil, peer)
+		return
+	}
+	l.secure(raw, peer)
+}
+
+// secure sniffs the first byte and runs the handshake.
 func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
-	now := l.opts.Now()
-	_ = raw.SetDeadline(now.Add(l.opts.HandshakeTimeout)) // fails only on a closed connection, as the next read shows
 	first, err := l.firstByte(raw)
 	if err != nil {
 		l.drop(raw)
@@ -206,9 +225,10 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 // firstByte looks at what a client says first. One that has said nothing when
 // draining begins is given a last moment.
 func (l *Listener) firstByte(raw *wire.Conn) (byte, error) {
-	first, err := raw.Peek()
+	first := make([]byte, 1)
+	_, err := raw.Peek(first, 0)
 	if errors.Is(err, os.ErrDeadlineExceeded) && l.spoken(raw) && raw.Resume(lastLookTime) {
-		first, err = raw.Peek()
+		_, err = raw.Peek(first, 0)
 	}
 	if err != nil {
 		return 0, err
@@ -216,7 +236,7 @@ func (l *Listener) firstByte(raw *wire.Conn) (byte, error) {
 	if l.spoken(raw) && !raw.Resume(l.opts.HandshakeTimeout) {
 		return 0, net.ErrClosed
 	}
-	return first, nil
+	return first[0], nil
 }
 
 // spoken notes that Drain is to leave the connection alone, and reports whether it

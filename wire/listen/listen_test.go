@@ -27,11 +27,12 @@ func (g *greeter) Start(raw *wire.Conn, _ *tls.Conn, _ wire.Peer, ended func()) 
 	}()
 }
 
-func (g *greeter) Opened(bool)                       { g.opened.Add(1) }
-func (g *greeter) Closed(bool)                       { g.closed.Add(1) }
-func (g *greeter) Refused()                          { g.refused.Add(1) }
-func (g *greeter) HandshakeFailed(netip.Addr, error) {}
-func (g *greeter) AcceptFailed(error)                {}
+func (g *greeter) Opened(bool)                             { g.opened.Add(1) }
+func (g *greeter) Closed(bool)                             { g.closed.Add(1) }
+func (g *greeter) Refused()                                { g.refused.Add(1) }
+func (g *greeter) Proxied(netip.Addr, ProxyOutcome, error) {}
+func (g *greeter) HandshakeFailed(netip.Addr, error)       {}
+func (g *greeter) AcceptFailed(error)                      {}
 
 func listenFor(t *testing.T, g *greeter, opts Options) *Listener {
 	t.Helper()

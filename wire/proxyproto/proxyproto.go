@@ -65,6 +65,11 @@ func Length(b []byte) (int, error) {
 	return 0, ErrAbsent
 }
 
+// Begins reports whether b begins with the signature of either version.
+func Begins(b []byte) bool {
+	return bytes.HasPrefix(b, signatureV1) || bytes.HasPrefix(b, signatureV2)
+}
+
 // begins reports whether b and signature are equal as far as both go.
 func begins(b, signature []byte) bool {
 	n := min(len(b), len(signature))

@@ -52,7 +52,7 @@ func parseV2(b []byte) (Header, error) {
 
 // addresses reads both addresses and returns what follows them.
 func (h *Header) addresses(family byte, b []byte) ([]byte, error) {
-	size := 0
+	var size int
 	switch family {
 	case unspecified:
 		return b, nil
