@@ -20,9 +20,13 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// measured is the prefix under load. It stands among others of the same
-// length, since nobody runs a gateway for a single route.
-const measured = "/bench/"
+// The prefixes under load stand among others of the same length, since nobody runs
+// a gateway for a single route.
+const (
+	measured = "/bench/"
+	upgraded = "/socks/" // its requests may upgrade to WebSocket
+	called   = "/calls/" // gRPC, to an upstream of its own
+)
 
 // An arena is what all contestants share: folder, certificate, upstream.
 type arena struct {
@@ -31,7 +35,9 @@ type arena struct {
 	self     string // this binary
 	lock     *os.File
 	upstream *process
-	addr     string // upstream's
+	addr     string // upstream's; those of its other two protocols follow
+	calls    string
+	pours    string
 	cert     *certificate
 }
 
@@ -55,10 +61,13 @@ func newArena(opts *options) (*arena, error) {
 	if a.cert, err = newCertificate(dir); err != nil {
 		return nil, err
 	}
-	if a.addr, err = freeAddr(); err != nil {
-		return nil, err
+	for _, addr := range []*string{&a.addr, &a.calls, &a.pours} {
+		if *addr, err = freeAddr(); err != nil {
+			return nil, err
+		}
 	}
-	a.upstream, err = startPinned(opts.loadCore, nil, nil, filepath.Join(dir, "upstream.err"), self, "upstream", "-addr", a.addr)
+	a.upstream, err = startPinned(opts.loadCore, nil, nil, filepath.Join(dir, "upstream.err"), self, "upstream",
+		"-addr", a.addr, "-calls", a.calls, "-pours", a.pours)
 	if err != nil {
 		return nil, err
 	}
@@ -89,44 +98,47 @@ func lockFolder(dir string) (*os.File, error) {
 
 // settings are what the templates of the contestants' configurations fill in.
 type settings struct {
-	Dir, Log, Upstream           string
-	HTTP, TLS, HTTPPort, TLSPort string
-	Cert, Key, Pem, Map          string
-	CertBase64, KeyBase64        string
-	Prefixes                     []string
-	PrefixLen, MaxConn           int
-	Root                         bool
+	Dir, Log                   string
+	Upstream, Calls, Pours     string
+	HTTP, TLS, TCP             string
+	HTTPPort, TLSPort, TCPPort string
+	Cert, Key, Pem, Map        string
+	CertBase64, KeyBase64      string
+	Prefixes                   []string // of the upstream that speaks HTTP/1.1
+	Upgraded, Called           string   // one of them, and one beside them
+	PrefixLen, MaxConn         int
+	Root                       bool
 }
 
 func (a *arena) settings(contestant string) (settings, error) {
 	s := settings{
-		Dir: filepath.Join(a.dir, contestant), Upstream: a.addr, Cert: a.cert.certFile, Key: a.cert.keyFile, Pem: a.cert.bothFile,
+		Dir: filepath.Join(a.dir, contestant), Upstream: a.addr, Calls: a.calls, Pours: a.pours,
+		Cert: a.cert.certFile, Key: a.cert.keyFile, Pem: a.cert.bothFile,
 		CertBase64: base64.StdEncoding.EncodeToString(a.cert.certPEM), KeyBase64: base64.StdEncoding.EncodeToString(a.cert.keyPEM),
-		Prefixes: prefixes(), PrefixLen: len(measured) - 1, Root: os.Geteuid() == 0,
+		Prefixes: prefixes(), Upgraded: upgraded, Called: called, PrefixLen: len(measured) - 1, Root: os.Geteuid() == 0,
 		MaxConn: 2*a.opts.connections + a.opts.idle + 1000,
 	}
 	s.Log, s.Map = filepath.Join(s.Dir, "access.log"), filepath.Join(s.Dir, "prefixes.map")
-	for _, addr := range []*string{&s.HTTP, &s.TLS} {
+	for addr, port := range map[*string]*string{&s.HTTP: &s.HTTPPort, &s.TLS: &s.TLSPort, &s.TCP: &s.TCPPort} {
 		var err error
 		if *addr, err = freeAddr(); err != nil {
 			return s, err
 		}
+		_, *port, _ = net.SplitHostPort(*addr)
 	}
-	_, s.HTTPPort, _ = net.SplitHostPort(s.HTTP)
-	_, s.TLSPort, _ = net.SplitHostPort(s.TLS)
 	if err := os.RemoveAll(s.Dir); err != nil {
 		return s, err
 	}
 	return s, os.MkdirAll(s.Dir, 0o755)
 }
 
-// prefixes returns twenty routes; the measured one is in their middle.
+// prefixes returns twenty routes; the measured ones are in their middle.
 func prefixes() []string {
 	var list []string
 	for i := range 20 {
 		list = append(list, fmt.Sprintf("/svc%02d/", i))
 	}
-	list[10] = measured
+	list[10], list[11] = measured, upgraded
 	return list
 }
 
@@ -144,10 +156,10 @@ func (s settings) write(name string) (string, error) {
 	return file, os.WriteFile(file, b.Bytes(), 0o600)
 }
 
-// bodyFile returns a file of n bytes to POST.
-func (a *arena) bodyFile(n int) (string, error) {
-	file := filepath.Join(a.dir, fmt.Sprintf("body-%d", n))
-	return file, os.WriteFile(file, bytes.Repeat([]byte("x"), n), 0o644)
+// bodyFile returns a file with what to POST.
+func (a *arena) bodyFile(body []byte) (string, error) {
+	file := filepath.Join(a.dir, fmt.Sprintf("body-%d", len(body)))
+	return file, os.WriteFile(file, body, 0o644)
 }
 
 // freeAddr returns a loopback address nobody listens on at the moment.

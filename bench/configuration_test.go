@@ -10,7 +10,7 @@ import (
 // cuts off.
 func TestConfigurationsNameEveryRoute(t *testing.T) {
 	for _, name := range []string{"nginx.conf", "legate.yaml"} {
-		s := settings{Dir: t.TempDir(), Prefixes: prefixes(), Upstream: "127.0.0.1:1"}
+		s := settings{Dir: t.TempDir(), Prefixes: prefixes(), Upgraded: upgraded, Called: called, Upstream: "127.0.0.1:1"}
 		file, err := s.write(name)
 		if err != nil {
 			t.Fatal(err)
@@ -19,7 +19,7 @@ func TestConfigurationsNameEveryRoute(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range s.Prefixes {
+		for _, p := range append(s.Prefixes, called) {
 			if !strings.Contains(string(text), p) {
 				t.Errorf("%s does not route %s", name, p)
 			}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // A contestant is a proxy that can be started.
@@ -14,6 +17,7 @@ type contestant struct {
 	name    string
 	command string                                                // what must be installed
 	debian  string                                                // package that brings it
+	modules map[string]string                                     // files that must be there too, each with the package that brings it
 	version []string                                              // command line that tells
 	argv    func(a *arena, s settings) (argv []string, err error) // writes the configuration; the log goes to standard output or s.Log
 }
@@ -26,11 +30,14 @@ func contestants(opts *options) []contestant {
 	}
 	return []contestant{
 		{name: "legate", command: legate, version: []string{legate, "version"}, argv: legateArgv},
-		{name: "nginx", command: "nginx", debian: "nginx-light", version: []string{"nginx", "-v"}, argv: nginxArgv},
+		{name: "nginx", command: "nginx", debian: "nginx-light", modules: map[string]string{nginxStream: "libnginx-mod-stream"}, version: []string{"nginx", "-v"}, argv: nginxArgv},
 		{name: "haproxy", command: "haproxy", debian: "haproxy", version: []string{"haproxy", "-v"}, argv: haproxyArgv},
 		{name: "reverseproxy", argv: reverseProxyArgv},
 	}
 }
+
+// nginxStream is where Debian puts nginx's module for TCP.
+const nginxStream = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 func legateArgv(a *arena, s settings) ([]string, error) {
 	file, err := s.write("legate.yaml")
@@ -61,13 +68,14 @@ func haproxyArgv(_ *arena, s settings) ([]string, error) {
 	for _, p := range s.Prefixes {
 		fmt.Fprintln(&m, p, "up")
 	}
+	fmt.Fprintln(&m, s.Called, "calls")
 	return []string{"haproxy", "-db", "-f", file}, os.WriteFile(s.Map, []byte(m.String()), 0o600)
 }
 
 func reverseProxyArgv(a *arena, s settings) ([]string, error) {
 	return []string{
-		a.self, "reverseproxy", "-http", s.HTTP, "-tls", s.TLS, "-upstream", s.Upstream,
-		"-prefixes", strings.Join(s.Prefixes, ","), "-cert", s.Cert, "-key", s.Key,
+		a.self, "reverseproxy", "-http", s.HTTP, "-tls", s.TLS, "-tcp", s.TCP, "-upstream", s.Upstream, "-calls", s.Calls, "-pours", s.Pours,
+		"-prefixes", strings.Join(s.Prefixes, ","), "-called", s.Called, "-cert", s.Cert, "-key", s.Key,
 	}, nil
 }
 
@@ -76,6 +84,7 @@ type proxy struct {
 	*process
 	contestant string
 	http, tls  string // addresses
+	tcp        string // whose bytes are forwarded as they are
 	admin      string // Legate's; else ""
 	log        string // access log file
 }
@@ -100,7 +109,7 @@ func (c contestant) start(a *arena) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{process: child, contestant: c.name, http: s.HTTP, tls: s.TLS, log: s.Log, admin: flagValue(argv, "--admin")}
+	p := &proxy{process: child, contestant: c.name, http: s.HTTP, tls: s.TLS, tcp: s.TCP, log: s.Log, admin: flagValue(argv, "--admin")}
 	if err := answersSoon(child, p.http, measured+"300"); err != nil {
 		child.stop()
 		return nil, err
@@ -118,10 +127,14 @@ func flagValue(argv []string, flag string) string {
 }
 
 func (p *proxy) url(l load) string {
-	if l.secure {
-		return "https://" + p.tls + measured + l.target
+	prefix := measured
+	if l.grpc {
+		prefix = called
 	}
-	return "http://" + p.http + measured + l.target
+	if l.secure {
+		return "https://" + p.tls + prefix + l.target
+	}
+	return "http://" + p.http + prefix + l.target
 }
 
 func (p *proxy) addr(secure bool) string {
@@ -131,13 +144,22 @@ func (p *proxy) addr(secure bool) string {
 	return p.http
 }
 
-// emptyLog returns how long the access log has grown, and empties it.
-func (p *proxy) emptyLog() (int64, error) {
-	info, err := os.Stat(p.log)
-	if err != nil {
-		return 0, err
+// emptyLog empties the access log.
+func (p *proxy) emptyLog() error { return os.Truncate(p.log, 0) }
+
+// hasLogged waits until the access log has something in it: who writes none did not
+// do all of the work. Writers may keep back what is less than a buffer for a second.
+func (p *proxy) hasLogged(ctx context.Context) error {
+	for range 30 {
+		info, err := os.Stat(p.log)
+		if err != nil || info.Size() > 0 {
+			return err
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return info.Size(), os.Truncate(p.log, 0)
+	return errors.New("wrote no access log")
 }
 
 // says returns the version that c reports of itself.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 // A load is one kind of request, made again and again.
 type load struct {
 	secure bool
+	h2     bool   // HTTP/2: streams on few connections
+	grpc   bool   // a call with one message, by POST; implies h2
 	target string // below the measured prefix
 	body   int    // bytes to POST; 0 for GET
 }
@@ -22,25 +25,40 @@ type loadResult struct {
 	PerSec   float64
 }
 
-// run makes the load for d over the arena's keep-alive connections. Anything
-// but 2xx is an error.
+// run makes the load for d over keep-alive connections. Anything but 2xx is an
+// error.
 func (l load) run(ctx context.Context, a *arena, p *proxy, d time.Duration) (loadResult, error) {
 	args := []string{
-		"h2load", "--h1", "-t1", "-c", strconv.Itoa(a.opts.connections), "-D", fmt.Sprintf("%dms", d.Milliseconds()),
-		"--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519",
+		"h2load", "-t1", "-D", fmt.Sprintf("%dms", d.Milliseconds()), "--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519",
 	}
-	if l.body > 0 {
-		file, err := a.bodyFile(l.body)
+	if l.h2 || l.grpc {
+		args = append(args, "-c", strconv.Itoa(a.opts.h2Connections), "-m", strconv.Itoa(a.opts.streams))
+	} else {
+		args = append(args, "--h1", "-c", strconv.Itoa(a.opts.connections))
+	}
+	if body := l.posted(); len(body) > 0 {
+		file, err := a.bodyFile(body)
 		if err != nil {
 			return loadResult{}, err
 		}
 		args = append(args, "-d", file)
+	}
+	if l.grpc {
+		args = append(args, "-H", "content-type: application/grpc", "-H", "te: trailers")
 	}
 	out, err := runPinned(ctx, a.opts.loadCore, filepath.Join(a.dir, "h2load.err"), append(args, p.url(l))...)
 	if err != nil {
 		return loadResult{}, err
 	}
 	return parseH2load(out)
+}
+
+// posted is the body of each request.
+func (l load) posted() []byte {
+	if l.grpc {
+		return message()
+	}
+	return bytes.Repeat([]byte("x"), l.body)
 }
 
 var (

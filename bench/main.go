@@ -1,6 +1,6 @@
 // Command bench measures what Legate costs beside nginx, HAProxy and net/http's
-// ReverseProxy: processor time per request, throughput, latency at a fixed rate,
-// memory per idle connection and TLS handshakes. Every contestant runs on one
+// ReverseProxy: processor time per request, call, message and byte, throughput,
+// latency at a fixed rate, memory per idle connection and TLS handshakes. Every contestant runs on one
 // core, load and upstream on another, all in turn within each round, so that
 // whatever else happens on the machine happens to all of them. It talks to
 // 127.0.0.1 only and never imports the gateway: it sees what an operator sees.
@@ -23,6 +23,8 @@ var parts = map[string]func(args []string) error{
 	"hold":         holdMain,
 	"handshake":    handshakeMain,
 	"pace":         paceMain,
+	"talk":         talkMain,
+	"pour":         pourMain,
 }
 
 func main() {

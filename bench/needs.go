@@ -3,19 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
-// needs returns the commands that a run uses, each with the Debian package that
-// brings it, "" if none does.
+// needs returns the commands and files that a run uses, each with the Debian
+// package that brings it, "" if none does.
 func needs(wanted []contestant) map[string]string {
 	m := map[string]string{"h2load": "nghttp2-client"}
 	for _, c := range wanted {
 		if c.command != "" {
 			m[c.command] = c.debian
 		}
+		maps.Copy(m, c.modules)
 	}
 	return m
 }
@@ -24,7 +27,7 @@ func needs(wanted []contestant) map[string]string {
 func install(ctx context.Context, needs map[string]string) error {
 	var packages []string
 	for command, debian := range needs {
-		if _, err := exec.LookPath(command); err == nil {
+		if present(command) {
 			continue
 		}
 		if debian == "" {
@@ -42,6 +45,16 @@ func install(ctx context.Context, needs map[string]string) error {
 		return err
 	}
 	return aptGet(ctx, append([]string{"install", "-y", "--no-install-recommends"}, packages...)...)
+}
+
+// present tells whether a command can be run or, if it is a path, is there.
+func present(command string) bool {
+	if filepath.IsAbs(command) {
+		_, err := os.Stat(command)
+		return err == nil
+	}
+	_, err := exec.LookPath(command)
+	return err == nil
 }
 
 func aptGet(ctx context.Context, args ...string) error {

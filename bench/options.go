@@ -11,21 +11,23 @@ import (
 
 // options is what one run is asked to do.
 type options struct {
-	only        *regexp.Regexp // matched against "row/contestant"; nil for all
-	rounds      int
-	duration    time.Duration // of one load
-	warm        time.Duration // of the load before it
-	settle      time.Duration // before memory is read
-	connections int           // keep-alive connections of a load
-	idle        int           // idle connections whose memory is measured
-	handshakes  int
-	rate        int // requests a second of the latency rows
-	proxyCore   int
-	loadCore    int
-	legate      string
-	work        string
-	out         string
-	pgo         string
+	only          *regexp.Regexp // matched against "row/contestant"; nil for all
+	rounds        int
+	duration      time.Duration // of one load
+	warm          time.Duration // of the load before it
+	settle        time.Duration // before memory is read
+	connections   int           // keep-alive connections of a load over HTTP/1.1, and WebSockets
+	h2Connections int           // connections of a load over HTTP/2
+	streams       int           // at a time on each of them
+	idle          int           // idle connections whose memory is measured
+	handshakes    int
+	rate          int // requests a second of the latency rows
+	proxyCore     int
+	loadCore      int
+	legate        string
+	work          string
+	out           string
+	pgo           string
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -36,7 +38,9 @@ func parseOptions(args []string) (*options, error) {
 	fs.DurationVar(&o.duration, "duration", 3*time.Second, "how long one load lasts")
 	fs.DurationVar(&o.warm, "warm", 500*time.Millisecond, "load before each measured load")
 	fs.DurationVar(&o.settle, "settle", 3*time.Second, "wait before memory is read")
-	fs.IntVar(&o.connections, "connections", 64, "keep-alive connections of a load")
+	fs.IntVar(&o.connections, "connections", 64, "keep-alive connections of a load over HTTP/1.1, and WebSockets")
+	fs.IntVar(&o.h2Connections, "h2-connections", 16, "connections of a load over HTTP/2")
+	fs.IntVar(&o.streams, "streams", 10, "streams at a time on each connection of a load over HTTP/2")
 	fs.IntVar(&o.idle, "idle", 4000, "idle connections in the memory rows")
 	fs.IntVar(&o.handshakes, "handshakes", 3000, "TLS connections in the handshake rows")
 	fs.IntVar(&o.rate, "rate", 5000, "requests a second in the latency rows")
@@ -45,7 +49,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.legate, "legate", "bin/legate", "Legate's binary")
 	fs.StringVar(&o.work, "work", "bench/.work", "folder for generated files")
 	fs.StringVar(&o.out, "out", "bench/results/"+time.Now().UTC().Format("20060102-150405")+".json", "where the raw figures go")
-	fs.StringVar(&o.pgo, "pgo", "", "record a CPU profile of Legate under the mix to this file, and nothing else")
+	fs.StringVar(&o.pgo, "pgo", "", "record a CPU profile of Legate under the mix, or what of it -only names, to this file, and nothing else")
 	quick := fs.Bool("quick", false, "one short round: shows that everything works, its figures mean little")
 	if err := fs.Parse(args); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -27,11 +28,15 @@ func recordProfile(ctx context.Context, opts *options) error {
 		return err
 	}
 	defer p.stop()
-	const seconds = 21
+	loads := mixed(opts)
+	if len(loads) == 0 {
+		return fmt.Errorf("-only %s leaves nothing of the mix", opts.only)
+	}
+	seconds := max(3*len(loads), 9)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	loaded := make(chan error, 1)
-	go func() { loaded <- a.keepLoaded(ctx, p, time.Second) }()
+	go func() { loaded <- a.keepLoaded(ctx, p, loads, time.Second) }()
 	profile, err := fetchProfile(ctx, p.admin, seconds)
 	cancel()
 	if failed := <-loaded; failed != nil && err == nil {
@@ -47,10 +52,20 @@ func recordProfile(ctx context.Context, opts *options) error {
 	return os.WriteFile(opts.pgo, profile, 0o644)
 }
 
-// keepLoaded makes each load of the mix for d, again and again, until ctx ends.
-func (a *arena) keepLoaded(ctx context.Context, p *proxy, d time.Duration) error {
+// mixed returns the loads of the mix that are wanted.
+func mixed(opts *options) (loads []load) {
+	for _, r := range rows() {
+		if slices.Contains(mix, r.name) && opts.wants(r.name, "legate") {
+			loads = append(loads, *r.load)
+		}
+	}
+	return loads
+}
+
+// keepLoaded makes each of loads for d, again and again, until ctx ends.
+func (a *arena) keepLoaded(ctx context.Context, p *proxy, loads []load, d time.Duration) error {
 	for {
-		for _, l := range mix() {
+		for _, l := range loads {
 			_, err := l.run(ctx, a, p, d)
 			if ctx.Err() != nil {
 				return nil
@@ -58,7 +73,7 @@ func (a *arena) keepLoaded(ctx context.Context, p *proxy, d time.Duration) error
 			if err != nil {
 				return err
 			}
-			if _, err := p.emptyLog(); err != nil {
+			if err := p.emptyLog(); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -21,16 +22,21 @@ func reverseProxyMain(args []string) error {
 	fs := flag.NewFlagSet("reverseproxy", flag.ExitOnError)
 	addr := fs.String("http", "", "cleartext address")
 	tlsAddr := fs.String("tls", "", "TLS address")
+	tcpAddr := fs.String("tcp", "", "address whose bytes are forwarded as they are")
 	upstream := fs.String("upstream", "", "upstream's address")
+	calls := fs.String("calls", "", "address of the upstream for gRPC")
+	pours := fs.String("pours", "", "address of the upstream for bytes")
 	prefix := fs.String("prefixes", "", "comma-separated prefixes, removed before forwarding")
+	called := fs.String("called", "", "prefix of gRPC")
 	cert, key := fs.String("cert", "", "certificate file"), fs.String("key", "", "key file")
 	_ = fs.Parse(args)
 
 	mux := http.NewServeMux()
-	proxy := newReverseProxy(*upstream)
+	proxy := newReverseProxy(*upstream, false)
 	for p := range splitList(*prefix) {
 		mux.Handle(p, http.StripPrefix(p[:len(p)-1], proxy))
 	}
+	mux.Handle(*called, newReverseProxy(*calls, true))
 	h := &loggedHandler{next: mux, out: bufio.NewWriterSize(os.Stdout, 64<<10)}
 	go h.flushEverySecond()
 	pair, err := tls.LoadX509KeyPair(*cert, *key)
@@ -39,11 +45,12 @@ func reverseProxyMain(args []string) error {
 	}
 	s := &http.Server{
 		Handler: h, IdleTimeout: 10 * time.Minute, ReadHeaderTimeout: time.Minute,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}},
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}},
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- listen(*addr, s.Serve) }()
 	go func() { failed <- listen(*tlsAddr, func(l net.Listener) error { return s.ServeTLS(l, "", "") }) }()
+	go func() { failed <- listen(*tcpAddr, func(l net.Listener) error { return forward(l, *pours) }) }()
 	return <-failed
 }
 
@@ -55,8 +62,39 @@ func listen(addr string, serve func(net.Listener) error) error {
 	return serve(l)
 }
 
-func newReverseProxy(upstream string) *httputil.ReverseProxy {
+// forward copies bytes both ways between each connection to l and one to upstream.
+func forward(l net.Listener, upstream string) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			up, err := net.Dial("tcp", upstream)
+			if err != nil {
+				return
+			}
+			defer up.Close()
+			go copyOneWay(up.(*net.TCPConn), c)
+			copyOneWay(c.(*net.TCPConn), up)
+		}()
+	}
+}
+
+// copyOneWay carries the end of src over to dst. io.Copy lets the kernel move the
+// bytes between two TCP connections.
+func copyOneWay(dst *net.TCPConn, src net.Conn) {
+	_, _ = io.Copy(dst, src)
+	_ = dst.CloseWrite()
+}
+
+// newReverseProxy speaks HTTP/1.1 to upstream, or HTTP/2 in the clear.
+func newReverseProxy(upstream string, h2c bool) *httputil.ReverseProxy {
 	target := &url.URL{Scheme: "http", Host: upstream}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(!h2c)
+	protocols.SetUnencryptedHTTP2(h2c)
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
@@ -66,7 +104,7 @@ func newReverseProxy(upstream string) *httputil.ReverseProxy {
 		BufferPool: &copyBuffers{},
 		Transport: &http.Transport{
 			MaxIdleConns: 1024, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 10 * time.Minute,
-			DisableCompression: true, WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10,
+			DisableCompression: true, Protocols: protocols, WriteBufferSize: 16 << 10, ReadBufferSize: 16 << 10,
 		},
 	}
 }

@@ -14,7 +14,8 @@ import (
 // yield several figures.
 type row struct {
 	name    string
-	fresh   bool // wants a contestant that has done nothing yet
+	fresh   bool  // wants a contestant that has done nothing yet
+	load    *load // what is measured under load as fast as it goes; nil for the others
 	measure func(ctx context.Context, a *arena, p *proxy) ([]figure, error)
 }
 
@@ -37,6 +38,16 @@ func rows() []row {
 		loadRow("tls-get-1m", load{secure: true, target: "1m"}),
 		loadRow("tls-post-1k", load{secure: true, target: "echo", body: 1 << 10}),
 		loadRow("tls-post-64k", load{secure: true, target: "echo", body: 64 << 10}),
+		loadRow("h2-get-300", load{secure: true, h2: true, target: "300"}),
+		loadRow("h2-get-10k", load{secure: true, h2: true, target: "10k"}),
+		loadRow("h2-get-1m", load{secure: true, h2: true, target: "1m"}),
+		loadRow("h2-post-1k", load{secure: true, h2: true, target: "echo", body: 1 << 10}),
+		loadRow("h2-post-64k", load{secure: true, h2: true, target: "echo", body: 64 << 10}),
+		loadRow("grpc-unary", load{secure: true, grpc: true, target: "Unary"}),
+		talkRow("ws-echo", false),
+		talkRow("wss-echo", true),
+		pourRow("tcp-down", false),
+		pourRow("tcp-up", true),
 		paceRow("h1-latency", false),
 		paceRow("tls-latency", true),
 		handshakeRow("tls-handshake", false),
@@ -46,28 +57,21 @@ func rows() []row {
 	}
 }
 
-// mix is the load under which Legate's profile is recorded: what a gateway
+// mix names the rows under whose loads Legate's profile is recorded: what a gateway
 // mostly carries, each kind in turn.
-func mix() []load {
-	return []load{
-		{target: "300"},
-		{secure: true, target: "300"},
-		{target: "10k"},
-		{secure: true, target: "10k"},
-		{target: "echo", body: 1 << 10},
-		{secure: true, target: "echo", body: 1 << 10},
-		{secure: true, target: "1m"},
-	}
+var mix = []string{
+	"h1-get-300", "tls-get-300", "h2-get-300", "h1-get-10k", "tls-get-10k", "h2-get-10k", "h1-post-1k", "tls-post-1k", "h2-post-1k",
+	"tls-get-1m", "h2-get-1m", "grpc-unary",
 }
 
 // loadRow measures a load as fast as it goes. When the proxy did not keep its
 // core busy, something else was the limit and the rate says so.
 func loadRow(name string, l load) row {
-	return row{name: name, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
+	return row{name: name, load: &l, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
 		if _, err := l.run(ctx, a, p, a.opts.warm); err != nil {
 			return nil, err
 		}
-		if _, err := p.emptyLog(); err != nil {
+		if err := p.emptyLog(); err != nil {
 			return nil, err
 		}
 		var r loadResult
@@ -78,23 +82,23 @@ func loadRow(name string, l load) row {
 		if err != nil {
 			return nil, err
 		}
-		logged, err := p.emptyLog()
-		if err != nil {
+		if err := p.hasLogged(ctx); err != nil {
 			return nil, err
 		}
-		if logged == 0 {
-			return nil, fmt.Errorf("wrote no access log")
-		}
-		busy := cpu.Seconds() / elapsed.Seconds()
-		note := ""
-		if busy < 0.9 {
-			note = fmt.Sprintf("core %.0f %% busy", 100*busy)
-		}
-		return []figure{
-			{what: "cpu", unit: "µs/request", value: micros(cpu) / float64(r.Requests)},
-			{what: "rate", unit: "requests/s", value: r.PerSec, note: note},
-		}, nil
+		return throughput("request", float64(r.Requests), r.PerSec, cpu, elapsed), p.emptyLog()
 	}}
+}
+
+// throughput is what n units cost, and how many of them a second there were.
+func throughput(unit string, n, perSec float64, cpu, elapsed time.Duration) []figure {
+	busy, note := cpu.Seconds()/elapsed.Seconds(), ""
+	if busy < 0.9 {
+		note = fmt.Sprintf("core %.0f %% busy", 100*busy)
+	}
+	return []figure{
+		{what: "cpu", unit: "µs/" + unit, value: micros(cpu) / n},
+		{what: "rate", unit: unit + "s/s", value: perSec, note: note},
+	}
 }
 
 // cost tells how much processor time p used while do ran.
@@ -133,12 +137,57 @@ func paceRow(name string, secure bool) row {
 		if err != nil {
 			return nil, err
 		}
-		_, err = p.emptyLog()
 		return []figure{
 			{what: "p50", unit: "µs", value: l.P50},
 			{what: "p99", unit: "µs", value: l.P99},
 			{what: "p99.9", unit: "µs", value: l.P999},
-		}, err
+		}, p.emptyLog()
+	}}
+}
+
+// talkRow measures WebSocket messages there and back.
+func talkRow(name string, secure bool) row {
+	return partRow(name, "message", func(d time.Duration, a *arena, p *proxy) []string {
+		return []string{"talk", "-addr", p.addr(secure), "-target", upgraded + talkTarget, fmt.Sprintf("-tls=%t", secure),
+			"-connections", strconv.Itoa(a.opts.connections), "-duration", d.String()}
+	})
+}
+
+// pourRow measures the forwarding of bytes that nobody looks at.
+func pourRow(name string, up bool) row {
+	return partRow(name, "MiB", func(d time.Duration, _ *arena, p *proxy) []string {
+		return []string{"pour", "-addr", p.tcp, fmt.Sprintf("-up=%t", up), "-duration", d.String()}
+	})
+}
+
+// A moved is what a part of the bench's own that makes load prints.
+type moved struct {
+	Units   float64 // requests, messages, MiB
+	Seconds float64
+}
+
+// partRow measures what passes as fast as it goes, by a part of the bench's own.
+func partRow(name, unit string, args func(d time.Duration, a *arena, p *proxy) []string) row {
+	return row{name: name, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
+		run := func(d time.Duration) (m moved, err error) {
+			out, err := a.part(ctx, args(d, a, p)...)
+			if err != nil {
+				return m, err
+			}
+			return m, json.Unmarshal(out, &m)
+		}
+		if _, err := run(a.opts.warm); err != nil {
+			return nil, err
+		}
+		var m moved
+		cpu, elapsed, err := cost(p, func() (err error) {
+			m, err = run(a.opts.duration)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return throughput(unit, m.Units, m.Units/m.Seconds, cpu, elapsed), p.emptyLog()
 	}}
 }
 

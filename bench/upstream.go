@@ -18,14 +18,15 @@ const maxHead = 16 << 10
 
 func upstreamMain(args []string) error {
 	fs := flag.NewFlagSet("upstream", flag.ExitOnError)
-	addr := fs.String("addr", "127.0.0.1:0", "where to listen")
+	addr := fs.String("addr", "127.0.0.1:0", "where to speak HTTP/1.1")
+	calls := fs.String("calls", "127.0.0.1:0", "where to answer gRPC")
+	pours := fs.String("pours", "127.0.0.1:0", "where to pour bytes")
 	_ = fs.Parse(args)
-	l, err := net.Listen("tcp", *addr)
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	return serveUpstream(l)
+	failed := make(chan error, 3)
+	go func() { failed <- listen(*addr, serveUpstream) }()
+	go func() { failed <- listen(*calls, serveCalls) }()
+	go func() { failed <- listen(*pours, servePours) }()
+	return <-failed
 }
 
 // serveUpstream answers on l until it is closed.
@@ -78,6 +79,10 @@ func (s *upstreamConn) serve() {
 		target, length, err := parseRequest(head)
 		if err != nil {
 			_, _ = s.c.Write(answerHead(nil, "400 Bad Request", 0))
+			return
+		}
+		if string(target) == "/"+talkTarget {
+			_ = s.talk(head) // until the peer has enough
 			return
 		}
 		if err := s.answer(string(target), length); err != nil {

@@ -12,20 +12,7 @@ import (
 
 func startUpstream(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = serveUpstream(l)
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-ended
-	})
-	return l.Addr().String()
+	return peer(t, serveUpstream)
 }
 
 func TestUpstreamAnswers(t *testing.T) {
