@@ -32,6 +32,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
+	@$(call need,haproxy,haproxy)
 	@$(call need,chromium,chromium)
 	LEGATE_TOOLS=$(CURDIR)/$(TOOLS) go test -count=1 ./e2e/...
 

@@ -177,19 +177,20 @@ type verdict struct {
 // A record is one line of the access log.
 type record struct {
 	verdict
-	RequestID  string `json:"request_id"`
-	Path       string `json:"path"`
-	Method     string `json:"method"`
-	By         string `json:"by"`
-	Route      string `json:"route"`
-	Upstream   string `json:"upstream"`
-	Endpoint   string `json:"endpoint"`
-	ClientIP   string `json:"client_ip"`
-	BytesIn    int64  `json:"bytes_in"`
-	BytesOut   int64  `json:"bytes_out"`
-	Generation uint64 `json:"generation"`
-	Retries    int    `json:"retries"`
-	TLS        string `json:"tls"`
+	RequestID   string `json:"request_id"`
+	Path        string `json:"path"`
+	Method      string `json:"method"`
+	By          string `json:"by"`
+	Route       string `json:"route"`
+	Upstream    string `json:"upstream"`
+	Endpoint    string `json:"endpoint"`
+	ClientIP    string `json:"client_ip"`
+	VPCEndpoint string `json:"vpc_endpoint"`
+	BytesIn     int64  `json:"bytes_in"`
+	BytesOut    int64  `json:"bytes_out"`
+	Generation  uint64 `json:"generation"`
+	Retries     int    `json:"retries"`
+	TLS         string `json:"tls"`
 }
 
 // An accessLog is what the program wrote to its standard output.

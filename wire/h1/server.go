@@ -416,11 +416,11 @@ func (c *conn) headError(err error) error {
 // client that went away without a word gets no answer and no record.
 func (c *conn) refuse(err error) bool {
 	var perr *wire.ProtocolError
-	if !errors.As(err, &perr) {
+	switch {
+	case proxyproto.Begins(c.rd.buf[:c.rd.w]):
+		perr = errStrayProxy // whatever else is wrong with what comes behind
+	case !errors.As(err, &perr):
 		return false
-	}
-	if proxyproto.Begins(c.rd.buf[:c.rd.w]) {
-		perr = errStrayProxy
 	}
 	c.closeAfter, c.refused = true, true
 	c.body.mode, c.body.done = bodyNone, true
