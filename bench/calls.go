@@ -54,15 +54,16 @@ func cannedCall() []byte {
 	// Literals without indexing: RFC 7541, section 6.2.2. 0x88 is ":status: 200", 0x0f 0x10 the name of "content-type".
 	head := append([]byte{0x88, 0x0f, 0x10, byte(len(contentType))}, contentType...)
 	trailer := append(append([]byte{0x00, byte(len(status))}, status...), 1, '0')
-	b := appendFrame(nil, frameHeaders, flagEndHeaders, 0, head)
-	b = appendFrame(b, frameData, 0, 0, message())
-	return appendFrame(b, frameHeaders, flagEndHeaders|flagEndStream, 0, trailer)
+	b := appendFrame(nil, frameHeaders, flagEndHeaders, head)
+	b = appendFrame(b, frameData, 0, message())
+	return appendFrame(b, frameHeaders, flagEndHeaders|flagEndStream, trailer)
 }
 
-func appendFrame(b []byte, kind, flags byte, stream uint32, payload []byte) []byte {
+// appendFrame adds a frame for stream 0.
+func appendFrame(b []byte, kind, flags byte, payload []byte) []byte {
 	n := len(payload)
 	b = append(b, byte(n>>16), byte(n>>8), byte(n), kind, flags)
-	b = binary.BigEndian.AppendUint32(b, stream)
+	b = append(b, 0, 0, 0, 0)
 	return append(b, payload...)
 }
 
@@ -83,7 +84,7 @@ func (s *callConn) serve() {
 	if _, err := io.ReadFull(s.c, preface); err != nil || string(preface) != h2Preface {
 		return
 	}
-	s.out = appendFrame(nil, frameSettings, 0, 0, nil)
+	s.out = appendFrame(nil, frameSettings, 0, nil)
 	for {
 		if err := s.frames(); err != nil {
 			return
@@ -121,9 +122,9 @@ func (s *callConn) frames() error {
 func (s *callConn) frame(kind, flags byte, stream uint32, payload []byte) {
 	switch {
 	case kind == frameSettings && flags&flagAck == 0:
-		s.out = appendFrame(s.out, frameSettings, flagAck, 0, nil)
+		s.out = appendFrame(s.out, frameSettings, flagAck, nil)
 	case kind == framePing && flags&flagAck == 0:
-		s.out = appendFrame(s.out, framePing, flagAck, 0, payload)
+		s.out = appendFrame(s.out, framePing, flagAck, payload)
 	case kind == frameWindowUpdate && stream == 0 && len(payload) == 4:
 		s.window += int(binary.BigEndian.Uint32(payload))
 		waiting := s.waiting
@@ -145,7 +146,7 @@ func (s *callConn) frame(kind, flags byte, stream uint32, payload []byte) {
 // stream's own is never used up by one message.
 func (s *callConn) took(n int) {
 	if s.unsaid += n; s.unsaid >= 32<<10 {
-		s.out = appendFrame(s.out, frameWindowUpdate, 0, 0, binary.BigEndian.AppendUint32(nil, uint32(s.unsaid)))
+		s.out = appendFrame(s.out, frameWindowUpdate, 0, binary.BigEndian.AppendUint32(nil, uint32(s.unsaid)))
 		s.unsaid = 0
 	}
 }

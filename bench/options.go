@@ -55,7 +55,7 @@ func parseOptions(args []string) (*options, error) {
 		return nil, err
 	}
 	if *quick {
-		o.rounds, o.duration, o.warm, o.settle = 1, 300*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+		o.rounds, o.duration, o.warm, o.settle = 1, 600*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
 		o.idle, o.handshakes = 400, 200
 		if !isSet(fs, "out") {
 			o.out = filepath.Join(o.work, "quick.json") // not worth keeping

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func rows() []row {
 		loadRow("tls-post-64k", load{secure: true, target: "echo", body: 64 << 10}),
 		loadRow("h2-get-300", load{secure: true, h2: true, target: "300"}),
 		loadRow("h2-get-10k", load{secure: true, h2: true, target: "10k"}),
-		loadRow("h2-get-1m", load{secure: true, h2: true, target: "1m"}),
+		loadRow("h2-get-1m", load{secure: true, h2: true, few: true, target: "1m"}),
 		loadRow("h2-post-1k", load{secure: true, h2: true, target: "echo", body: 1 << 10}),
 		loadRow("h2-post-64k", load{secure: true, h2: true, target: "echo", body: 64 << 10}),
 		loadRow("grpc-unary", load{secure: true, grpc: true, target: "Unary"}),
@@ -68,7 +69,7 @@ var mix = []string{
 // core busy, something else was the limit and the rate says so.
 func loadRow(name string, l load) row {
 	return row{name: name, load: &l, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
-		if _, err := l.run(ctx, a, p, a.opts.warm); err != nil {
+		if _, err := l.put(ctx, a, p, a.opts.warm); err != nil {
 			return nil, err
 		}
 		if err := p.emptyLog(); err != nil {
@@ -85,19 +86,20 @@ func loadRow(name string, l load) row {
 		if err := p.hasLogged(ctx); err != nil {
 			return nil, err
 		}
-		return throughput("request", float64(r.Requests), r.PerSec, cpu, elapsed), p.emptyLog()
+		return throughput("requests", float64(r.Requests), r.PerSec, cpu, elapsed), p.emptyLog()
 	}}
 }
 
-// throughput is what n units cost, and how many of them a second there were.
-func throughput(unit string, n, perSec float64, cpu, elapsed time.Duration) []figure {
+// throughput is what n units cost, and how many of them a second there were. units
+// is their name in the plural.
+func throughput(units string, n, perSec float64, cpu, elapsed time.Duration) []figure {
 	busy, note := cpu.Seconds()/elapsed.Seconds(), ""
 	if busy < 0.9 {
 		note = fmt.Sprintf("core %.0f %% busy", 100*busy)
 	}
 	return []figure{
-		{what: "cpu", unit: "µs/" + unit, value: micros(cpu) / n},
-		{what: "rate", unit: unit + "s/s", value: perSec, note: note},
+		{what: "cpu", unit: "µs/" + strings.TrimSuffix(units, "s"), value: micros(cpu) / n},
+		{what: "rate", unit: units + "/s", value: perSec, note: note},
 	}
 }
 
@@ -147,7 +149,7 @@ func paceRow(name string, secure bool) row {
 
 // talkRow measures WebSocket messages there and back.
 func talkRow(name string, secure bool) row {
-	return partRow(name, "message", func(d time.Duration, a *arena, p *proxy) []string {
+	return partRow(name, "messages", func(d time.Duration, a *arena, p *proxy) []string {
 		return []string{"talk", "-addr", p.addr(secure), "-target", upgraded + talkTarget, fmt.Sprintf("-tls=%t", secure),
 			"-connections", strconv.Itoa(a.opts.connections), "-duration", d.String()}
 	})
@@ -167,7 +169,7 @@ type moved struct {
 }
 
 // partRow measures what passes as fast as it goes, by a part of the bench's own.
-func partRow(name, unit string, args func(d time.Duration, a *arena, p *proxy) []string) row {
+func partRow(name, units string, args func(d time.Duration, a *arena, p *proxy) []string) row {
 	return row{name: name, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
 		run := func(d time.Duration) (m moved, err error) {
 			out, err := a.part(ctx, args(d, a, p)...)
@@ -187,7 +189,7 @@ func partRow(name, unit string, args func(d time.Duration, a *arena, p *proxy) [
 		if err != nil {
 			return nil, err
 		}
-		return throughput(unit, m.Units, m.Units/m.Seconds, cpu, elapsed), p.emptyLog()
+		return throughput(units, m.Units, m.Units/m.Seconds, cpu, elapsed), p.emptyLog()
 	}}
 }
 
