@@ -60,6 +60,7 @@ type Mapping struct {
 	AddResponseHeaders    []HeaderAdd
 	RemoveRequestHeaders  []string
 	RemoveResponseHeaders []string
+	AllowUpgrade          []string // protocols, in lower case; nil where nothing was said
 
 	// Answered here.
 	HostRedirect         bool

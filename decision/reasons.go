@@ -51,6 +51,7 @@ const (
 	UpstreamIdle
 	UpstreamBadAnswer
 	UpstreamHeaderTooLarge
+	TunnelIdle
 
 	// The gateway itself.
 	Draining
@@ -146,8 +147,8 @@ var reasons = [NumReasons]reasonRow{
 		"the method is CONNECT, which is not served",
 		"look at the client: it takes the gateway for a forward proxy"},
 	UpgradeRefused: {"upgrade_refused", at(Proxy), 403, ClientFault, "-", "",
-		"the request asks for another protocol",
-		"nothing: upgrades are not served yet, whatever allow_upgrade says"},
+		"the request asks for a protocol that the Mapping does not allow",
+		"name the protocol in the Mapping's allow_upgrade, if it is wanted"},
 	ClientGone: {"client_gone", anyStage, 0, ClientFault, "DC", "",
 		"the client closed before its answer was complete",
 		"nothing, if few; compare duration_ms with the client's own timeout"},
@@ -222,6 +223,9 @@ var reasons = [NumReasons]reasonRow{
 	UpstreamHeaderTooLarge: {"upstream_header_too_large", at(Proxy), 502, UpstreamFault, "UPE", connectError + "protocol error",
 		"the endpoint's answer head is over the limit",
 		"look at the endpoint: its cookies, mostly"},
+	TunnelIdle: {"tunnel_idle", at(Proxy), 0, NoFault, "SI", "",
+		"no byte moved through an upgraded connection, either way, for idle_timeout_ms",
+		"nothing, if few; else have its peers send pings, or raise the Mapping's idle_timeout_ms"},
 
 	Draining: {"draining", anyStage, 503, GatewayFault, "-", "",
 		"the drain ran out of time and cut the request off",

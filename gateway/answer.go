@@ -12,11 +12,14 @@ import (
 // answer sends the client whatever answer there is: the upstream's, or our own.
 // Budget: 0 allocs.
 func (x *Exchange) answer() {
-	if x.link != nil {
+	switch {
+	case x.link == nil:
+		x.local()
+	case x.Resp.Status == 101:
+		x.tunnel()
+	default:
 		x.relay()
-		return
 	}
-	x.local()
 }
 
 // relay carries the upstream's answer to the client. Budget: 0 allocs.

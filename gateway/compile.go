@@ -131,6 +131,9 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	if r.timeout > 0 {
 		r.timeoutMS = strconv.AppendInt(nil, r.timeout.Milliseconds(), 10)
 	}
+	if len(rt.Upgrades) > 0 {
+		r.metrics.AllowsUpgrades()
+	}
 	if rt.Kind == routes.Forward {
 		spec := c.specs[m.FullName()]
 		r.upstream = c.next.upstreams.Get(spec)

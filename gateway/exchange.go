@@ -62,6 +62,8 @@ type Exchange struct {
 	bodyBytes int
 	bodyWhole bool
 	location  []byte // backs a redirect's Location
+
+	wsAccept [28]byte // the Sec-WebSocket-Accept that our key must bring; zero where the client made the key
 }
 
 // maxArena is the largest arena kept for the next exchange.
@@ -109,6 +111,7 @@ func (x *Exchange) free() {
 	x.entry = telemetry.Entry{}
 	x.returnBody()
 	x.path, x.requestID = nil, nil
+	x.wsAccept[0] = 0
 	exchanges.Put(x)
 }
 

@@ -43,6 +43,11 @@ func mapping(name, prefix, service string, fields ...string) string {
 		name, prefix, service, indented(fields))
 }
 
+func module(fields ...string) string {
+	return "\n---\napiVersion: getambassador.io/v3alpha1\nkind: Module\nmetadata: {name: ambassador}\nspec:\n  config:\n  " +
+		strings.ReplaceAll(indented(fields), "\n", "\n  ") + "\n"
+}
+
 func indented(fields []string) string {
 	var b strings.Builder
 	for _, f := range fields {
@@ -89,6 +94,7 @@ type record struct {
 	BytesIn  int64   `json:"bytes_in"`
 	BytesOut int64   `json:"bytes_out"`
 	Waited   float64 `json:"upstream_ms"`
+	Took     float64 `json:"duration_ms"`
 	Retries  int
 	Gen      uint64 `json:"generation"`
 	TLS      string

@@ -16,8 +16,8 @@ type proxy struct{ route *Route }
 // Enter sends the request and waits for the answer's head. Budget: 0 allocs.
 func (p *proxy) Enter(x *Exchange) Verdict {
 	r := p.route
-	if x.Req.UpgradeTo && !wire.EqualFold(x.Req.Get(wire.FieldUpgrade), "h2c") { // an offer of h2c may be ignored, RFC 9110 §7.8
-		return x.stop(decision.Proxy, decision.UpgradeRefused, r.By, nil)
+	if x.Req.UpgradeTo && p.upgrade(x) == Stop {
+		return Stop
 	}
 	x.upstream = r.upstream
 	x.stream.SetIdle(r.idle)
@@ -99,6 +99,9 @@ func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
 	x.endpoint = link.Endpoint()
 	if err = x.send(); err == nil {
 		err = x.awaitHead()
+	}
+	if err == nil && x.ToUp.Upgrade != nil {
+		err = x.judgeUpgrade()
 	}
 	if err == nil {
 		return false, Continue

@@ -293,6 +293,7 @@ func (g *group) settle(b *builder) {
 		}
 		r.Request, r.Response = shared.request, shared.response
 		r.rewrite.regex = shared.regexRewrite
+		r.Upgrades = shared.upgrades
 	}
 }
 
@@ -302,6 +303,7 @@ type sharedSettings struct {
 	caseSensitive     *bool
 	regexRewrite      *regexSub
 	request, response HeaderEdits
+	upgrades          []string
 }
 
 func (g *group) shared(b *builder) (s sharedSettings) {
@@ -310,6 +312,9 @@ func (g *group) shared(b *builder) (s sharedSettings) {
 		m := d.mapping
 		s.caseSensitive = cmp.Or(m.CaseSensitive, s.caseSensitive)
 		s.regexRewrite = cmp.Or(d.route.rewrite.regex, s.regexRewrite)
+		if m.AllowUpgrade != nil {
+			s.upgrades = m.AllowUpgrade
+		}
 		request.collect(&m.Meta, "request", m.AddRequestHeaders, m.RemoveRequestHeaders)
 		response.collect(&m.Meta, "response", m.AddResponseHeaders, m.RemoveResponseHeaders)
 	}

@@ -45,6 +45,7 @@ type Route struct {
 	// for none. Such a route answers policy_invalid.
 	ClosedBy          string
 	Request, Response HeaderEdits
+	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 
 	labels  map[string]string // of the whole group
 	host    hostCond

@@ -18,6 +18,8 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	requestsDesc     = describe("requests_total", "Requests by route, class of the status sent, and reason why no upstream answered them (none if one did).", "route", "code_class", "reason")
 	durationDesc     = describe("request_duration_seconds", "Time from a request's first byte to its answer's last.", "route")
+	upgradesDesc     = describe("upgrades_total", "Requests whose connection changed to another protocol, such as WebSocket.", "route")
+	tunnelsDesc      = describe("upgrades_active", "Connections that speak another protocol now.", "route")
 	inFlightDesc     = describe("requests_in_flight", "Requests being served.")
 	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
 	proxiedDesc      = describe("proxy_protocol_total", "Connections to a listener with PROXY in its stack, by what their header was.", "listener", "outcome")
@@ -44,7 +46,7 @@ type collector struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, inFlightDesc, connectionsDesc, proxiedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
 		upConnectionDesc, upRetriesDesc, generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
 	} {
@@ -111,6 +113,10 @@ func (r *RouteMetrics) collect(name string, out sink) {
 		}
 	}
 	out.histogram(durationDesc, r.latency.Load(), name)
+	if r.upgradable.Load() {
+		out.counter(upgradesDesc, r.upgraded.Load(), name)
+		out.gauge(tunnelsDesc, float64(r.tunnels.Value()), name)
+	}
 }
 
 func (u *UpstreamMetrics) collect(name string, out sink) {

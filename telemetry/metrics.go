@@ -52,6 +52,10 @@ type RouteMetrics struct {
 	served  byClass // without a reason
 	latency atomic.Pointer[histogram]
 	refused atomic.Pointer[[decision.NumReasons]byClass]
+
+	upgradable atomic.Bool   // whether the two that follow are of interest
+	upgraded   atomic.Uint64 // connections that changed their protocol, ever
+	tunnels    Gauge         // and of those, the ones that are open
 }
 
 // An UpstreamMetrics counts what was asked of one upstream.
@@ -192,6 +196,18 @@ func (r *RouteMetrics) Observe(status int, stage decision.Stage, reason decision
 		r.all.decisions[stage][reason].Add(1)
 	}
 	lazily(&r.latency).observe(d)
+}
+
+// AllowsUpgrades has the route's upgrades shown, even while there are none.
+func (r *RouteMetrics) AllowsUpgrades() { r.upgradable.Store(true) }
+
+// Upgraded counts a connection that changes its protocol with n = 1, and its end with
+// n = -1.
+func (r *RouteMetrics) Upgraded(n int64) {
+	if n > 0 {
+		r.upgraded.Add(1)
+	}
+	r.tunnels.Add(n)
 }
 
 // Observe counts an answer of the upstream whose head came after d, or with status

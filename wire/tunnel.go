@@ -57,14 +57,18 @@ func (s Side) String() string {
 
 // A TunnelError says why a tunnel ended before both of its directions had.
 type TunnelError struct {
-	Side   Side // whose connection broke
-	Rested bool // nothing broke: nothing moved for too long
-	Err    error
+	Side    Side // whose connection broke
+	Rested  bool // nothing broke: nothing moved for too long
+	Stopped bool // nothing broke: Stop was called
+	Err     error
 }
 
 // Error names the side and the cause.
 func (e *TunnelError) Error() string {
-	if e.Rested {
+	switch {
+	case e.Stopped:
+		return "tunnel was stopped"
+	case e.Rested:
 		return "tunnel rested for too long"
 	}
 	return "tunnel broke at the " + e.Side.String() + ": " + e.Err.Error()
@@ -85,6 +89,7 @@ type Tunnel struct {
 	begin    time.Time
 	last     atomic.Int64 // when a byte last moved, in nanoseconds since begin
 	failed   atomic.Pointer[TunnelError]
+	patience atomic.Pointer[time.Timer] // of Stop
 }
 
 // Up returns how many bytes have gone from the client to the endpoint so far.
@@ -95,7 +100,8 @@ func (t *Tunnel) Down() int64 { return t.down.Load() }
 
 // Run carries until both directions have ended, something breaks, or nothing has
 // moved for the idle time (twice that, if one side does not take what is sent to it).
-// Both sides are the caller's to close. The error is nil or a *TunnelError.
+// Unless something broke, both sides have been told the end. They are the caller's to
+// close. The error is nil or a *TunnelError.
 func (t *Tunnel) Run() error {
 	t.begin = t.Now()
 	t.Near.WriteIdle(t.Idle)
@@ -104,10 +110,34 @@ func (t *Tunnel) Run() error {
 	go t.carryUp(done)
 	t.carry(t.Far, t.Near, &t.down, Far)
 	<-done
-	if err := t.failed.Load(); err != nil {
-		return err
+	err := t.failed.Load()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if timer := t.patience.Load(); timer != nil {
+		timer.Stop()
+	}
+	if err.orderly() {
+		_ = t.Near.CloseWrite() // who is gone by now needs no end
+		_ = t.Far.CloseWrite()
+	}
+	return err
+}
+
+// stopTime is how long a tunnel that is stopped may take to write what it has read.
+const stopTime = time.Second
+
+// Stop ends the tunnel in order: what was read is written, if that does not take longer
+// than a moment, and then both sides are told the end. Anyone may call it once Run was
+// called.
+func (t *Tunnel) Stop() {
+	t.patience.Store(time.AfterFunc(stopTime, t.breakOff))
+	t.fail(Near, ErrStopped)
+}
+
+func (t *Tunnel) breakOff() {
+	t.Near.Abort()
+	t.Far.Abort()
 }
 
 func (t *Tunnel) carryUp(done chan<- struct{}) {
@@ -154,15 +184,17 @@ func (t *Tunnel) deadline() time.Time {
 // fail notes what ended the tunnel, if nothing did before, and has the other direction
 // end too.
 func (t *Tunnel) fail(side Side, err error) {
-	e := &TunnelError{Side: side, Rested: errors.Is(err, os.ErrDeadlineExceeded), Err: err}
+	e := &TunnelError{Side: side, Rested: errors.Is(err, os.ErrDeadlineExceeded), Stopped: errors.Is(err, ErrStopped), Err: err}
 	if !t.failed.CompareAndSwap(nil, e) {
 		return
 	}
-	if e.Rested {
+	if e.orderly() {
 		t.Near.StopReading()
 		t.Far.StopReading()
 		return
 	}
-	t.Near.Abort()
-	t.Far.Abort()
+	t.breakOff()
 }
+
+// orderly reports whether nothing broke.
+func (e *TunnelError) orderly() bool { return e.Rested || e.Stopped }

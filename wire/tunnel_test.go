@@ -296,3 +296,35 @@ func TestTunnelTakesAnUnannouncedEndOfTLS(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A tunnel that is stopped ends in order for both sides.
+func TestTunnelStops(t *testing.T) {
+	for _, k := range pairings {
+		t.Run(k.name, func(t *testing.T) {
+			s := dig(t, k.near, k.far, 0, "")
+			say(t, s.client, "up")
+			hear(t, s.endpoint, "up")
+			say(t, s.endpoint, "down")
+			hear(t, s.client, "down")
+			s.Stop()
+			hearEnd(t, s.client)
+			hearEnd(t, s.endpoint)
+			var broke *TunnelError
+			if err := s.ended(t); !errors.As(err, &broke) || !broke.Stopped || broke.Rested {
+				t.Errorf("got %v, want that it was stopped", err)
+			}
+		})
+	}
+}
+
+// One that waits for somebody who takes nothing is broken when it has waited enough.
+func TestTunnelStopsThoughNothingIsTaken(t *testing.T) {
+	s := dig(t, false, false, 0, "")
+	go func() { _, _ = s.client.Write(make([]byte, 64<<20)) }()
+	hear(t, s.endpoint, string(make([]byte, 1<<10)))
+	s.Stop()
+	var broke *TunnelError
+	if err := s.ended(t); !errors.As(err, &broke) || !broke.Stopped {
+		t.Errorf("got %v, want that it was stopped", err)
+	}
+}

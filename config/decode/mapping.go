@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -118,6 +119,41 @@ func mappingChanges(spec *fields, m *config.Mapping) {
 	m.AddResponseHeaders = spec.headerAdds("add_response_headers")
 	m.RemoveRequestHeaders = spec.list("remove_request_headers")
 	m.RemoveResponseHeaders = spec.list("remove_response_headers")
+	m.AllowUpgrade = spec.upgrades()
+}
+
+// upgrades returns the protocols that requests may ask to switch to, nil if nothing is
+// said of them. Ambassador takes use_websocket for true whatever it says; false is
+// taken at its word here.
+func (f *fields) upgrades() []string {
+	names := f.list("allow_upgrade")
+	allowed := names[:0]
+	for _, name := range names {
+		name = strings.ToLower(strings.TrimSpace(name))
+		switch {
+		case !isProtocol(name):
+			f.o.report(f.at("allow_upgrade"), "allow_upgrade", fmt.Sprintf("%q is no name of a protocol", name), config.FieldIgnored)
+		case name == "h2c":
+			f.o.report(f.at("allow_upgrade"), "allow_upgrade", "h2c is not switched to by an upgrade", config.Notice).Instead = "offers of it are passed over"
+		default:
+			allowed = append(allowed, name)
+		}
+	}
+	if f.isSet("use_websocket") && !slices.Contains(allowed, "websocket") {
+		allowed = append(allowed, "websocket")
+	}
+	return allowed
+}
+
+// isProtocol reports whether name is one of RFC 9110 §7.8: a token, or two with a slash
+// between them.
+func isProtocol(name string) bool {
+	product, version, versioned := strings.Cut(name, "/")
+	return isToken(product) && (!versioned || isToken(version))
+}
+
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 func mappingRedirect(spec *fields, m *config.Mapping) {

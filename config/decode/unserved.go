@@ -17,7 +17,6 @@ const (
 
 var mappingUnserved = map[string]fate{
 	"add_linkerd_headers":             notYet,
-	"allow_upgrade":                   notYet,
 	"auth_context_extensions":         notYet,
 	"bypass_error_response_overrides": notYet,
 	"circuit_breakers":                notYet,
@@ -33,7 +32,6 @@ var mappingUnserved = map[string]fate{
 	"priority":                        notYet,
 	"retry_policy":                    notYet,
 	"shadow":                          notYet,
-	"use_websocket":                   notYet,
 	"v3health_checks":                 notYet,
 	"docs":                            quiet, // only the developer portal reads it
 	"envoy_override":                  quiet,

@@ -114,13 +114,18 @@ func (s *Server) Drain() {
 // Wait returns when every connection has ended. None may start while it waits.
 func (s *Server) Wait() { s.done.Wait() }
 
-// Abort breaks every connection that is left, and those that start later.
+// Abort breaks every connection that is left, and those that start later. A tunnel ends
+// in order if its sides let it: nobody could tell where it may be cut.
 func (s *Server) Abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining.Store(true)
 	s.aborted = true
 	for c := range s.conns {
+		if t := c.tunnel.Load(); t != nil {
+			t.Stop()
+			continue
+		}
 		_ = c.raw.Close() // its goroutine sees the error
 	}
 }
@@ -141,6 +146,7 @@ type conn struct {
 	rd     reader
 	one    [1]byte // holds a TLS connection's first byte while it has no buffer
 	state  atomic.Uint32
+	tunnel atomic.Pointer[wire.Tunnel] // that the connection has become; nil for none
 	onEnd  func()
 
 	idleUntil time.Time
@@ -158,6 +164,7 @@ type session struct {
 	start time.Time
 
 	refused     bool // the request could not be accepted
+	cutShort    bool // a tunnel was ended here, and its client may still be sending
 	closeAfter  bool // no further request on this connection
 	headWritten bool
 	chunkedOut  bool
@@ -356,7 +363,7 @@ func (c *conn) begin() {
 	s.closeAfter, s.headWritten, s.chunkedOut, s.bodyless, s.aborted, s.ended = false, false, false, false, false, false
 	s.stopped.Store(false)
 	s.head.Reset(nil)
-	s.refused = false
+	s.refused, s.cutShort = false, false
 	s.waited, s.written, s.promised = 0, 0, wire.LengthUnknown
 	s.idleLimit = s.lim.StreamIdle
 	c.raw.WriteIdle(s.idleLimit)
@@ -484,7 +491,7 @@ func (c *conn) skipRest() bool {
 const lingerTime = time.Second
 
 func (c *conn) linger() {
-	if c.body.done && c.rd.buffered() == 0 && !c.refused {
+	if c.body.done && c.rd.buffered() == 0 && !c.refused && !c.cutShort {
 		return
 	}
 	if c.secure != nil {

@@ -25,12 +25,15 @@ func (c *conn) Tunnel(h *wire.Head, e *wire.Edits, up wire.Link) error {
 	}
 	putBuffer(c.out)
 	c.out = nil
-	t := wire.Tunnel{
+	t := &wire.Tunnel{
 		Near: wire.NewEnd(c.raw, c.secure, c.rd.take()), Far: far.Tunnel(),
 		Idle: c.idleLimit, Now: c.srv.now,
 	}
+	c.tunnel.Store(t)
 	err := t.Run()
 	c.body.total += t.Up()
 	c.written += t.Down()
+	broke, ok := errors.AsType[*wire.TunnelError](err)
+	c.cutShort = ok && (broke.Rested || broke.Stopped)
 	return err
 }
