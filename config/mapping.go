@@ -41,6 +41,7 @@ type Mapping struct {
 	Resolver                       string
 	TLS                            string // name of a TLSContext to originate with
 	OriginateTLS                   bool   // v2 "tls: true"
+	GRPC                           bool   // HTTP/2 to the service
 	Weight                         *int
 	ConnectTimeoutMS               *int
 	ClusterIdleTimeoutMS           *int

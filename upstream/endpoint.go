@@ -58,6 +58,9 @@ type endpoint struct {
 	mu     sync.Mutex
 	idle   []*conn // the last to come is the first to go: what is not needed grows old
 	closed bool    // the address is gone or the upstream retired: nothing is kept
+
+	shared []*shared  // connections that carry many exchanges, the oldest first: what is not needed rests
+	joins  []*joining // those in the making
 }
 
 func newEndpoint(u *Upstream, addr netip.AddrPort) *endpoint {
@@ -121,10 +124,13 @@ func (e *endpoint) fresh(now time.Time) *conn {
 func (e *endpoint) drain() {
 	e.mu.Lock()
 	e.closed = true
-	idle := e.idle
-	e.idle = nil
+	idle, shared := e.idle, e.shared
+	e.idle, e.shared = nil, nil
 	e.mu.Unlock()
 	closeAll(idle)
+	for _, s := range shared {
+		s.mux.Retire()
+	}
 }
 
 func closeAll(conns []*conn) {
@@ -155,7 +161,7 @@ func (e *endpoint) sweep(now time.Time) bool {
 	left := len(e.idle) > 0
 	e.mu.Unlock()
 	closeAll(done)
-	return left
+	return e.sweepShared(now) || left
 }
 
 // takeResting takes out the connections at the bottom that have rested a while, and
@@ -176,5 +182,11 @@ func (e *endpoint) takeResting(now time.Time) []*conn {
 func (e *endpoint) idleCount() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.idle)
+	n := len(e.idle)
+	for _, s := range e.shared {
+		if s.mux.Streams() == 0 {
+			n++
+		}
+	}
+	return n
 }

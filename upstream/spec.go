@@ -35,6 +35,8 @@ type Spec struct {
 	Port uint16
 	TLS  Origination // zero for cleartext
 
+	HTTP2 bool // over TLS by ALPN, in the clear by prior knowledge
+
 	ConnectTimeout time.Duration // TCP and TLS together
 	IdleTimeout    time.Duration
 	MaxLifetime    time.Duration // 0 for no limit
@@ -123,6 +125,9 @@ func (r *specReader) read() Spec {
 	var closed bool
 	if spec.TLS, closed = r.origination(svc.scheme); closed {
 		spec.Host = ""
+	}
+	if spec.HTTP2 = m.GRPC; spec.HTTP2 && spec.TLS.On {
+		spec.TLS.ALPN = protocolH2 // and nothing else, whatever the TLSContext offers: it is what will be spoken
 	}
 	spec.Port = cmp.Or(svc.port, defaultPort(spec.TLS.On))
 	return spec

@@ -35,6 +35,8 @@ type Upstream struct {
 	connect  func(c *conn, by time.Time) (decision.Reason, error) // dial, but in tests
 	port     uint16
 
+	connectMux func(s *shared, by time.Time) (decision.Reason, error) // dialMux, but in tests
+
 	turn  atomic.Uint64 // round robin
 	ends  atomic.Pointer[endpoints]
 	known chan struct{} // closed once there is a first answer
@@ -66,7 +68,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 		maxConns: r.opts.MaxConnections,
 		known:    make(chan struct{}),
 	}
-	u.connect = u.dial
+	u.connect, u.connectMux = u.dial, u.dialMux
 	if spec.TLS.On {
 		u.tls = spec.TLS.config()
 	}
@@ -203,6 +205,9 @@ func (u *Upstream) Open(now time.Time, attempt int) (wire.Link, decision.Reason,
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
+	if u.spec.HTTP2 {
+		return u.openShared(e, now, by)
+	}
 	if c := e.fresh(now); c != nil {
 		return c.link, decision.None, nil
 	}
@@ -210,11 +215,15 @@ func (u *Upstream) Open(now time.Time, attempt int) (wire.Link, decision.Reason,
 }
 
 // Fresh is Open that never takes a connection from the pool: for the second try of
-// a request whose pooled connection turned out to be closed.
+// a request whose pooled connection turned out to be closed. A connection that is
+// shared tells its end to everyone at once, so there it is the same as Open.
 func (u *Upstream) Fresh(now time.Time, attempt int) (wire.Link, decision.Reason, error) {
 	e, by, err := u.next()
 	if err != nil {
 		return nil, decision.NoEndpoints, err
+	}
+	if u.spec.HTTP2 {
+		return u.openShared(e, now, by)
 	}
 	return u.open(e, by)
 }
@@ -261,10 +270,8 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
 	}
-	if live := u.stats.live.Add(1); u.maxConns > 0 && live > int64(u.maxConns) {
-		u.stats.live.Add(-1)
-		u.stats.overflow.Add(1)
-		return nil, decision.DialFailed, errTooMany
+	if err := u.admit(); err != nil {
+		return nil, decision.DialFailed, err
 	}
 	c := &conn{end: e, born: now}
 	if reason, err := u.connect(c, by); err != nil {
@@ -274,6 +281,16 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 	}
 	u.stats.opened.Add(1)
 	return c.link, decision.None, nil
+}
+
+// admit counts a connection that is about to be made, unless there are too many.
+func (u *Upstream) admit() error {
+	if live := u.stats.live.Add(1); u.maxConns > 0 && live > int64(u.maxConns) {
+		u.stats.live.Add(-1)
+		u.stats.overflow.Add(1)
+		return errTooMany
+	}
+	return nil
 }
 
 // sweepEvery is how often idle connections are looked after.

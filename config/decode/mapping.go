@@ -86,6 +86,7 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.Weight = spec.number("weight", 0, math.MaxInt32)
 	m.EnableIPv4, m.EnableIPv6 = spec.flag("enable_ipv4"), spec.flag("enable_ipv6")
 	m.RespectDNSTTL = spec.isSet("respect_dns_ttl")
+	m.GRPC = spec.isSet("grpc")
 	m.TimeoutMS = spec.number("timeout_ms", 0, milliseconds)
 	m.IdleTimeoutMS = spec.number("idle_timeout_ms", 0, milliseconds)
 	m.ConnectTimeoutMS = spec.positive("connect_timeout_ms")

@@ -24,7 +24,6 @@ var mappingUnserved = map[string]fate{
 	"dns_type":                        notYet,
 	"error_response_overrides":        notYet,
 	"failure_breaker":                 notYet,
-	"grpc":                            notYet,
 	"health_checks":                   notYet,
 	"keepalive":                       notYet,
 	"labels":                          notYet,

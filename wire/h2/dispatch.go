@@ -79,6 +79,9 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 		m.role.abused(WindowExceeded)
 		return &ConnError{http2.ErrCodeFlowControl, "DATA beyond the connection's window"}
 	}
+	if m.eager {
+		m.refund(len(p))
+	}
 	s := m.table.find(fh.StreamID)
 	if s == nil || s.theirEnd {
 		m.credited(len(p))
@@ -120,8 +123,13 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 // §8.1.1). The lock must be held.
 func (m *mux) mismatch(s *stream) {
 	m.role.abused(LengthMismatch)
+	m.spoil(s, errLengthDisagrees)
+}
+
+// spoil ends a stream whose message breaks a rule. The lock must be held.
+func (m *mux) spoil(s *stream, fault error) {
 	m.resetLocked(s, http2.ErrCodeProtocol)
-	s.broken = errLengthDisagrees
+	s.broken = fault
 }
 
 // late judges a frame of a body on a stream that takes none (RFC 9113 §5.1). The lock
@@ -134,7 +142,7 @@ func (m *mux) late(id uint32, s *stream) error {
 	case id > m.highest || !m.opens(id):
 		return &ConnError{http2.ErrCodeProtocol, "frame on a stream that is not open"}
 	}
-	if m.past.of(id) == resetByUs {
+	if m.eager || m.past.of(id) == resetByUs { // what we opened ourselves needs no patience
 		return nil
 	}
 	m.out = appendReset(m.buffer(), id, uint32(http2.ErrCodeStreamClosed))
@@ -321,6 +329,9 @@ func (m *mux) onReset(f *http2.RSTStreamFrame) error {
 	switch {
 	case s == nil && (f.StreamID > m.highest || !m.opens(f.StreamID)):
 		return &ConnError{http2.ErrCodeProtocol, "RST_STREAM on a stream that is not open"}
+	case m.eager:
+		m.resetAnswer(s, f.ErrCode)
+		return nil
 	case s == nil:
 		return m.tolerate(EmptyFrames)
 	}
@@ -330,6 +341,23 @@ func (m *mux) onReset(f *http2.RSTStreamFrame) error {
 	s.more.ring()
 	s.room.ring()
 	return m.tolerate(RapidReset)
+}
+
+// resetAnswer ends a stream that we opened and that the peer resets, so that it bounds
+// itself. What came of the answer stays; if that is whole, it is only the rest of the
+// request that nobody wants (RFC 9113 §8.1). The lock must be held.
+func (m *mux) resetAnswer(s *stream, code http2.ErrCode) {
+	if s == nil {
+		return
+	}
+	if s.theirEnd {
+		s.unwanted = true
+	} else {
+		s.broken = resetError(code)
+	}
+	m.forget(s, resetByThem)
+	s.more.ring()
+	s.room.ring()
 }
 
 // onPing answers, or notes an answer (RFC 9113 §6.7).

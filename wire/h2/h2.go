@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"golang.org/x/net/http2"
+
+	"legate/wire"
 )
 
 // Preface is what a client sends first (RFC 9113 §3.4).
@@ -43,6 +45,14 @@ type ResetError struct{ Code http2.ErrCode }
 // Error returns the code.
 func (e *ResetError) Error() string { return "HTTP/2 stream was reset: " + e.Code.String() }
 
+// Is reports whether target is what the reset of a link's stream amounts to.
+func (e *ResetError) Is(target error) bool {
+	if e.Code == http2.ErrCodeRefusedStream {
+		return target == wire.ErrRefused
+	}
+	return target == wire.ErrRemoteReset
+}
+
 // resets are ready, so that a reset costs no allocation.
 var resets = func() (t [14]ResetError) {
 	for i := range t {
@@ -58,4 +68,15 @@ func resetError(code http2.ErrCode) error {
 		code = http2.ErrCodeInternal
 	}
 	return &resets[code]
+}
+
+// errBroke stands for the frames of an answer that break HTTP/2's rules.
+var errBroke = &wire.ProtocolError{Kind: wire.BadFraming, Text: "frames that break the rules of HTTP/2"}
+
+// ourReset returns why a client resets a stream.
+func ourReset(code http2.ErrCode) error {
+	if code == http2.ErrCodeCancel {
+		return errCancelled
+	}
+	return errBroke
 }

@@ -53,6 +53,19 @@ func (in *inbox) pull(p []byte) (n int) {
 	return n
 }
 
+// takeOnly gives away all there is, if that is one piece, and the piece to be given
+// back.
+func (in *inbox) takeOnly() (p, piece []byte, ok bool) {
+	if len(in.pieces) != 1 {
+		return nil, nil, false
+	}
+	piece = in.pieces[0]
+	p = piece[in.off:]
+	in.pieces[0] = nil
+	*in = inbox{pieces: in.pieces[:0]}
+	return p, piece, true
+}
+
 // drop forgets what there is and returns how much that was.
 func (in *inbox) drop() (n int) {
 	for i, piece := range in.pieces {

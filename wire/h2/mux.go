@@ -64,6 +64,8 @@ type mux struct {
 	recv    credit
 	peer    remote
 	highest uint32 // id of the last stream that was opened
+	unsent  error  // why nothing more can be sent; what was sent may still be answered
+	eager   bool   // of a client, see credited
 	dead    error  // why the connection is over
 
 	out     []byte // lent; frames to be sent
@@ -168,6 +170,9 @@ func (m *mux) resetLocked(s *stream, code http2.ErrCode) {
 		return
 	}
 	s.broken = resetError(code)
+	if m.eager {
+		s.broken = ourReset(code)
+	}
 	m.out = appendReset(m.buffer(), s.id, uint32(code))
 	m.discard(s)
 	m.forget(s, resetByUs)
@@ -185,13 +190,22 @@ func (m *mux) resetID(id uint32, code http2.ErrCode) {
 
 // consumed gives the peer back what was read of s. The lock must be held.
 func (m *mux) consumed(s *stream, n int) {
-	if back := s.recv.earn(n); back > 0 && !s.theirEnd {
+	if back := s.recv.earn(n); back > 0 && !s.theirEnd && s.lost() == nil {
 		m.out = appendWindowUpdate(m.buffer(), s.id, back)
 	}
 	m.credited(n)
 }
 
+// credited gives the peer back of the connection's window what was read. An eager mux
+// has done so when it came: there a stream that nobody reads must not keep those of
+// others waiting, and the windows of the streams, which we open, bound what is kept.
 func (m *mux) credited(n int) {
+	if !m.eager {
+		m.refund(n)
+	}
+}
+
+func (m *mux) refund(n int) {
 	if back := m.recv.earn(n); back > 0 {
 		m.out = appendWindowUpdate(m.buffer(), 0, back)
 	}
@@ -214,6 +228,9 @@ func (m *mux) flushLocked() {
 	if m.sending {
 		return
 	}
+	if m.unsent != nil {
+		m.out = m.out[:0]
+	}
 	for len(m.out) > 0 && m.dead == nil {
 		out := m.out
 		m.out, m.sending = nil, true
@@ -228,7 +245,7 @@ func (m *mux) flushLocked() {
 			m.drained.ring()
 		}
 		if err != nil {
-			m.failLocked(err)
+			m.cannotSend(err)
 		}
 		m.admit()
 	}
@@ -236,6 +253,17 @@ func (m *mux) flushLocked() {
 		buffers.Put(m.out)
 		m.out = nil
 	}
+}
+
+// cannotSend ends the connection, a client's only when what the peer has said before is
+// read: it may have refused requests that can then be sent again. The lock must be held.
+func (m *mux) cannotSend(err error) {
+	if !m.eager {
+		m.failLocked(err)
+		return
+	}
+	m.unsent, m.out = err, m.out[:0]
+	time.AfterFunc(lastWords, func() { m.fail(err) })
 }
 
 func (m *mux) send(p []byte) error {
@@ -275,7 +303,9 @@ func (m *mux) failLocked(err error) {
 	m.dead = err
 	for m.table.len() > 0 {
 		s := m.table.streams[m.table.len()-1]
-		m.credited(s.in.drop())
+		if !m.eager {
+			m.credited(s.in.drop())
+		}
 		m.forget(s, resetByThem)
 		s.more.ring()
 		s.room.ring()

@@ -17,8 +17,9 @@ var errEnded = errors.New("HTTP/2 stream has ended")
 // A stream is what both sides' streams are made of: flow control, a body that comes, a
 // body that goes. What the mux's lock guards is marked.
 type stream struct {
-	mux *mux
-	id  uint32
+	mux  *mux
+	id   uint32
+	link *Link // whose it is; nil on a server
 
 	// Guarded by the mux's lock.
 	window    int64 // what we may send
@@ -29,6 +30,7 @@ type stream struct {
 	theirEnd  bool  // they have said all
 	ourEnd    bool  // we have
 	broken    error // why nothing more comes or goes; nil while it does
+	unwanted  bool  // they take no more of ours, and have said all
 	stopped   bool  // nobody wants to read any more
 	trailed   bool  // a trailer came
 	tail      int   // where in mux.out the last frame of this stream begins
@@ -50,7 +52,7 @@ func (s *stream) begin(m *mux, id uint32) {
 	s.mux, s.id = m, id
 	s.recv = newCredit(streamWindow)
 	s.declared, s.got = wire.LengthUnknown, 0
-	s.theirEnd, s.ourEnd, s.stopped, s.trailed, s.waits = false, false, false, false, false
+	s.theirEnd, s.ourEnd, s.stopped, s.trailed, s.waits, s.unwanted = false, false, false, false, false, false
 	s.broken = nil
 	s.tail, s.tailBatch = 0, 0
 }
@@ -71,19 +73,8 @@ func (s *stream) read(p []byte, by time.Time, tick wire.Tick) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
-		if s.stopped {
-			return 0, wire.ErrStopped
-		}
-		if s.in.size > 0 && s.broken == nil {
-			n := s.in.pull(p)
-			m.consumed(s, n)
-			return n, nil
-		}
-		if s.theirEnd && s.broken == nil {
-			return 0, io.EOF
-		}
-		if err := s.lost(); err != nil {
-			return 0, err
+		if n, err := s.readNow(p); n > 0 || err != nil {
+			return n, err
 		}
 		m.flushLocked() // the peer may wait for what we have to say before it goes on
 		if s.in.size > 0 || s.theirEnd || s.lost() != nil {
@@ -96,6 +87,22 @@ func (s *stream) read(p []byte, by time.Time, tick wire.Tick) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// readNow takes what has come of the body; nothing, without an error, if nothing has.
+// What came before a stream broke comes before the reason. The mux's lock must be held.
+func (s *stream) readNow(p []byte) (int, error) {
+	switch {
+	case s.stopped:
+		return 0, wire.ErrStopped
+	case s.in.size > 0:
+		n := s.in.pull(p)
+		s.mux.consumed(s, n)
+		return n, nil
+	case s.theirEnd && s.broken == nil:
+		return 0, io.EOF
+	}
+	return 0, s.lost()
 }
 
 // stop makes a read that waits, and every later one, return wire.ErrStopped.
@@ -117,7 +124,7 @@ func (s *stream) write(p []byte, end bool, idle time.Duration) error {
 		if err := s.lost(); err != nil {
 			return err
 		}
-		if s.ourEnd {
+		if s.ourEnd || s.unwanted {
 			return errEnded
 		}
 		if len(p) == 0 {
