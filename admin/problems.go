@@ -10,6 +10,7 @@ type Problem struct {
 	File      string `json:"file,omitempty"`
 	Line      int    `json:"line,omitempty"`
 	Col       int    `json:"col,omitempty"`
+	Within    string `json:"within,omitempty"` // the annotation it was written in, in words
 	Field     string `json:"field,omitempty"`
 	Message   string `json:"message"`
 	Effect    string `json:"effect"`
@@ -29,6 +30,7 @@ func Problems(ps []config.Problem) []Problem {
 			File:      p.Ref.File,
 			Line:      p.Ref.Line,
 			Col:       p.Ref.Col,
+			Within:    p.Ref.Within,
 			Field:     p.Field,
 			Message:   p.Msg,
 			Effect:    p.Effect.String(),

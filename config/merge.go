@@ -25,8 +25,10 @@ func Merge(opts Options, sets ...[]Object) World {
 			}
 		}
 	}
-	// Stable, so that of two equal names the one read later comes later.
-	slices.SortStableFunc(kept, compareObjects)
+	// Of two equal names, the one that Ambassador reads later comes later.
+	slices.SortStableFunc(kept, func(a, b *Object) int {
+		return cmp.Or(compareObjects(a, b), compareKeys(&a.Meta, &b.Meta))
+	})
 	w.reserve(kept)
 	for i, o := range kept {
 		if i+1 < len(kept) && sameName(o, kept[i+1]) {
@@ -35,17 +37,18 @@ func Merge(opts Options, sets ...[]Object) World {
 		}
 		w.add(o.Value)
 	}
-	w.oneModule()
 	w.Sort()
+	w.oneModule()
+	slices.SortStableFunc(w.Problems, CompareProblems)
 	return w
 }
 
-// compareObjects orders by kind and then as Ambassador does, by "name.namespace".
-// A Guard that a field of some object implies bears that object's name.
+// compareObjects orders by what is defined: kind, name and namespace. A Guard that a
+// field of some object implies bears that object's name.
 func compareObjects(a, b *Object) int {
 	return cmp.Or(
 		cmp.Compare(a.Meta.Kind, b.Meta.Kind),
-		compareFullName(&a.Meta, &b.Meta),
+		cmp.Compare(a.Meta.Name, b.Meta.Name),
 		cmp.Compare(a.Meta.Namespace, b.Meta.Namespace),
 		cmp.Compare(guards(a), guards(b)),
 	)
@@ -68,6 +71,9 @@ func redefined(o, later *Object) Problem {
 	p := Problem{Ref: o.Meta.Ref(), Msg: "is defined again", Effect: ObjectDropped, Instead: "the later definition replaces this one"}
 	if later.Meta.File != "" {
 		p.Msg += fmt.Sprintf(" at %s:%d", later.Meta.File, later.Meta.Line)
+	}
+	if within := later.Meta.Parent.At(0); within != "" {
+		p.Msg += ", " + within
 	}
 	if o.Digest == later.Digest && o.Digest != (Digest{}) {
 		p.Msg += " in the same words"

@@ -35,6 +35,10 @@ func TestMergeSelects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fields, err := ParseFieldSelector("metadata.namespace=shop")
+	if err != nil {
+		t.Fatal(err)
+	}
 	shop := map[string]string{"team": "shop"}
 	set := []Object{
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "default"}, "default"),
@@ -55,6 +59,8 @@ func TestMergeSelects(t *testing.T) {
 		{Options{SingleNamespace: true, Namespace: "shop"}, "automatic there -"},
 		{Options{SecretsSingleNamespace: true, Namespace: "shop"}, "automatic default there -"},
 		{Options{AmbassadorID: "edge", LabelSelector: labels}, "edge there -"},
+		{Options{FieldSelector: fields}, "automatic there -"},
+		{Options{FieldSelector: fields, SingleNamespace: true}, "-"},
 	} {
 		w := Merge(test.opts, set)
 		var got []string
@@ -74,6 +80,70 @@ func TestMergeSelects(t *testing.T) {
 		}
 		if len(w.Problems) != len(got) {
 			t.Errorf("%+v: %d problems of %d objects: those of others must not be told", test.opts, len(w.Problems), len(got))
+		}
+	}
+}
+
+// What is written in an annotation comes with the object that bears it, whatever it
+// says of itself; only its ambassador_id is its own.
+func TestMergeSelectsByParent(t *testing.T) {
+	labels, err := ParseLabelSelector("team=shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := Parent{Kind: "Service", Name: "web", Namespace: "shop", Labels: map[string]string{"team": "shop"}, Document: 1}
+	set := []Object{
+		object(&Mapping{}, Meta{Kind: "Mapping", Name: "inside", Namespace: "other", Parent: parent}, "default"),
+		object(&Mapping{}, Meta{Kind: "Mapping", Name: "outside", Namespace: "other", Labels: parent.Labels}, "default"),
+		{Meta: Meta{Parent: parent}, Problems: []Problem{{Msg: "unreadable"}}, Broken: true},
+	}
+	for _, test := range []struct {
+		opts Options
+		want string
+	}{
+		{Options{}, "outside.other:0 inside.other:0 and 3 problems"},
+		{Options{AmbassadorID: "edge"}, " and 1 problems"},
+		{Options{Namespace: "shop", SingleNamespace: true}, "inside.other:0 and 2 problems"},
+		{Options{Namespace: "other", SingleNamespace: true}, "outside.other:0 and 1 problems"},
+		{Options{LabelSelector: labels}, "outside.other:0 inside.other:0 and 3 problems"},
+	} {
+		w := Merge(test.opts, set)
+		if got := fmt.Sprintf("%s and %d problems", mappings(w), len(w.Problems)); got != test.want {
+			t.Errorf("%+v: got %s, want %s", test.opts, got, test.want)
+		}
+	}
+}
+
+// "First" and "later" follow Ambassador's key for where an object comes from, in which
+// documents of annotations stand under their parents' names.
+func TestMergeOrdersByKey(t *testing.T) {
+	within := func(name, service string, document int) Object {
+		p := Parent{Kind: "Service", Name: service, Namespace: "x", Document: document}
+		return object(&Mapping{}, Meta{Kind: "Mapping", Name: name, Namespace: "x", Line: document, Parent: p}, DefaultID)
+	}
+	w := Merge(Options{}, []Object{
+		within("z", "web", 1), within("y", "web", 2), within("x", "web", 10), mappingAt("weather", "x", 1), mappingAt("web", "x-1", 1), mappingAt("web", "x", 1),
+		mappingAt("twice", "x", 8), within("twice", "aaa", 9), // the annotation comes first, and is replaced
+		mappingAt("again", "x", 8), within("again", "zzz", 9), // it comes later, and replaces
+	})
+	if got, want := mappings(w), "twice.x:8 weather.x:1 web.x-1:1 z.x:1 web.x:1 x.x:10 y.x:2 again.x:9"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestFieldSelector(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "metadata.name=web": true, "metadata.name == web": true, "metadata.name!=web": false, "metadata.namespace=shop,metadata.name=web": true,
+		"metadata.namespace=shop, metadata.name=other": false, "metadata.namespace!=kube-system": true, "metadata.namespace=": false,
+	} {
+		s, err := ParseFieldSelector(text)
+		if err != nil || s.Matches("web", "shop") != want {
+			t.Errorf("%q: got %v, %v, want %v", text, s.Matches("web", "shop"), err, want)
+		}
+	}
+	for _, text := range []string{"metadata.name", "status.phase=Running", "=a", "metadata.name=a=b", "metadata.name in (a)"} {
+		if _, err := ParseFieldSelector(text); err == nil {
+			t.Errorf("%q: no error", text)
 		}
 	}
 }
@@ -123,7 +193,7 @@ func TestMergeKeepsOneModuleAndItsGuard(t *testing.T) {
 }
 
 // The order must not depend on the order in which objects were read.
-func TestMergeSortsLikeFullNames(t *testing.T) {
+func TestMergeSortsLikeKeys(t *testing.T) {
 	names := []string{"a", "a-", "a.", "a.b", "a/", "a1", "ab", "b", "", "a.b.c", "ab.c"}
 	var set []Object
 	for _, name := range names {
@@ -135,15 +205,15 @@ func TestMergeSortsLikeFullNames(t *testing.T) {
 	}
 	w := Merge(Options{}, set)
 	for i := 1; i < len(w.Mappings); i++ {
-		if a, b := w.Mappings[i-1].FullName(), w.Mappings[i].FullName(); a > b {
+		if a, b := w.Mappings[i-1].Key(), w.Mappings[i].Key(); a > b {
 			t.Errorf("%q stands before %q", a, b)
 		}
 	}
 	for i := range set {
 		for j := range set {
 			a, b := &set[i].Meta, &set[j].Meta
-			if got, want := compareFullName(a, b), strings.Compare(a.FullName(), b.FullName()); got != want {
-				t.Fatalf("%q and %q compare as %d, want %d", a.FullName(), b.FullName(), got, want)
+			if got, want := compareKeys(a, b), strings.Compare(a.Key(), b.Key()); got != want {
+				t.Fatalf("%q and %q compare as %d, want %d", a.Key(), b.Key(), got, want)
 			}
 		}
 	}
@@ -183,5 +253,14 @@ func TestOptionsFromEnv(t *testing.T) {
 	env["AMBASSADOR_LABEL_SELECTOR"] = "a in b"
 	if _, err = OptionsFromEnv(getenv); err == nil || !strings.Contains(err.Error(), "AMBASSADOR_LABEL_SELECTOR") {
 		t.Errorf("a bad selector: %v", err)
+	}
+	env = map[string]string{"AMBASSADOR_FIELD_SELECTOR": "metadata.name=a", "AMBASSADOR_CERTS_SINGLE_NAMESPACE": "yes"}
+	opts, err = OptionsFromEnv(getenv)
+	if err != nil || opts.FieldSelector.Matches("b", "") || !opts.SecretsSingleNamespace {
+		t.Errorf("with a field selector: %+v, %v", opts, err)
+	}
+	env["AMBASSADOR_FIELD_SELECTOR"] = "spec.prefix=/"
+	if _, err = OptionsFromEnv(getenv); err == nil || !strings.Contains(err.Error(), "AMBASSADOR_FIELD_SELECTOR") {
+		t.Errorf("a bad field selector: %v", err)
 	}
 }

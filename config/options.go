@@ -16,6 +16,7 @@ type Options struct {
 	SingleNamespace        bool
 	SecretsSingleNamespace bool
 	LabelSelector          LabelSelector
+	FieldSelector          FieldSelector
 }
 
 // DefaultID is the ambassador_id of a gateway and of an object that name none.
@@ -25,11 +26,15 @@ const DefaultID = "default"
 const automaticID = "_automatic_"
 
 // OptionsFromEnv reads the options from Ambassador's own environment variables.
-// getenv is os.Getenv. It fails if the label selector cannot be understood.
+// getenv is os.Getenv. It fails if a selector cannot be understood.
 func OptionsFromEnv(getenv func(string) string) (Options, error) {
 	selector, err := ParseLabelSelector(getenv("AMBASSADOR_LABEL_SELECTOR"))
 	if err != nil {
 		return Options{}, fmt.Errorf("AMBASSADOR_LABEL_SELECTOR: %w", err)
+	}
+	fields, err := ParseFieldSelector(getenv("AMBASSADOR_FIELD_SELECTOR"))
+	if err != nil {
+		return Options{}, fmt.Errorf("AMBASSADOR_FIELD_SELECTOR: %w", err)
 	}
 	return Options{
 		AmbassadorID:           cmp.Or(getenv("AMBASSADOR_ID"), DefaultID),
@@ -37,6 +42,7 @@ func OptionsFromEnv(getenv func(string) string) (Options, error) {
 		SingleNamespace:        getenv("AMBASSADOR_SINGLE_NAMESPACE") != "",
 		SecretsSingleNamespace: getenv("AMBASSADOR_CERTS_SINGLE_NAMESPACE") != "",
 		LabelSelector:          selector,
+		FieldSelector:          fields,
 	}, nil
 }
 
@@ -46,16 +52,27 @@ func (opts *Options) selects(o *Object) bool {
 	if !opts.selectsID(o.IDs) {
 		return false
 	}
+	m := &o.Meta
+	name, namespace, labels, kind := m.Name, m.Namespace, m.Labels, m.Kind
+	if p := &m.Parent; p.Kind != "" {
+		// The cluster hands out the parent, whatever is written in it.
+		name, namespace, labels, kind = p.Name, p.Namespace, p.Labels, p.Kind
+	}
 	// A document too broken to have a name has no namespace and no labels either;
 	// its problem is shown to everybody.
-	if o.Meta.Name == "" {
+	if name == "" {
 		return true
 	}
-	own := o.Meta.Namespace == cmp.Or(opts.Namespace, "default")
-	if !own && (opts.SingleNamespace || opts.SecretsSingleNamespace && o.Meta.Kind == "Secret") {
+	if kind == "IngressClass" { // which belongs to no namespace
+		if opts.SingleNamespace {
+			return false
+		}
+		namespace = ""
+	} else if own := namespace == cmp.Or(opts.Namespace, "default"); !own &&
+		(opts.SingleNamespace || opts.SecretsSingleNamespace && kind == "Secret") {
 		return false
 	}
-	return opts.LabelSelector.Matches(o.Meta.Labels)
+	return opts.LabelSelector.Matches(labels) && opts.FieldSelector.Matches(name, namespace)
 }
 
 func (opts *Options) selectsID(ids []string) bool {

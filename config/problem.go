@@ -14,6 +14,9 @@ type Ref struct {
 	Kind, Namespace, Name string
 	File                  string // "" when the object did not come from a file
 	Line, Col             int    // 1-based; 0 when unknown
+	// Within says where else the object was written, in words, when it is not an object
+	// of its own: "document 2 of the annotation of Service/web.shop".
+	Within string
 }
 
 // String renders the object's name as operators know it: "Mapping shop/orders".
@@ -92,7 +95,11 @@ func (p Problem) String() string {
 	if instead == "" {
 		instead = effectInstead[p.Effect]
 	}
-	b.WriteString(p.Msg + "; " + instead)
+	b.WriteString(p.Msg)
+	if p.Ref.Within != "" {
+		b.WriteString(" (" + p.Ref.Within + ")")
+	}
+	b.WriteString("; " + instead)
 	return b.String()
 }
 

@@ -16,6 +16,9 @@ type Object struct {
 	// none; nil for kinds that have no such list.
 	IDs      []string
 	Problems []Problem
+	// Broken is true where what the author wrote cannot serve. Value is nil then, or
+	// guards what a broken protector may have been meant to guard.
+	Broken bool
 	// Digest identifies the text that the object was decoded from. Two objects
 	// with the same Digest and position are the same. The zero Digest equals none.
 	Digest Digest
@@ -73,6 +76,9 @@ func (o Object) Moved(lines int) Object {
 
 func (m Meta) moved(lines int) Meta {
 	m.Line += lines
+	if m.Parent.Folded {
+		return m
+	}
 	fields := make([]FieldPos, len(m.Fields))
 	for i, f := range m.Fields {
 		f.Line += int32(lines) //nolint:gosec // files are far shorter than 2^31 lines

@@ -23,32 +23,44 @@ type World struct {
 	Problems       []Problem // found while reading
 }
 
-// compareMeta orders objects as Ambassador does: by "name.namespace", then by
-// where they were read. "First" in Ambassador's rules means this order.
+// compareMeta orders objects as Ambassador does: by its key for where they come from,
+// then by where they were read. "First" in Ambassador's rules means this order.
 func compareMeta(a, b *Meta) int {
 	return cmp.Or(
-		compareFullName(a, b),
+		compareKeys(a, b),
 		cmp.Compare(a.File, b.File),
 		cmp.Compare(a.Line, b.Line),
 	)
 }
 
-// compareFullName compares a.FullName() with b.FullName(), building neither where
-// it can be avoided: sorting ten thousand objects asks a hundred thousand times.
-func compareFullName(a, b *Meta) int {
-	n := min(len(a.Name), len(b.Name))
-	if c := cmp.Compare(a.Name[:n], b.Name[:n]); c != 0 {
-		return c
+// compareKeys compares a.Key() with b.Key(), building neither where it can be avoided:
+// sorting ten thousand objects asks a hundred thousand times.
+func compareKeys(a, b *Meta) int {
+	if a.Parent.Document == 0 && b.Parent.Document == 0 {
+		if c, ok := compareEnded(a.Name, b.Name); ok && c != 0 {
+			return c
+		} else if ok {
+			if c, ok := compareEnded(a.Namespace, b.Namespace); ok {
+				return c
+			}
+		}
 	}
-	switch {
-	case len(a.Name) == len(b.Name):
-		return cmp.Compare(a.Namespace, b.Namespace)
-	case len(a.Name) == n && b.Name[n] != '.':
-		return cmp.Compare('.', b.Name[n])
-	case len(b.Name) == n && a.Name[n] != '.':
-		return cmp.Compare(a.Name[n], '.')
+	return cmp.Compare(a.Key(), b.Key())
+}
+
+// compareEnded compares a and b as if a dot followed each. It gives up where what comes
+// after that dot decides.
+func compareEnded(a, b string) (c int, ok bool) {
+	n := min(len(a), len(b))
+	switch c := cmp.Compare(a[:n], b[:n]); {
+	case c != 0 || len(a) == len(b):
+		return c, true
+	case len(a) == n && b[n] != '.':
+		return cmp.Compare('.', b[n]), true
+	case len(b) == n && a[n] != '.':
+		return cmp.Compare(a[n], '.'), true
 	}
-	return cmp.Compare(a.FullName(), b.FullName())
+	return 0, false
 }
 
 // Sort puts every kind into Ambassador's order.
@@ -64,7 +76,6 @@ func (w *World) Sort() {
 	sortKind(w.EndpointSlices, func(o *EndpointSlice) *Meta { return &o.Meta })
 	sortKind(w.Resolvers, func(o *Resolver) *Meta { return &o.Meta })
 	sortKind(w.Guards, func(o *Guard) *Meta { return &o.Meta })
-	slices.SortStableFunc(w.Problems, CompareProblems)
 }
 
 // sortKind sorts objects, which are large and mostly sorted already: only those

@@ -82,7 +82,7 @@ func (f *fields) collect(n *yaml.Node) {
 		} else if j >= 0 {
 			continue
 		}
-		f.add(entry{name: key.Value, key: n.Content[i], value: value})
+		f.add(entry{name: f.o.expand(key.Value), key: n.Content[i], value: value})
 	}
 	for _, m := range merged {
 		f.merge(m)
@@ -138,8 +138,8 @@ func (f *fields) record() {
 	for _, e := range f.written {
 		f.o.Meta.Fields = append(f.o.Meta.Fields, config.FieldPos{
 			Field: f.path + e.name,
-			Line:  int32(f.o.line(e.key)), //nolint:gosec // files are far shorter than 2^31 lines
-			Col:   int32(e.key.Column),    //nolint:gosec // and so are their lines
+			Line:  int32(f.o.line(e.key)),   //nolint:gosec // files are far shorter than 2^31 lines
+			Col:   int32(f.o.column(e.key)), //nolint:gosec // and so are their lines
 		})
 	}
 }

@@ -2,9 +2,18 @@ package decode
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"legate/config"
 )
 
 // FuzzDecode holds decoding to what every caller relies on: it ends, it says the
@@ -22,6 +31,7 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		annotated(t, text)
 		opts := Options{Lookup: environment}
 		d := New(opts)
 		objects := d.File("in.yaml", text)
@@ -43,4 +53,53 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// annotated holds the two ways to write text into an annotation against each other:
+// they say the same, and only where they say it differs.
+func annotated(t *testing.T, text []byte) {
+	t.Helper()
+	const service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  annotations:\n    getambassador.io/config: "
+	quoted, err := json.Marshal(string(text))
+	if err != nil || !utf8.Valid(text) {
+		return
+	}
+	literal := "|2-\n      " + strings.ReplaceAll(string(text), "\n", "\n      ")
+	var q, l struct {
+		Metadata struct{ Annotations map[string]string }
+	}
+	if yaml.Unmarshal([]byte(service+string(quoted)), &q) != nil || yaml.Unmarshal([]byte(service+literal), &l) != nil {
+		return
+	}
+	if q.Metadata.Annotations[configAnnotation] != l.Metadata.Annotations[configAnnotation] {
+		return // such as for trailing line ends
+	}
+	folded, lines := within(t, service+string(quoted)), within(t, service+literal)
+	if folded != lines {
+		t.Errorf("quoted:\n%s\nand literal:\n%s", folded, lines)
+	}
+}
+
+var lineNumber = regexp.MustCompile(`on line \d+`)
+
+// within decodes a Service and renders what its annotation says, without positions.
+func within(t *testing.T, text string) string {
+	t.Helper()
+	objects := Bytes(Options{Lookup: environment}, "in.yaml", []byte(text))
+	for i := range objects {
+		o := &objects[i]
+		o.Meta.Line, o.Meta.Col = 0, 0
+		problems := make([]config.Problem, len(o.Problems))
+		for j, p := range o.Problems {
+			if p.Ref.Line < 6 || p.Ref.Line > strings.Count(text, "\n")+1 || p.Ref.Within == "" && p.Ref.Kind != "Service" {
+				t.Errorf("problem at %+v of %d lines", p.Ref, strings.Count(text, "\n")+1)
+			}
+			p.Ref.Line, p.Ref.Col, p.Ref.Within = 0, 0, ""
+			p.Msg = lineNumber.ReplaceAllString(p.Msg, "on line N")
+			problems[j] = p
+		}
+		slices.SortFunc(problems, config.CompareProblems)
+		o.Problems = problems
+	}
+	return dump(objects)
 }

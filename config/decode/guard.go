@@ -49,10 +49,10 @@ func guardEverything(m config.Meta, bypassable bool) *config.Guard {
 
 // guardBeside is a guard that an object of another kind implies by one of its fields.
 func (o *object) guardBeside(at *yaml.Node, field, msg string) config.Object {
-	g := config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest}
+	g := config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest, Broken: o.dropped}
 	g.Value = guardEverything(o.Meta, false)
-	p := config.Problem{Ref: o.Meta.Ref(), Field: field, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}
-	p.Ref.Line, p.Ref.Col = o.line(at), at.Column
+	p := config.Problem{Ref: o.ref(at), Field: field, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}
+	p.Ref.Kind, p.Ref.Name, p.Ref.Namespace = o.Meta.Kind, o.Meta.Name, o.Meta.Namespace
 	g.Problems = []config.Problem{p}
 	return g
 }
@@ -66,13 +66,6 @@ func protectorNamed(text []byte) string {
 		return string(m[1])
 	}
 	return ""
-}
-
-func article(kind string) string {
-	if strings.ContainsAny(kind[:1], "AEIOU") {
-		return "an " + kind
-	}
-	return "a " + kind
 }
 
 // decodeAuthService returns the guard of an AuthService: it protects every route

@@ -16,7 +16,9 @@ type kind struct {
 	ambassador bool                              // has an ambassador_id, and its fields below spec
 	protector  bool                              // guards routes: broken, it closes them
 	bypassable bool                              // a protector that bypass_auth opens
+	annotated  bool                              // may hold other objects in its annotation
 	versions   []string
+	early      []string // of the versions, those in which Ambassador does not have the kind
 	why        string
 	effect     config.Effect
 	instead    string
@@ -47,7 +49,7 @@ func kindOf(apiVersion, name string) (kind, bool) {
 	case !grouped && apiVersion == "v1" && name == "Secret":
 		return kind{decode: decodeSecret}, true
 	case !grouped && apiVersion == "v1" && name == "Service":
-		return kind{decode: decodeService}, true
+		return kind{decode: decodeService, annotated: true}, true
 	case !grouped && apiVersion == "v1" && name == "Endpoints":
 		return kind{decode: decodeEndpoints}, true
 	case name == "EndpointSlice" && (apiVersion == "discovery.k8s.io/v1" || apiVersion == "discovery.k8s.io/v1beta1"):
@@ -87,8 +89,8 @@ func unknownKind(name string) kind {
 // ambassadorKinds is the table of Ambassador's kinds.
 var ambassadorKinds = map[string]kind{
 	"Mapping":    {decode: decodeMapping, versions: coreVersions},
-	"Host":       {decode: decodeHost, versions: coreVersions},
-	"Listener":   {decode: decodeListener, versions: coreVersions},
+	"Host":       {decode: decodeHost, versions: coreVersions, early: []string{"v1"}},
+	"Listener":   {decode: decodeListener, versions: coreVersions, early: []string{"v1", "v2"}},
 	"TLSContext": {decode: decodeTLSContext, versions: coreVersions},
 	"Module":     {decode: decodeModule, versions: coreVersions},
 

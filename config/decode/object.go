@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,9 +38,12 @@ func (r *reading) document(root *yaml.Node, depth int) {
 	if isNull(root) || !r.visit() {
 		return
 	}
+	if r.within != nil {
+		r.within.parent.Document++
+	}
 	o := &object{reading: r, root: root}
 	o.Digest = r.digest
-	o.Meta = config.Meta{File: r.file, Line: r.line(root), Col: root.Column}
+	o.Meta = r.meta(root)
 	if root.Kind != yaml.MappingNode {
 		o.report(root, "", "must be an object with apiVersion and kind, got "+shown(root), config.ObjectDropped)
 		r.add(o)
@@ -49,7 +53,7 @@ func (r *reading) document(root *yaml.Node, depth int) {
 	o.Meta.Kind = top.text("kind")
 	version := top.text("apiVersion")
 	items := top.take("items")
-	if strings.HasSuffix(o.Meta.Kind, "List") && items != nil && items.value.Kind == yaml.SequenceNode {
+	if r.within == nil && strings.HasSuffix(o.Meta.Kind, "List") && items != nil && items.value.Kind == yaml.SequenceNode {
 		if depth == maxLists {
 			o.report(items.key, "items", "lists of objects are nested too deeply", config.ObjectDropped)
 			r.add(o)
@@ -64,8 +68,19 @@ func (r *reading) document(root *yaml.Node, depth int) {
 	r.add(o)
 }
 
+// meta begins the Meta of the object at root.
+func (r *reading) meta(root *yaml.Node) config.Meta {
+	ref := r.ref(root)
+	m := config.Meta{File: ref.File, Line: ref.Line, Col: ref.Col}
+	if r.within != nil {
+		m.Parent = r.within.parent
+	}
+	return m
+}
+
 // add completes o and what else its document stands for.
 func (r *reading) add(o *object) {
+	o.Broken = o.dropped
 	for i := range o.Problems {
 		ref := &o.Problems[i].Ref
 		ref.Kind, ref.Name, ref.Namespace = o.Meta.Kind, o.Meta.Name, o.Meta.Namespace
@@ -87,11 +102,17 @@ func (o *object) decode(top *fields, apiVersion string) {
 	}
 	var served bool
 	o.kind, served = kindOf(apiVersion, o.Meta.Kind)
+	if o.within != nil && !o.kind.ambassador {
+		o.kind = kind{why: "annotations hold nothing but Ambassador's kinds", effect: config.ObjectIgnored}
+	}
 	spec := o.head(top)
 	if o.kind.ambassador && o.Meta.Kind == "Module" && o.Meta.Name == "authentication" {
 		o.kind = ambassadorKinds["AuthService"] // this is the oldest way to write one
 	}
 	switch {
+	case served && slices.Contains(o.kind.early, apiVersion[strings.IndexByte(apiVersion, '/')+1:]):
+		o.report(top.at("apiVersion"), "apiVersion", fmt.Sprintf("Ambassador has no %s of version %q", o.Meta.Kind, apiVersion), config.Notice).Instead =
+			"it is read as if it had"
 	case served || o.kind.decode == nil:
 	case o.kind.why != "":
 		o.report(top.at("kind"), "kind", o.kind.why, config.ObjectDropped)
@@ -114,21 +135,21 @@ func (o *object) decode(top *fields, apiVersion string) {
 }
 
 // head reads name, namespace, labels and ambassador_id, and returns the fields of
-// the object's spec: those below spec, or in the flat form of annotations and
-// configuration folders the rest of the top level. Core kinds have no spec.
+// the object's spec. Core kinds have no spec.
 func (o *object) head(top *fields) *fields {
 	metadata := top.take("metadata")
 	top.take("status") // what a controller wrote is none of our business
-	flat := o.kind.ambassador && metadata == nil && top.has("name") && !top.has("spec")
-	if flat {
-		o.Meta.Name, o.Meta.Namespace = top.text("name"), top.text("namespace")
-		o.Meta.Labels = top.texts("metadata_labels")
-		top.take("generation")
-	} else {
-		m := o.openOr(metadata, "metadata", top)
-		o.Meta.Name, o.Meta.Namespace = m.text("name"), m.text("namespace")
-		o.Meta.Labels = m.texts("labels")
-		defer o.annotations(m)
+	m := o.openOr(metadata, "metadata", top)
+	o.Meta.Name, o.Meta.Namespace, o.Meta.Labels = m.text("name"), m.text("namespace"), m.texts("labels")
+	spec := top
+	switch {
+	case o.kind.ambassador && (o.within != nil || metadata == nil && top.has("name") && !top.has("spec")):
+		spec = o.flat(top)
+		spec.record()
+	case o.kind.ambassador:
+		spec = o.openOr(top.take("spec"), "", top)
+		spec.record()
+		top.finish(nil)
 	}
 	if o.Meta.Namespace == "" {
 		o.Meta.Namespace = o.opts.Namespace
@@ -136,16 +157,38 @@ func (o *object) head(top *fields) *fields {
 	if o.Meta.Name == "" && o.kind.decode != nil {
 		o.report(top.node, "metadata.name", "is missing", config.ObjectDropped)
 	}
-	spec := top
-	if o.kind.ambassador && !flat {
-		spec = o.openOr(top.take("spec"), "", top)
-		spec.record()
-		top.finish(nil)
-	} else if flat {
-		spec.record()
-	}
 	if o.kind.ambassador {
 		o.ids(spec)
+	}
+	if o.kind.annotated {
+		defer o.annotations(m)
+	}
+	return spec
+}
+
+// flat reads the form of annotations and configuration folders: name, namespace and
+// labels at the top, and what else is there belongs to the spec. In an annotation, all
+// of it may also be where it is in other objects, and the parent stands in.
+func (o *object) flat(top *fields) *fields {
+	o.Meta.Name = cmp.Or(o.Meta.Name, top.text("name"))
+	o.Meta.Namespace = cmp.Or(top.text("namespace"), o.Meta.Namespace)
+	if labels := top.texts("metadata_labels"); labels != nil {
+		o.Meta.Labels = labels
+	}
+	top.take("generation")
+	if o.within == nil {
+		return top
+	}
+	p := &o.within.parent
+	o.Meta.Namespace = cmp.Or(o.Meta.Namespace, p.Namespace)
+	if o.Meta.Labels == nil {
+		o.Meta.Labels = p.Labels
+	}
+	spec := o.openOr(top.take("spec"), "", top)
+	for _, e := range top.written {
+		if !e.used && spec.place(e.name) < 0 {
+			spec.add(e)
+		}
 	}
 	return spec
 }
@@ -172,32 +215,10 @@ func (o *object) ids(spec *fields) {
 	o.dropped = o.dropped || before
 }
 
-// annotations looks for objects written inside an annotation, which are not served
-// yet; a protector among them protects something we do not know.
-func (o *object) annotations(metadata *fields) {
-	e := metadata.take("annotations")
-	if e == nil || e.value.Kind != yaml.MappingNode || o.Meta.Kind != "Service" && o.Meta.Kind != "Ingress" {
-		return
-	}
-	const name = "getambassador.io/config"
-	a := o.open(e.value, "metadata.annotations.").take(name)
-	if a == nil || isNull(a.value) {
-		return
-	}
-	field := "metadata.annotations." + name
-	kind := protectorNamed([]byte(a.value.Value))
-	if kind == "" {
-		o.report(a.key, field, "objects in annotations are not served yet", config.FieldIgnored)
-		return
-	}
-	o.extra = append(o.extra, o.guardBeside(a.key, field, "holds "+article(kind)+", which is not served yet"))
-}
-
 // report notes a problem at n. Of the object's name only the position is known yet.
 func (o *object) report(n *yaml.Node, field, msg string, effect config.Effect) *config.Problem {
 	o.Problems = append(o.Problems, config.Problem{
-		Ref:   config.Ref{File: o.file, Line: o.line(n), Col: n.Column},
-		Field: field, Msg: msg, Effect: effect,
+		Ref: o.ref(n), Field: field, Msg: msg, Effect: effect,
 	})
 	o.dropped = o.dropped || effect == config.ObjectDropped
 	return &o.Problems[len(o.Problems)-1]

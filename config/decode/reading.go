@@ -24,27 +24,37 @@ type reading struct {
 	digest config.Digest
 	found  []config.Object
 	visits int // nodes looked at, see visit
+	// within is the annotation that is read; nil for the text of a file.
+	within *annotation
 }
 
 // objects decodes the chunk. Text that is no YAML is one Problem.
 func (r *reading) objects() []config.Object {
+	if err := r.read(); err != nil {
+		r.unreadable(err)
+	}
+	return r.found
+}
+
+// read decodes the chunk until its end or what is no YAML.
+func (r *reading) read() error {
 	decoder := yaml.NewDecoder(bytes.NewReader(yamlText(r.chunk.text)))
 	for {
 		var root yaml.Node
 		err := decoder.Decode(&root)
 		if errors.Is(err, io.EOF) {
-			return r.found
-		}
-		if err == nil && len(root.Content) == 1 {
-			r.document(root.Content[0], 0)
-			if r.visit() {
-				continue
-			}
-			err, r.found = errTooMany, nil
+			return nil
 		}
 		if err != nil {
-			r.unreadable(err)
-			return r.found
+			return err
+		}
+		if len(root.Content) != 1 {
+			continue
+		}
+		r.document(root.Content[0], 0)
+		if !r.visit() {
+			r.found = nil
+			return errTooMany
 		}
 	}
 }
@@ -59,8 +69,25 @@ func (r *reading) visit() bool {
 	return r.visits <= max(100_000, 4*len(r.chunk.text))
 }
 
-// line returns n's line in the file.
+// line returns n's line in the file, or in an annotation that is folded.
 func (r *reading) line(n *yaml.Node) int { return r.chunk.line - 1 + n.Line }
+
+// column returns n's column, in what line counts.
+func (r *reading) column(n *yaml.Node) int {
+	if r.within != nil {
+		return n.Column + r.within.indent
+	}
+	return n.Column
+}
+
+// ref returns where n is written. Whose part it is, is not known yet.
+func (r *reading) ref(n *yaml.Node) config.Ref {
+	ref := config.Ref{File: r.file, Line: r.line(n), Col: r.column(n)}
+	if a := r.within; a != nil {
+		ref = a.ref(ref)
+	}
+	return ref
+}
 
 // The library's errors are text alone: "yaml: line 3: could not find expected ':'".
 var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
@@ -68,26 +95,38 @@ var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 // unreadable reports text that is no YAML. A protector's text may be too broken to
 // say what it protects, and then it protects everything.
 func (r *reading) unreadable(err error) {
-	msg := err.Error()
-	line := r.chunk.line
+	msg, line := yamlError(err)
+	o := config.Object{Meta: config.Meta{File: r.file, Line: r.chunk.line, Col: 1}, Digest: r.digest, Broken: true}
+	p := config.Problem{Ref: config.Ref{File: r.file, Line: r.chunk.line - 1 + line, Col: 1}, Msg: msg, Effect: config.ObjectDropped}
+	r.found = append(r.found, lost(o, p, r.chunk.text))
+}
+
+// lost is what stands for a text that cannot be read: p says why. If the text speaks
+// of a protector, everything is closed that it could guard.
+func lost(o config.Object, p config.Problem, text []byte) config.Object {
+	if kind := protectorNamed(text); kind != "" {
+		o.Meta.Kind = kind
+		if p.Ref.Kind == "" {
+			p.Ref.Kind = kind
+		}
+		o.IDs = []string{anyID}
+		o.Value = brokenGuard(o.Meta, ambassadorKinds[kind].bypassable)
+		p.Effect, p.Instead = config.RouteClosed, everythingClosed
+	}
+	o.Problems = []config.Problem{p}
+	return o
+}
+
+// yamlError words the library's error and returns the line of the text it is about.
+func yamlError(err error) (msg string, line int) {
+	msg, line = err.Error(), 1
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
 		msg = msg[len(m[0]):]
 		if n, err := strconv.Atoi(m[1]); err == nil {
-			line += n - 1
+			line = n
 		}
 	}
-	msg = "cannot be read as YAML: " + msg
-	o := config.Object{Meta: config.Meta{File: r.file, Line: r.chunk.line, Col: 1}, Digest: r.digest}
-	ref := config.Ref{File: r.file, Line: line, Col: 1}
-	if kind := protectorNamed(r.chunk.text); kind != "" {
-		o.Meta.Kind, ref.Kind = kind, kind
-		o.IDs = []string{anyID}
-		o.Value = brokenGuard(o.Meta, ambassadorKinds[kind].bypassable)
-		o.Problems = []config.Problem{{Ref: ref, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}}
-	} else {
-		o.Problems = []config.Problem{{Ref: ref, Msg: msg, Effect: config.ObjectDropped}}
-	}
-	r.found = append(r.found, o)
+	return "cannot be read as YAML: " + msg, line
 }
 
 // yamlText rewrites the escapes of JSON that the YAML library does not know: a
