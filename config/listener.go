@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // A SecurityModel says how a Listener judges a request secure.
 type SecurityModel uint8
@@ -35,6 +38,9 @@ type Listener struct {
 	Selector    map[string]string // hostBinding.selector.matchLabels; nil for none
 	L7Depth     int
 	StatsPrefix string
+	// Internal is internal_address_config: whose requests are internal. nil stands for
+	// private networks, an empty list for nobody's.
+	Internal []netip.Prefix
 }
 
 // Has reports whether layer p is in l's stack.

@@ -6,6 +6,8 @@ type Module struct {
 	Meta
 	MaxRequestHeadersKB            *int
 	EnableHTTP10                   bool
+	UseProxyProto                  bool   // of Ambassador 1: counts where there is no Listener
+	XFFNumTrustedHops              int    // the same
 	ServerName                     string // "" for "envoy"
 	UseRemoteAddress               *bool  // nil: true
 	PreserveExternalRequestID      bool

@@ -42,25 +42,6 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	return c.next
 }
 
-// withImplicitListeners gives a World without Listeners the two that everybody
-// expects.
-func withImplicitListeners(w config.World) config.World {
-	if len(w.Listeners) > 0 {
-		return w
-	}
-	listener := func(name string, port int, stack ...config.Protocol) config.Listener {
-		return config.Listener{
-			Meta: config.Meta{Kind: "Listener", Name: name, Namespace: "implicit"},
-			Port: port, Stack: stack, FromAll: true,
-		}
-	}
-	w.Listeners = []config.Listener{
-		listener("http", 8080, config.ProtoHTTP, config.ProtoTCP),
-		listener("https", 8443, config.ProtoTLS, config.ProtoHTTP, config.ProtoTCP),
-	}
-	return w
-}
-
 // certificates asks for the TLS table and takes away the Hosts whose certificate is
 // unusable: they would answer in the clear.
 func (c *compiler) certificates() {
@@ -178,16 +159,6 @@ func (c *compiler) answer(r *Route) Stage {
 		return redirect{route: r}
 	}
 	return &proxy{route: r}
-}
-
-func (c *compiler) listeners() {
-	for i := range c.world.Listeners {
-		l := &c.world.Listeners[i]
-		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth})
-		if !servable(l) {
-			c.problems = append(c.problems, l.Problem("protocol", "only HTTP and HTTPS are served yet", config.ObjectDropped))
-		}
-	}
 }
 
 // metricNames lists what must stay in the metrics.

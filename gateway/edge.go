@@ -54,25 +54,27 @@ func maxRequestHeaders(m *config.Module) int {
 // sanitise works out who asks and sets the headers that an edge owns, so that
 // nothing a client claims about itself gets past us. Budget: 0 allocs.
 func (x *Exchange) sanitise() {
-	e := &x.Snap.edge
-	hops := x.hops()
-	x.Client = x.clientAddress(e, hops)
-	x.External = x.external(e)
+	e, l := &x.Snap.edge, x.listener()
+	x.Client = x.clientAddress(e, l.l7Depth)
+	x.External = x.external(e, l)
 	if e.useRemoteAddress {
 		x.appendForwardedFor()
 	}
-	x.forwardedProto(e, hops)
+	x.forwardedProto(e, l.l7Depth)
 	x.ToUp.Drop(wire.FieldXForwardedClientCert)
 	x.ToUp.Drop(wire.FieldXEnvoyOriginalPath)
 	x.ToUp.Drop(wire.FieldXEnvoyExpectedRqTimeoutMs)
 	x.ToUp.Drop(wire.FieldXEnvoyInternal)
+	edge := x.External && e.useRemoteAddress // nobody whom we trust has judged it before
 	if x.External {
-		x.stripControls()
-		x.ToUp.Set(wire.FieldXEnvoyExternalAddress, x.appendAddr(x.Client))
-	} else if e.useRemoteAddress {
+		x.stripControls(edge)
+	} else {
 		x.ToUp.Add(wire.FieldXEnvoyInternal, valueTrue)
 	}
-	x.identify(e)
+	if edge {
+		x.ToUp.Set(wire.FieldXEnvoyExternalAddress, x.appendAddr(x.Client))
+	}
+	x.identify(edge && !e.keepRequestID)
 }
 
 var (
@@ -81,12 +83,13 @@ var (
 	valueHTTPS = []byte("https")
 )
 
-// hops is how many trusted proxies stand in front of the listener.
-func (x *Exchange) hops() int {
+// listener is the Listener that x came by, or one without settings if it has just
+// left the configuration.
+func (x *Exchange) listener() *listenerView {
 	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
-		return x.Snap.listeners[i].l7Depth
+		return &x.Snap.listeners[i]
 	}
-	return 0
+	return &listenerView{}
 }
 
 // clientAddress is the address that the nearest trusted hop saw: the peer's, or a
@@ -144,21 +147,34 @@ func nthFromRight(h *wire.Head, nth int) ([]byte, bool) {
 	return nil, false
 }
 
-// external judges, as Envoy does, whether a request comes from outside: one from a
-// private peer that nobody forwarded is internal.
-func (x *Exchange) external(e *edge) bool {
+// external judges, as Envoy does, whether a request comes from outside: one from an
+// internal peer that nobody forwarded is internal. Where the peer's address says
+// nothing, it is one that was forwarded for a single internal address.
+func (x *Exchange) external(e *edge, l *listenerView) bool {
 	if e.useRemoteAddress {
-		return x.Req.Has(wire.FieldXForwardedFor) || !isInternal(x.peer.Remote.Addr())
+		return x.Req.Has(wire.FieldXForwardedFor) || !l.isInternal(x.peer.Remote.Addr())
 	}
 	only, single := nthFromRight(x.Req, 1)
-	if _, more := nthFromRight(x.Req, 2); !single || more {
+	if _, more := nthFromRight(x.Req, 2); !single || more || l.l7Depth > 0 {
 		return true
 	}
 	a, ok := parseAddr(only)
-	return !ok || !isInternal(a)
+	return !ok || !l.isInternal(a)
 }
 
-func isInternal(a netip.Addr) bool { return a.IsPrivate() || a.IsLoopback() }
+// isInternal reports whether l's callers from a may be trusted with what only the mesh
+// may say: private and loopback addresses, unless the Listener names its own.
+func (l *listenerView) isInternal(a netip.Addr) bool {
+	if l.internal == nil {
+		return a.IsPrivate() || a.IsLoopback()
+	}
+	for _, p := range l.internal {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
 
 // appendForwardedFor makes X-Forwarded-For one line that ends in the peer.
 func (x *Exchange) appendForwardedFor() {
@@ -188,7 +204,7 @@ func (x *Exchange) forwardedProto(e *edge, hops int) {
 	}
 	if hops > 0 || !e.useRemoteAddress {
 		if sent := x.Req.Get(wire.FieldXForwardedProto); len(sent) > 0 {
-			x.Secure = wire.EqualFold(sent, valueHTTPS)
+			x.Secure = string(sent) == "https" && x.Req.Count(wire.FieldXForwardedProto) == 1
 			return
 		}
 	}
@@ -196,17 +212,20 @@ func (x *Exchange) forwardedProto(e *edge, hops int) {
 	x.ToUp.Set(wire.FieldXForwardedProto, proto)
 }
 
-// controls are what only trusted callers may tell the proxy.
-var controls = func() map[string]struct{} {
+// controls are what only trusted callers may tell the proxy. Those marked are left
+// alone where a proxy in front has judged the request already.
+var controls = func() map[string]bool {
 	names := []string{
 		"retry-on", "retry-grpc-on", "max-retries", "upstream-alt-stat-name", "upstream-rq-timeout-ms",
 		"upstream-rq-per-try-timeout-ms", "upstream-rq-timeout-alt-response", "hedge-on-per-try-timeout",
-		"retriable-status-codes", "retriable-header-names", "force-trace", "ip-tags", "decorator-operation",
-		"downstream-service-cluster", "downstream-service-node", "attempt-count", "is-timeout-retry",
+		"retriable-status-codes", "retriable-header-names", "force-trace", "ip-tags", "attempt-count", "is-timeout-retry",
 	}
-	set := make(map[string]struct{}, len(names))
+	set := map[string]bool{}
 	for _, n := range names {
-		set[envoyPrefix+n] = struct{}{}
+		set[envoyPrefix+n] = false
+	}
+	for _, n := range []string{"decorator-operation", "downstream-service-cluster", "downstream-service-node"} {
+		set[envoyPrefix+n] = true
 	}
 	return set
 }()
@@ -214,21 +233,21 @@ var controls = func() map[string]struct{} {
 const envoyPrefix = "x-envoy-"
 
 // stripControls removes from an external request the headers that steer Envoy.
-func (x *Exchange) stripControls() {
+func (x *Exchange) stripControls(edge bool) {
 	for i := range x.Req.Len() {
 		id, name, _ := x.Req.Line(i)
 		if id != wire.FieldOther || len(name) <= len(envoyPrefix) || string(name[:len(envoyPrefix)]) != envoyPrefix {
 			continue
 		}
-		if _, ok := controls[string(name)]; ok {
+		if marked, ok := controls[string(name)]; ok && (edge || !marked) {
 			x.ToUp.DropName(name)
 		}
 	}
 }
 
-// identify gives the request its id: the client's own only if that may be trusted.
-func (x *Exchange) identify(e *edge) {
-	if sent := x.Req.Get(wire.FieldXRequestID); len(sent) > 0 && (!x.External || e.keepRequestID) {
+// identify gives the request its id: the client's own unless a fresh one is wanted.
+func (x *Exchange) identify(fresh bool) {
+	if sent := x.Req.Get(wire.FieldXRequestID); len(sent) > 0 && !fresh {
 		x.requestID = sent
 		return
 	}

@@ -41,7 +41,7 @@ func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
 	taken := make(map[int]bool, len(s.world.Listeners))
 	for i := range s.world.Listeners {
 		l := &s.world.Listeners[i]
-		if !servable(l) {
+		if !s.listeners[i].served {
 			continue
 		}
 		if taken[l.Port] {
@@ -90,11 +90,6 @@ func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
 		return
 	}
 	g.rebindLater(ctx, s)
-}
-
-// servable reports whether l's protocols are served.
-func servable(l *config.Listener) bool {
-	return l.Has(config.ProtoHTTP) && !l.Has(config.ProtoUDP)
 }
 
 // port returns the port of l, binding it if it is new.

@@ -54,6 +54,7 @@ func (x *Exchange) answerProbe(p probe, rt *routes.Route, host *routes.Host) (Ve
 	if rt != nil && (rt.Mapping.Precedence > 0 || rt.Mapping.Precedence == 0 && len(rt.Mapping.Prefix) >= len(alivePath)) {
 		return Continue, false
 	}
+	x.Route = &x.Snap.none // it is no Mapping's
 	if !x.match.Secure {
 		switch host.Insecure {
 		case config.InsecureReject:
@@ -64,7 +65,6 @@ func (x *Exchange) answerProbe(p probe, rt *routes.Route, host *routes.Host) (Ve
 		case config.InsecureRoute:
 		}
 	}
-	x.Route = &x.Snap.none
 	x.reply = localReply{status: 200, body: aliveBody}
 	if p == readyProbe {
 		x.reply.body = readyBody

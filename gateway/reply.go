@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"legate/decision"
-	"legate/routes"
 	"legate/wire"
 )
 
@@ -96,7 +95,7 @@ func (x *Exchange) gone() decision.Reason {
 
 // httpsLocation is where an insecure request is sent.
 func (x *Exchange) httpsLocation() []byte {
-	x.location = routes.HTTPSLocation(x.location[:0], x.Snap.table.Authority(&x.match), x.Req)
+	x.location = x.Snap.table.HTTPSLocation(x.location[:0], &x.match)
 	return x.location
 }
 

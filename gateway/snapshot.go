@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"time"
 
 	"legate/config"
@@ -60,6 +61,8 @@ func (s *Snapshot) openLog(open func(format, path string) *telemetry.AccessLog) 
 type listenerView struct {
 	security config.SecurityModel
 	l7Depth  int
+	internal []netip.Prefix // internal_address_config; nil for private networks
+	served   bool           // bound, and not disabled
 }
 
 // listener returns the index of the Listener behind a bound port, -1 for none.

@@ -54,9 +54,9 @@ func (t *Table) Authority(r *Request) []byte {
 // X-Forwarded-Proto says once the edge has set it.
 func (t *Table) scheme(r *Request) string {
 	if t.trustXFP || t.listeners[r.Listener].l7 {
-		if sent := r.Head.Get(wire.FieldXForwardedProto); string(sent) == "https" {
+		if sent := r.Head.Get(wire.FieldXForwardedProto); string(sent) == "https" && r.Head.Count(wire.FieldXForwardedProto) == 1 {
 			return "https"
-		} else if sent != nil {
+		} else if len(sent) > 0 {
 			return "http"
 		}
 	}

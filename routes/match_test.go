@@ -782,12 +782,13 @@ func TestRedirectFieldsThatClash(t *testing.T) {
 }
 
 func TestHTTPSLocation(t *testing.T) {
+	table := build(t, world(anyHost()))
 	for _, row := range []want{
-		{"http a.com/x?y", "https://a.com/x?y"}, {"http a.com:80/x", "https://a.com/x"}, {"http a.com:8080/x", "https://a.com:8080/x"},
+		{"http a.com/x?y", "https://a.com/x?y"}, {"https a.com:80/x", "https://a.com:80/x"}, {"http a.com:80/x", "https://a.com/x"}, {"http a.com:8080/x", "https://a.com:8080/x"},
 		{"http [::1]:80/", "https://[::1]/"}, {"http [::80]/", "https://[::80]/"}, {"http a.com:443/x?", "https://a.com:443/x?"},
 	} {
 		r := ask(row.request)
-		if got := string(HTTPSLocation(nil, r.Head.Host(), r.Head)); got != row.want {
+		if got := string(table.HTTPSLocation(nil, r)); got != row.want {
 			t.Errorf("%s: got %s, want %s", row.request, got, row.want)
 		}
 	}
@@ -842,7 +843,7 @@ func TestAllocsMatch(t *testing.T) {
 		rt.Request.Apply(&edits)
 		rt.RewritePath(buf, r.Head.Path())
 		rt.Location(buf, table, r)
-		HTTPSLocation(buf, r.Head.Host(), r.Head)
+		table.HTTPSLocation(buf, r)
 	}); n != 0 {
 		t.Errorf("edits: %v allocations", n)
 	}

@@ -101,13 +101,14 @@ func appendQuery(dst []byte, h *wire.Head) []byte {
 	return dst
 }
 
-// HTTPSLocation appends to dst the https address of a request that came without
-// TLS: authority (see Table.Authority) without a port 80, and h's path and query.
+// HTTPSLocation appends to dst the https address of a request that must come
+// securely: its authority, path and query, without the port 80 that goes with http.
 // Budget: 0 allocs if dst has room.
-func HTTPSLocation(dst, authority []byte, h *wire.Head) []byte {
-	if host, port, _ := wire.SplitPort(authority); string(port) == "80" {
+func (t *Table) HTTPSLocation(dst []byte, r *Request) []byte {
+	authority := t.Authority(r)
+	if host, port, _ := wire.SplitPort(authority); string(port) == "80" && t.scheme(r) == "http" {
 		authority = host
 	}
 	dst = append(append(dst, "https://"...), authority...)
-	return appendQuery(append(dst, h.Path()...), h)
+	return appendQuery(append(dst, r.Head.Path()...), r.Head)
 }

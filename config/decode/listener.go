@@ -3,7 +3,9 @@ package decode
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"legate/config"
 )
@@ -49,6 +51,7 @@ func decodeListener(o *object, spec *fields) any {
 		}
 	}
 	hostBinding(o, spec, l)
+	l.Internal = internalAddresses(spec)
 	spec.finish(listenerUnserved)
 	l.Meta = o.Meta
 	return l
@@ -126,4 +129,39 @@ func hostBinding(o *object, spec *fields, l *config.Listener) {
 		selector.finish(selectorUnserved)
 	}
 	binding.finish(nil)
+}
+
+// internalAddresses reads whose requests are internal; nil if nothing is said. A range
+// that cannot be understood is nobody's: to trust too few is the safe side.
+func internalAddresses(spec *fields) []netip.Prefix {
+	f := spec.object("internal_address_config")
+	if f == nil {
+		return nil
+	}
+	f.soft = true
+	internal := []netip.Prefix{}
+	for _, sub := range f.objects("cidr_ranges") {
+		if p, ok := sub.addressRange(); ok {
+			internal = append(internal, p)
+		}
+	}
+	f.finish(internalUnserved)
+	return internal
+}
+
+// addressRange reads a range in Envoy's form.
+func (f *fields) addressRange() (netip.Prefix, bool) {
+	defer f.finish(nil)
+	address, length := f.text("address_prefix"), f.number("prefix_len", 0, 128)
+	addr, err := netip.ParseAddr(address)
+	if length == nil || err != nil {
+		f.o.report(f.node, strings.TrimSuffix(f.path, "."), "must have an address_prefix and a prefix_len", config.FieldIgnored)
+		return netip.Prefix{}, false
+	}
+	p, err := addr.WithZone("").Prefix(*length)
+	if err != nil || addr.Is4In6() {
+		f.wrong(f.find("prefix_len"), fmt.Sprintf("at most %d", addr.Unmap().BitLen()))
+		return netip.Prefix{}, false
+	}
+	return p, true
 }

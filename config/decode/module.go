@@ -68,7 +68,22 @@ func moduleSettings(c *fields) *config.Module {
 	if m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json"); m.LogType == "typed_json" {
 		m.LogType = "json"
 	}
+	m.UseProxyProto = c.isSet("use_proxy_proto")
+	if n := c.number("xff_num_trusted_hops", 0, math.MaxInt32); n != nil {
+		m.XFFNumTrustedHops = *n
+	}
+	c.once("use_proxy_proto", "PROXY in a Listener's stack")
+	c.once("xff_num_trusted_hops", "Listener.l7Depth")
 	return m
+}
+
+// once reports a setting of Ambassador 1 that counts only for the Listeners that are
+// assumed where there are none.
+func (f *fields) once(name, now string) {
+	if e := f.value(name); e != nil {
+		f.o.report(e.key, f.path+name, "has had no effect since Ambassador 2: "+now+" took its place", config.Notice).Instead =
+			"it counts only as long as there is no Listener"
+	}
 }
 
 // probe returns whether one of the gateway's own paths is served, nil if nothing

@@ -9,10 +9,9 @@ const (
 	quiet  fate = ""                  // it changes nothing, and never did
 	// Other sentences say why the field changes nothing although it looks as if.
 
-	gone        fate = "has had no effect since Ambassador 2"
-	goneListen  fate = gone + ": the Listener decides"
-	goneTrusted fate = gone + ": Listener.l7Depth took its place"
-	goneHTTPS   fate = gone + ": Host.requestPolicy took its place"
+	gone       fate = "has had no effect since Ambassador 2"
+	goneListen fate = gone + ": the Listener decides"
+	goneHTTPS  fate = gone + ": Host.requestPolicy took its place"
 )
 
 var mappingUnserved = map[string]fate{
@@ -56,7 +55,10 @@ var insecureUnserved = map[string]fate{
 
 var listenerUnserved = map[string]fate{
 	"http2MaxConcurrentStreams": notYet,
-	"internal_address_config":   notYet,
+}
+
+var internalUnserved = map[string]fate{
+	"unix_sockets": "means nothing: no Listener is a unix socket",
 }
 
 var selectorUnserved = map[string]fate{
@@ -99,9 +101,7 @@ var moduleUnserved = map[string]fate{
 	"set_current_client_cert_details": notYet,
 	"statsd":                          notYet,
 	"tls":                             gone,
-	"use_proxy_proto":                 goneListen,
 	"x_forwarded_proto_redirect":      goneHTTPS,
-	"xff_num_trusted_hops":            goneTrusted,
 }
 
 var probeUnserved = map[string]fate{

@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"slices"
+
+	"legate/config"
+)
+
+// withImplicitListeners gives a World without Listeners the two that everybody
+// expects. Where there are none the Module may be of the time before there were any:
+// then it says what comes to their ports.
+func withImplicitListeners(w config.World) config.World {
+	if len(w.Listeners) > 0 {
+		return w
+	}
+	var m config.Module
+	if len(w.Modules) > 0 {
+		m = w.Modules[0]
+	}
+	listener := func(name string, port int, stack ...config.Protocol) config.Listener {
+		if m.UseProxyProto {
+			stack = slices.Insert(stack, 0, config.ProtoPROXY)
+		}
+		return config.Listener{
+			Meta: config.Meta{Kind: "Listener", Name: name, Namespace: "implicit"},
+			Port: port, Stack: stack, FromAll: true, L7Depth: m.XFFNumTrustedHops,
+		}
+	}
+	w.Listeners = []config.Listener{
+		listener("http", 8080, config.ProtoHTTP, config.ProtoTCP),
+		listener("https", 8443, config.ProtoTLS, config.ProtoHTTP, config.ProtoTCP),
+	}
+	return w
+}
+
+// listeners settles which Listeners serve, and tells of the others.
+func (c *compiler) listeners() {
+	for i := range c.world.Listeners {
+		l := &c.world.Listeners[i]
+		p, serves := c.listener(l)
+		if !serves {
+			c.problems = append(c.problems, p)
+		}
+		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves})
+	}
+}
+
+// listener reports whether l has anything to serve, or else why its port stays closed.
+func (c *compiler) listener(l *config.Listener) (config.Problem, bool) {
+	problem := func(field, msg string, effect config.Effect, instead string) config.Problem {
+		p := l.Problem(field, msg, effect)
+		p.Instead = instead
+		return p
+	}
+	switch {
+	case l.Has(config.ProtoUDP):
+		return problem("protocolStack", "HTTP/3 is not served", config.ObjectIgnored, "the port is not bound for UDP and no alt-svc is sent, so clients stay with the Listener for TCP"), false
+	case !l.Has(config.ProtoHTTP):
+		return problem("protocol", "carries TCPMappings only, which are not served yet", config.ObjectIgnored, "its port is not bound"), false
+	case !c.attached(l):
+		return problem("hostBinding", "No matching Hosts/TCPMappings found, disabling!", config.ObjectDropped, "its port is not bound"), false
+	}
+	return config.Problem{}, true
+}
+
+// attached reports whether some Host is served by l. One that is assumed is served by
+// every Listener.
+func (c *compiler) attached(l *config.Listener) bool {
+	if len(c.world.Hosts) == 0 {
+		return !c.closed
+	}
+	return slices.ContainsFunc(c.world.Hosts, func(h config.Host) bool { return l.Binds(&h) })
+}
