@@ -20,6 +20,7 @@ type Module struct {
 	ClusterIdleTimeoutMS           *int
 	ClusterMaxConnectionLifetimeMS *int
 	ListenerIdleTimeoutMS          *int
+	GRPCWeb                        bool // enable_grpc_web
 	EnableIPv4, EnableIPv6         *bool
 	Resolver                       string
 	UseOwnNamespaceForServices     bool   // use_ambassador_namespace_for_service_resolution

@@ -108,7 +108,7 @@ var reasons = [NumReasons]reasonRow{
 	None: {"", anyStage, 0, NoFault, "-", "", "the stage had nothing to object to", "nothing"},
 
 	BadRequest: {"bad_request", at(Accept, Proxy), 400, ClientFault, "DPE", "",
-		"the request line, a field or a trailer is malformed",
+		"the request line, a field or a trailer is malformed, or a gRPC-Web body in text form is no base64",
 		"look at the client; the line's client_ip names it"},
 	BadHost: {"bad_host", at(Accept), 400, ClientFault, "DPE", "",
 		"Host is missing, doubled, invalid, or disagrees with the request target",

@@ -21,6 +21,7 @@ type edge struct {
 	suppressEnvoy     bool
 	livenessProbe     bool
 	readinessProbe    bool
+	grpcWeb           bool
 	maxRequestHeaders int // bytes
 }
 
@@ -38,6 +39,7 @@ func compileEdge(m *config.Module) edge {
 		suppressEnvoy:     m.SuppressEnvoyHeaders,
 		livenessProbe:     orTrue(m.LivenessProbeEnabled),
 		readinessProbe:    orTrue(m.ReadinessProbeEnabled),
+		grpcWeb:           m.GRPCWeb,
 		maxRequestHeaders: maxRequestHeaders(m),
 	}
 }

@@ -63,7 +63,8 @@ type Exchange struct {
 	bodyWhole bool
 	location  []byte // backs a redirect's Location
 
-	wsAccept [28]byte // the Sec-WebSocket-Accept that our key must bring; zero where the client made the key
+	web      *webStream // the stream, where it is one of gRPC-Web's
+	wsAccept [28]byte   // the Sec-WebSocket-Accept that our key must bring; zero where the client made the key
 }
 
 // maxArena is the largest arena kept for the next exchange.

@@ -22,14 +22,14 @@ func isGRPC(h *wire.Head) bool {
 
 // asGRPC makes r what a gRPC client understands: its library reads no status of HTTP
 // and no body, but fields of gRPC in an answer that is nothing but a head.
-func (x *Exchange) asGRPC(r *localReply) {
+func (x *Exchange) asGRPC(r *localReply, contentType []byte) {
 	x.ToClient.SetName(nameGRPCStatus, grpcStatus(r.status))
 	if r.body != "" {
 		start := len(x.arena)
 		x.arena = appendGRPCMessage(x.arena, r.body)
 		x.ToClient.SetName(nameGRPCMessage, x.arena[start:len(x.arena):len(x.arena)])
 	}
-	r.status, r.body, r.contentType = 200, "", typeGRPC
+	r.status, r.body, r.contentType = 200, "", contentType
 }
 
 // grpcStatuses are the codes of gRPC for statuses of HTTP, as Envoy maps them; any

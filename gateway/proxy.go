@@ -53,7 +53,7 @@ func (p *proxy) edit(x *Exchange) {
 		x.ToUp.Add(wire.FieldXEnvoyExpectedRqTimeoutMs, r.timeoutMS)
 	}
 	if x.Req.Has(wire.FieldTE) && takesTrailers(x.Req) {
-		x.ToUp.Add(wire.FieldTE, valueTrailers)
+		x.ToUp.Set(wire.FieldTE, valueTrailers)
 	}
 	r.Request.Apply(&x.ToUp)
 }
@@ -133,7 +133,7 @@ func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, erro
 // send writes the head and a body that is at hand; a longer body is carried by a
 // goroutine of its own while the answer is awaited.
 func (x *Exchange) send() error {
-	if err := x.link.WriteHead(x.Req, &x.ToUp, x.Req.Length); err != nil {
+	if err := x.link.WriteHead(x.Req, &x.ToUp, x.requestLength()); err != nil {
 		return err
 	}
 	short := x.Req.NoBody
@@ -163,6 +163,14 @@ func (x *Exchange) send() error {
 	x.sent = x.gateway.clock()
 	x.finished.Store(int64(max(x.sent.Sub(x.Now), 1)))
 	return nil
+}
+
+// requestLength is the length of the body that the upstream gets.
+func (x *Exchange) requestLength() int64 {
+	if x.web != nil && x.web.asked == webText {
+		return wire.LengthUnknown // text is longer than what it stands for
+	}
+	return x.Req.Length
 }
 
 // keepShort reads a body that is at hand and keeps it, for a second try too. One of

@@ -31,8 +31,10 @@ func (x *Exchange) local() {
 	if x.gateway.cut.Load() {
 		r.status = 0 // nobody is there any more
 	}
-	if r.status >= 300 && isGRPC(x.Req) {
-		x.asGRPC(r)
+	if r.status >= 300 {
+		if contentType := x.grpcReplyType(); contentType != nil {
+			x.asGRPC(r, contentType)
+		}
 	}
 	x.Decision.Status = uint16(r.status) //nolint:gosec // 0 to 599
 	if r.status == 0 {

@@ -56,6 +56,7 @@ func moduleSettings(c *fields) *config.Module {
 		ClusterIdleTimeoutMS:           c.positive("cluster_idle_timeout_ms"),
 		ClusterMaxConnectionLifetimeMS: c.positive("cluster_max_connection_lifetime_ms"),
 		ListenerIdleTimeoutMS:          c.number("listener_idle_timeout_ms", 0, math.MaxInt32),
+		GRPCWeb:                        c.isSet("enable_grpc_web"),
 		EnableIPv4:                     c.flag("enable_ipv4"),
 		EnableIPv6:                     c.flag("enable_ipv6"),
 		Resolver:                       c.text("resolver"),

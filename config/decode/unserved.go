@@ -78,7 +78,6 @@ var moduleUnserved = map[string]fate{
 	"default_labels":                  notYet,
 	"defaults":                        notYet,
 	"enable_grpc_http11_bridge":       notYet,
-	"enable_grpc_web":                 notYet,
 	"envoy_log_format":                notYet,
 	"envoy_validation_timeout":        quiet,
 	"error_response_overrides":        notYet,
