@@ -29,7 +29,11 @@ type ServicePort struct {
 
 // A Resolver is an object that Mappings name to say how the addresses of their
 // services are found. Which way that is, its Kind says.
-type Resolver struct{ Meta }
+type Resolver struct {
+	Meta
+	Address    string // of a ConsulResolver's agent; "" for the local one
+	Datacenter string // of a ConsulResolver
+}
 
 // A Guard is an object that protects routes but cannot be enforced: a kind not
 // served here, or one that is broken. Every route it could guard is closed.

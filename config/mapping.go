@@ -49,6 +49,10 @@ type Mapping struct {
 	EnableIPv4, EnableIPv6         *bool
 	RespectDNSTTL                  bool
 	ClusterTag, StatsName          string
+	LoadBalancer                   *LoadBalancer
+	Keepalive                      *Keepalive
+	DNSType                        DNSType
+	AddLinkerdHeaders              *bool
 	TimeoutMS                      *int // 0 for none
 	IdleTimeoutMS                  *int // 0 for none
 

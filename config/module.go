@@ -23,7 +23,10 @@ type Module struct {
 	GRPCWeb                        bool // enable_grpc_web
 	EnableIPv4, EnableIPv6         *bool
 	Resolver                       string
-	UseOwnNamespaceForServices     bool   // use_ambassador_namespace_for_service_resolution
+	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
+	LoadBalancer                   *LoadBalancer
+	Keepalive                      *Keepalive
+	AddLinkerdHeaders              bool
 	LogType                        string // envoy_log_type: "", "text" or "json"
 	LogPath                        string // envoy_log_path
 	DiagnosticsEnabled             *bool

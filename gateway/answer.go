@@ -168,5 +168,8 @@ func (x *Exchange) editAnswer() {
 	if !e.suppressEnvoy {
 		x.ToClient.Set(wire.FieldXEnvoyUpstreamServiceTime, x.appendInt(x.headAfter.Milliseconds()))
 	}
+	if x.setCookie != nil {
+		x.ToClient.Add(wire.FieldSetCookie, x.setCookie)
+	}
 	x.Route.Response.Apply(&x.ToClient)
 }

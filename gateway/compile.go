@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -91,7 +92,7 @@ func (c *compiler) table() {
 
 // routes makes every route of the table ready.
 func (c *compiler) routes(old *Snapshot) {
-	c.next.upstreams = upstream.NewSet(c.g.resolver, old.upstreams)
+	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams)
 	c.next.routes = make([]Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		c.route(&c.next.routes[i], rt)
@@ -107,7 +108,7 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	r.Route = rt
 	r.name = rt.Name
 	r.metrics = c.g.metrics.Route(rt.Name)
-	r.timeout = milliseconds(3000, m.TimeoutMS, c.clusterTimeout())
+	r.timeout = milliseconds(3000, m.TimeoutMS, c.defaults().ClusterRequestTimeoutMS)
 	r.idle = milliseconds(300_000, m.IdleTimeoutMS, nil)
 	if r.timeout > 0 {
 		r.timeoutMS = strconv.AppendInt(nil, r.timeout.Milliseconds(), 10)
@@ -121,15 +122,31 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 		r.upstreamName = r.upstream.Name()
 		r.upstreamMetrics = c.g.metrics.Upstream(r.upstreamName)
 		r.hostRewrite = hostRewrite(m, &spec)
+		if spec.Host != "" && c.linkerd(m) {
+			r.linkerd = []byte(spec.Address())
+		}
+		if spec.Balance == config.RingHash || spec.Balance == config.Maglev {
+			r.affinity = newAffinity(cmp.Or(rt.LoadBalancer, c.defaults().LoadBalancer))
+		}
 	}
 	r.chain = c.chain(r)
 }
 
-func (c *compiler) clusterTimeout() *int {
+// defaults returns the Module, an empty one if there is none.
+func (c *compiler) defaults() *config.Module {
 	if c.module == nil {
-		return nil
+		return &config.Module{}
 	}
-	return c.module.ClusterRequestTimeoutMS
+	return c.module
+}
+
+// linkerd reports whether the upstream is told by a field of Linkerd's which service
+// is meant.
+func (c *compiler) linkerd(m *config.Mapping) bool {
+	if m.AddLinkerdHeaders != nil {
+		return *m.AddLinkerdHeaders
+	}
+	return c.defaults().AddLinkerdHeaders
 }
 
 // milliseconds returns the first value that was given, or def.
@@ -142,12 +159,13 @@ func milliseconds(def int, values ...*int) time.Duration {
 	return time.Duration(def) * time.Millisecond
 }
 
-// hostRewrite is the authority that the upstream receives instead of the client's.
+// hostRewrite is the authority that the upstream receives instead of the client's. Of
+// endpoints that are no names there is none to tell.
 func hostRewrite(m *config.Mapping, spec *upstream.Spec) []byte {
 	switch {
 	case m.HostRewrite != "":
 		return []byte(m.HostRewrite)
-	case m.AutoHostRewrite && spec.Host != "":
+	case m.AutoHostRewrite && spec.Named():
 		return []byte(spec.Host)
 	}
 	return nil

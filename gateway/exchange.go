@@ -43,7 +43,9 @@ type Exchange struct {
 	// The upstream's part.
 	link      wire.Link
 	upstream  *upstream.Upstream
-	sent      time.Time // when the request was on its way
+	choice    upstream.Choice // of the endpoint
+	setCookie []byte          // that keeps the client at its endpoint; nil for none
+	sent      time.Time       // when the request was on its way
 	headAfter time.Duration
 	endpoint  string
 	retries   int
@@ -89,6 +91,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.path = req.Path()
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
+	x.choice, x.setCookie = upstream.Choice{}, nil
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
 	x.moved.Store(0)

@@ -22,6 +22,9 @@ func (p *proxy) Enter(x *Exchange) Verdict {
 	x.upstream = r.upstream
 	x.stream.SetIdle(r.idle)
 	p.edit(x)
+	if r.affinity != nil {
+		x.choice.Hash = r.affinity.hash(x)
+	}
 	for attempt := 0; ; attempt++ {
 		again, verdict := p.try(x, attempt)
 		if !again {
@@ -55,8 +58,14 @@ func (p *proxy) edit(x *Exchange) {
 	if x.Req.Has(wire.FieldTE) && takesTrailers(x.Req) {
 		x.ToUp.Set(wire.FieldTE, valueTrailers)
 	}
+	if r.linkerd != nil {
+		x.ToUp.AddName(nameLinkerd, r.linkerd)
+	}
 	r.Request.Apply(&x.ToUp)
 }
+
+// nameLinkerd is the field by which a Linkerd proxy learns which service is meant.
+var nameLinkerd = []byte("l5d-dst-override")
 
 var valueTrailers = []byte("trailers")
 
@@ -125,9 +134,9 @@ const (
 
 func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, error) {
 	if attempt < maxPooledTries {
-		return p.route.upstream.Open(x.Now, attempt)
+		return p.route.upstream.Open(x.Now, x.choice)
 	}
-	return p.route.upstream.Fresh(x.Now, attempt)
+	return p.route.upstream.Fresh(x.Now, x.choice)
 }
 
 // send writes the head and a body that is at hand; a longer body is carried by a

@@ -43,6 +43,8 @@ type Route struct {
 	idle            time.Duration // without a byte moving; 0 for none
 	timeoutMS       []byte        // rendered; nil for none
 	hostRewrite     []byte        // nil keeps the client's
+	linkerd         []byte        // host and port of the service, for a Linkerd proxy; nil for none
+	affinity        *affinity     // nil where requests have nothing in common
 }
 
 // openLog opens the access log that the Module asks for.

@@ -171,6 +171,8 @@ func mismatches(first, d *draft) (fields []string) {
 		m.ClusterMaxConnectionLifetimeMS, a.ClusterMaxConnectionLifetimeMS)
 	differ("connect_timeout_ms", !agrees(a.ConnectTimeoutMS, m.ConnectTimeoutMS), m.ConnectTimeoutMS, a.ConnectTimeoutMS)
 	differ("headers", !slices.Equal(first.conds, d.conds), "regex", "regex")
+	differ("keepalive", !agrees(a.Keepalive, m.Keepalive), m.Keepalive, a.Keepalive)
+	differ("load_balancer", m.LoadBalancer != nil && !reflect.DeepEqual(a.LoadBalancer, m.LoadBalancer), m.LoadBalancer, a.LoadBalancer)
 	differ("prefix_exact", m.PrefixExact && !a.PrefixExact, true, nil)
 	differ("prefix_regex", m.PrefixRegex && !a.PrefixRegex, true, nil)
 	return fields
@@ -291,6 +293,7 @@ func (g *group) settle(b *builder) {
 		if cs := cmp.Or(d.mapping.CaseSensitive, shared.caseSensitive); cs != nil {
 			r.CaseSensitive = *cs
 		}
+		r.LoadBalancer = shared.loadBalancer
 		r.Request, r.Response = shared.request, shared.response
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
@@ -302,6 +305,7 @@ func (g *group) settle(b *builder) {
 type sharedSettings struct {
 	caseSensitive     *bool
 	regexRewrite      *regexSub
+	loadBalancer      *config.LoadBalancer
 	request, response HeaderEdits
 	upgrades          []string
 }
@@ -311,6 +315,7 @@ func (g *group) shared(b *builder) (s sharedSettings) {
 	for _, d := range g.members {
 		m := d.mapping
 		s.caseSensitive = cmp.Or(m.CaseSensitive, s.caseSensitive)
+		s.loadBalancer = cmp.Or(m.LoadBalancer, s.loadBalancer)
 		s.regexRewrite = cmp.Or(d.route.rewrite.regex, s.regexRewrite)
 		if m.AllowUpgrade != nil {
 			s.upgrades = m.AllowUpgrade

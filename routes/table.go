@@ -44,6 +44,7 @@ type Route struct {
 	// ClosedBy names the object that protects the route and cannot be enforced, ""
 	// for none. Such a route answers policy_invalid.
 	ClosedBy          string
+	LoadBalancer      *config.LoadBalancer // nil for the Module's
 	Request, Response HeaderEdits
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 

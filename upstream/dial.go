@@ -53,7 +53,8 @@ var errNoALPN = errors.New("the endpoint did not choose h2 by ALPN")
 func (u *Upstream) socket(e *endpoint, by time.Time) (*wire.Conn, *tls.Conn, decision.Reason, error) {
 	// Nagle's algorithm is off by default, keepalive every 15 s is what an idle pool
 	// needs to outlive NAT tables.
-	dialer := net.Dialer{Deadline: by, KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
+	keep := &u.spec.Keepalive
+	dialer := net.Dialer{Deadline: by, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keep.Idle, Interval: keep.Interval, Count: keep.Probes}}
 	nc, err := dialer.Dial("tcp", e.text)
 	if err != nil {
 		return nil, nil, dialReason(err), fmt.Errorf("connect to %s: %w", u.spec.Host, err)

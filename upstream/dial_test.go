@@ -158,7 +158,7 @@ func dialSpec(t *testing.T, spec Spec, addr string) (*Upstream, carrier, decisio
 	u := New(spec, newTestResolver(t, Options{}))
 	u.Start()
 	t.Cleanup(u.Retire)
-	l, reason, err := u.Open(time.Now(), 0)
+	l, reason, err := u.Open(time.Now(), Choice{})
 	if err != nil {
 		if l != nil {
 			t.Error("a link and an error")
@@ -346,7 +346,7 @@ func TestSessionsAreResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := <-seen // each handshake is seen by a goroutine of its own
-	if _, _, err := u.Fresh(time.Now(), 0); err != nil {
+	if _, _, err := u.Fresh(time.Now(), Choice{}); err != nil {
 		t.Fatal(err)
 	}
 	if second := <-seen; first.DidResume || !second.DidResume {

@@ -3,6 +3,7 @@ package upstream
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"legate/wire"
@@ -36,7 +37,9 @@ func (c *conn) keep() bool {
 }
 
 // closed is told once that the connection is no more.
-func (c *conn) closed() { c.end.up.stats.live.Add(-1) }
+func (c *conn) closed() {
+	c.end.up.dismiss(c.end)
+}
 
 // old reports whether c has reached its maximum lifetime.
 func (c *conn) old(now time.Time) bool {
@@ -54,6 +57,7 @@ type endpoint struct {
 	up   *Upstream
 	addr netip.AddrPort
 	text string
+	live atomic.Int64 // its connections: connecting, in use or idle
 
 	mu     sync.Mutex
 	idle   []*conn // the last to come is the first to go: what is not needed grows old
@@ -177,6 +181,20 @@ func (e *endpoint) takeResting(now time.Time) []*conn {
 	e.idle = append(e.idle[:0], e.idle[n:]...)
 	clear(e.idle[len(e.idle):][:n])
 	return taken
+}
+
+// load is how many exchanges the endpoint has to do. Budget: 0 allocs.
+func (e *endpoint) load() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.up.spec.HTTP2 {
+		return e.live.Load() - int64(len(e.idle))
+	}
+	n := 0
+	for _, s := range e.shared {
+		n += s.mux.Streams()
+	}
+	return int64(n)
 }
 
 func (e *endpoint) idleCount() int {

@@ -81,7 +81,7 @@ func newCaller(t testing.TB, addr string, origin Origination) *caller {
 // call makes one request at now and returns whether its connection was used before.
 func (c *caller) call(t testing.TB, now time.Time) (reused bool) {
 	t.Helper()
-	link, reason, err := c.up.Open(now, 0)
+	link, reason, err := c.up.Open(now, Choice{})
 	if err != nil || reason != decision.None {
 		t.Fatalf("open: %v %v", reason, err)
 	}
@@ -167,7 +167,7 @@ func TestAllocsExchange(t *testing.T) {
 func TestEndpointOfLink(t *testing.T) {
 	s := startPlainServer(t, nil)
 	c := newCaller(t, s.addr, Origination{})
-	l, _, err := c.up.Open(time.Now(), 0)
+	l, _, err := c.up.Open(time.Now(), Choice{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,16 +13,15 @@ const (
 	consulResolver   = "ConsulResolver"
 )
 
-// resolverKinds returns the kinds of all resolvers by name, those among them that
-// are always there. Names are global: the first in order owns the bare name, and
+// resolvers returns all resolvers by name, those among them that are always there. Names are global: the first in order owns the bare name, and
 // each is also "name.namespace".
-func resolverKinds(w *config.World) map[string]string {
-	kinds := map[string]string{}
+func resolvers(w *config.World) map[string]*config.Resolver {
+	byName := map[string]*config.Resolver{}
 	for i := range w.Resolvers {
 		r := &w.Resolvers[i]
 		for _, name := range []string{r.Name, r.FullName()} {
-			if _, taken := kinds[name]; !taken {
-				kinds[name] = r.Kind
+			if _, taken := byName[name]; !taken {
+				byName[name] = r
 			}
 		}
 	}
@@ -32,9 +31,16 @@ func resolverKinds(w *config.World) map[string]string {
 		consulResolver:   {"consul", "consul-endpoint"},
 	} {
 		// Whoever redefines one of a pair has redefined both.
-		a, b := kinds[names[0]], kinds[names[1]]
-		kinds[names[0]] = cmp.Or(a, b, kind)
-		kinds[names[1]] = cmp.Or(b, a, kind)
+		a, b := byName[names[0]], byName[names[1]]
+		usual := &config.Resolver{Meta: config.Meta{Kind: kind, Name: names[0]}, Datacenter: defaultDatacenter}
+		byName[names[0]] = cmp.Or(a, b, usual)
+		byName[names[1]] = cmp.Or(b, a, usual)
 	}
-	return kinds
+	return byName
 }
+
+// Where a Consul resolver that does not say looks.
+const (
+	defaultConsul     = "127.0.0.1:8500"
+	defaultDatacenter = "dc1"
+)

@@ -19,6 +19,9 @@ type Options struct {
 	ClusterDomain string     // "" for "cluster.local"
 	Namespace     string     // the gateway's own; "" for "default"
 
+	// DisableEndpoints looks Services of endpoint resolvers up in DNS instead.
+	DisableEndpoints bool
+
 	ResolvConf string // "" for /etc/resolv.conf
 	HostsFile  string // "" for /etc/hosts
 

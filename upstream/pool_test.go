@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"legate/config"
 	"legate/decision"
 	"legate/wire"
 )
@@ -76,7 +77,7 @@ func ips(addrs ...string) []netip.Addr {
 
 func open(tb testing.TB, u *Upstream) *fakeLink {
 	tb.Helper()
-	l, reason, err := u.Open(time.Now(), 0)
+	l, reason, err := u.Open(time.Now(), Choice{})
 	if err != nil || reason != decision.None {
 		tb.Fatalf("open: %v %v", reason, err)
 	}
@@ -104,7 +105,7 @@ func TestPoolTakesTheLast(t *testing.T) {
 		t.Error("got another connection than the one left")
 	}
 	c.Release()
-	if l, _, _ := u.Fresh(time.Now(), 1); l == wire.Link(c) {
+	if l, _, _ := u.Fresh(time.Now(), Choice{}); l == wire.Link(c) {
 		t.Error("Fresh took a connection from the pool")
 	}
 	if s := u.Stats(); s.Opened != 4 || s.Idle != 1 {
@@ -115,7 +116,7 @@ func TestPoolTakesTheLast(t *testing.T) {
 func TestPoolCaps(t *testing.T) {
 	u := fakeUpstream(t, Spec{}, Options{MaxIdle: 2, MaxConnections: 3}, "10.0.0.1")
 	links := []*fakeLink{open(t, u), open(t, u), open(t, u)}
-	if l, reason, err := u.Open(time.Now(), 0); l != nil || reason != decision.DialFailed || !errors.Is(err, errTooMany) {
+	if l, reason, err := u.Open(time.Now(), Choice{}); l != nil || reason != decision.DialFailed || !errors.Is(err, errTooMany) {
 		t.Errorf("over the limit: got %v %v %v", l, reason, err)
 	}
 	for _, l := range links {
@@ -243,7 +244,7 @@ func TestEndpointsComeAndGo(t *testing.T) {
 
 	u.update(nil, errGone)
 	wantStats(t, u, 0, 0)
-	if l, reason, err := u.Open(time.Now(), 0); l != nil || reason != decision.NoEndpoints || !errors.Is(err, errGone) {
+	if l, reason, err := u.Open(time.Now(), Choice{}); l != nil || reason != decision.NoEndpoints || !errors.Is(err, errGone) {
 		t.Errorf("without endpoints: got %v %v %v", l, reason, err)
 	}
 	u.update(ips("10.0.0.1"), nil)
@@ -276,7 +277,7 @@ func TestNoHost(t *testing.T) {
 	defer r.Close()
 	u := New(Spec{ConnectTimeout: time.Second}, r)
 	u.Start()
-	if l, reason, err := u.Open(time.Now(), 0); l != nil || reason != decision.NoEndpoints || err == nil {
+	if l, reason, err := u.Open(time.Now(), Choice{}); l != nil || reason != decision.NoEndpoints || err == nil {
 		t.Errorf("got %v %v %v, want no_endpoints", l, reason, err)
 	}
 }
@@ -304,7 +305,7 @@ func TestPoolInDisorder(t *testing.T) {
 	for range 8 {
 		users.Go(func() {
 			for range 2000 {
-				l, reason, err := u.Open(time.Now(), 0)
+				l, reason, err := u.Open(time.Now(), Choice{})
 				if err != nil {
 					t.Errorf("open: %v %v", reason, err)
 					return
@@ -342,7 +343,7 @@ func TestAllocsOpen(t *testing.T) {
 	}
 	now := time.Now()
 	if n := testing.AllocsPerRun(1000, func() {
-		l, _, _ := u.Open(now, 0)
+		l, _, _ := u.Open(now, Choice{})
 		l.Release()
 	}); n != 0 {
 		t.Errorf("got %v allocations, want 0", n)
@@ -354,7 +355,7 @@ func BenchmarkOpenRelease(b *testing.B) {
 	now := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		l, _, _ := u.Open(now, 0)
+		l, _, _ := u.Open(now, Choice{})
 		l.Release()
 	}
 }
@@ -365,7 +366,7 @@ func BenchmarkOpenReleaseParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			l, _, _ := u.Open(now, 0)
+			l, _, _ := u.Open(now, Choice{})
 			l.Release()
 		}
 	})
@@ -380,7 +381,7 @@ func TestSet(t *testing.T) {
 	spec := func(host string) Spec {
 		return Spec{Host: host, Port: 80, ConnectTimeout: time.Second, IdleTimeout: time.Hour}
 	}
-	first := NewSet(r, nil)
+	first := NewSet(r, &config.World{}, nil)
 	a, b := first.Get(spec("127.0.0.1")), first.Get(spec("127.0.0.2"))
 	if first.Get(spec("127.0.0.1")) != a || !slices.Equal(first.All(), []*Upstream{a, b}) {
 		t.Error("equal Specs have different upstreams")
@@ -391,7 +392,7 @@ func TestSet(t *testing.T) {
 	}
 	a.stats.opened.Add(7)
 
-	second := NewSet(r, first)
+	second := NewSet(r, &config.World{}, first)
 	if second.Get(spec("127.0.0.1")) != a {
 		t.Error("an upstream was not carried over")
 	}

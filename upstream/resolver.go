@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"legate/upstream/consul"
 )
 
 // How names are kept fresh.
@@ -40,6 +42,9 @@ type Resolver struct {
 
 	mu    sync.Mutex
 	names map[nameKey]*name
+
+	consul   *consul.Watcher
+	followed map[consul.Query]*instances
 }
 
 // nameKey is what look-ups have in common.
@@ -62,6 +67,9 @@ func NewResolver(opts Options) (*Resolver, error) {
 		log:   opts.Log,
 		hosts: newFile(opts.HostsFile, "/etc/hosts", parseHosts),
 		names: map[nameKey]*name{},
+
+		consul:   consul.New(),
+		followed: map[consul.Query]*instances{},
 	}
 	if r.now == nil {
 		r.now = time.Now //nolint:forbidigo // because this is the clock of loops and pools; requests bring their own time
@@ -83,6 +91,7 @@ func NewResolver(opts Options) (*Resolver, error) {
 func (r *Resolver) Close() {
 	r.stop()
 	r.wg.Wait()
+	r.consul.Close()
 }
 
 // A name is one host name in use.

@@ -203,7 +203,7 @@ func TestOpenWaitsForTheFirstAnswer(t *testing.T) {
 		r, u := scripted(t, &script{answers: []answer{found("10.0.0.1")}, delay: time.Minute}, "foo")
 		u.Start()
 		begin := time.Now()
-		l, reason, err := u.Open(begin, 0)
+		l, reason, err := u.Open(begin, Choice{})
 		if l != nil || reason != decision.NoEndpoints || !errors.Is(err, errNoAnswer) || time.Since(begin) != defaultConnectTimeout {
 			t.Errorf("got %v %v %v after %v, want no_endpoints after the connect timeout", l, reason, err, time.Since(begin))
 		}

@@ -1,20 +1,25 @@
 package upstream
 
-import "context"
+import (
+	"context"
+
+	"legate/config"
+)
 
 // A Set is the upstreams of one configuration, one for each Spec. It is built by one
 // goroutine and not changed after Start.
 type Set struct {
 	resolver *Resolver
-	prev     *Set // where to take from; nil once started
+	world    *config.World // where Services' endpoints are; nil once started
+	prev     *Set          // where to take from; nil once started
 	bySpec   map[Spec]*Upstream
 	list     []*Upstream // in the order first asked for
 }
 
-// NewSet begins a set that takes over from prev what it has in common with it. prev
-// may be nil. Nothing starts, and prev does not change.
-func NewSet(r *Resolver, prev *Set) *Set {
-	return &Set{resolver: r, prev: prev, bySpec: map[Spec]*Upstream{}}
+// NewSet begins a set for w that takes over from prev what it has in common with it.
+// prev may be nil. Nothing starts, and prev does not change.
+func NewSet(r *Resolver, w *config.World, prev *Set) *Set {
+	return &Set{resolver: r, world: w, prev: prev, bySpec: map[Spec]*Upstream{}}
 }
 
 // Get returns the upstream of spec: this set's, the previous one's with its
@@ -38,12 +43,21 @@ func (s *Set) Get(spec Spec) *Upstream {
 // All returns the set's upstreams in the order they were first asked for.
 func (s *Set) All() []*Upstream { return s.list }
 
-// Start starts the upstreams that are new. It does not block.
+// Start starts the upstreams that are new, and tells those of Kubernetes' endpoints
+// which they are now. It does not block.
 func (s *Set) Start() {
-	s.prev = nil
+	var d *directory
 	for _, u := range s.list {
 		u.Start()
+		if u.spec.Source != FromEndpoints || !u.placed() {
+			continue
+		}
+		if d == nil {
+			d = newDirectory(s.world)
+		}
+		u.place(d.find(u.spec.Host, u.spec.Port, u.spec.Family, s.resolver.opts.namespace()))
 	}
+	s.prev, s.world = nil, nil
 }
 
 // Ready waits until something is known about every upstream's endpoints, or for the

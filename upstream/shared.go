@@ -46,7 +46,7 @@ func (s *shared) Rested() {
 
 // Closed is told once that the connection is no more.
 func (s *shared) Closed() {
-	s.end.up.stats.live.Add(-1)
+	s.end.up.dismiss(s.end)
 	s.end.forget(s)
 }
 
@@ -139,13 +139,13 @@ func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.R
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
 	}
-	if err := u.admit(); err != nil {
+	if err := u.admit(e); err != nil {
 		return nil, decision.DialFailed, err
 	}
 	s := &shared{end: e, born: now}
 	s.rest.Store(now.UnixNano())
 	if reason, err := u.connectMux(s, by); err != nil {
-		u.stats.live.Add(-1)
+		u.dismiss(e)
 		u.stats.failed(reason)
 		return nil, reason, err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,16 @@ const (
 	PreferIPv6
 )
 
+// A Source says where an upstream's endpoints come from.
+type Source uint8
+
+// The sources.
+const (
+	FromDNS       Source = iota // one name, and the cluster's own balancing behind it
+	FromEndpoints               // what Kubernetes lists for a Service
+	FromConsul                  // the healthy instances that Consul lists for a service
+)
+
 // A Spec is everything that makes two pools different. Mappings with equal Specs
 // share an Upstream, and an Upstream lives as long as configurations have its Spec.
 type Spec struct {
@@ -37,11 +48,17 @@ type Spec struct {
 
 	HTTP2 bool // over TLS by ALPN, in the clear by prior knowledge
 
+	Source  Source
+	Consul  Consul               // where to ask; only FromConsul
+	Balance config.BalancePolicy // how endpoints share requests
+
 	ConnectTimeout time.Duration // TCP and TLS together
 	IdleTimeout    time.Duration
-	MaxLifetime    time.Duration // 0 for no limit
+	MaxLifetime    time.Duration    // 0 for no limit
+	Keepalive      config.Keepalive // of TCP
 	Family         Family
 	RespectTTL     bool
+	DNSType        config.DNSType
 
 	Tag   string // cluster_tag
 	Label string // stats_name, or the service as Envoy's metrics spell it
@@ -49,6 +66,12 @@ type Spec struct {
 
 // Name returns the value of the label envoy_cluster_name.
 func (s *Spec) Name() string { return s.Label }
+
+// Named reports whether the endpoints are known by a name of DNS.
+func (s *Spec) Named() bool {
+	_, err := netip.ParseAddr(s.Host)
+	return s.Source == FromDNS && s.Host != "" && err != nil
+}
 
 // Address returns "host:port", for people.
 func (s *Spec) Address() string {
@@ -61,12 +84,12 @@ type Specs struct {
 	module      config.Module
 	opts        Options
 	originators map[string]originator // by TLSContext name; parsing keys is slow
-	resolvers   map[string]string     // kinds of resolver by name
+	resolvers   map[string]*config.Resolver
 }
 
 // NewSpecs prepares for the Mappings of w. mod may be nil.
 func NewSpecs(mod *config.Module, w *config.World, opts Options) *Specs {
-	s := &Specs{world: w, opts: opts, originators: map[string]originator{}, resolvers: resolverKinds(w)}
+	s := &Specs{world: w, opts: opts, originators: map[string]originator{}, resolvers: resolvers(w)}
 	if mod != nil {
 		s.module = *mod
 	}
@@ -104,10 +127,13 @@ func (r *specReader) read() Spec {
 		Family: family(cmp.Or(m.EnableIPv4, r.module.EnableIPv4), cmp.Or(m.EnableIPv6, r.module.EnableIPv6)),
 		// Envoy re-resolves every five seconds unless told to keep to the TTL.
 		RespectTTL: m.RespectDNSTTL,
+		DNSType:    m.DNSType,
 		Tag:        m.ClusterTag,
 		Label:      m.StatsName,
 	}
-	r.resolver()
+	if keep := cmp.Or(m.Keepalive, r.module.Keepalive); keep != nil {
+		spec.Keepalive = *keep
+	}
 	svc, wrong, err := parseService(m.Service)
 	for _, msg := range wrong {
 		r.problem(m.Problem("service", msg, config.FieldIgnored), "the rest of the service is used")
@@ -117,7 +143,9 @@ func (r *specReader) read() Spec {
 		spec.Label = cmp.Or(spec.Label, "invalid")
 		return spec
 	}
-	if !qualified(svc.host) && !r.ownNamespace() {
+	r.source(&spec, &svc)
+	r.balance(&spec)
+	if !qualified(svc.host) && spec.Source != FromConsul && !r.ownNamespace() {
 		svc.host += "." + m.Namespace
 	}
 	spec.Host = svc.host
@@ -144,22 +172,6 @@ func defaultPort(tls bool) uint16 {
 // namespace, which the search path finds.
 func (r *specReader) ownNamespace() bool {
 	return r.mapping.Namespace == "" || r.mapping.Namespace == r.opts.namespace() || r.module.UseOwnNamespaceForServices
-}
-
-// resolver says what becomes of a wish for another resolver than DNS, which takes
-// the place of all but Consul: its names are not DNS names.
-func (r *specReader) resolver() {
-	name := cmp.Or(r.mapping.Resolver, r.module.Resolver, "kubernetes-service")
-	switch kind := r.resolvers[name]; kind {
-	case serviceResolver:
-	case endpointResolver:
-		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is a %s, which is not served yet", name, kind), config.FieldIgnored),
-			"the service's name is looked up in DNS")
-	case consulResolver:
-		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is a %s, which is not served yet", name, kind), config.ObjectDropped), "")
-	default:
-		r.problem(r.mapping.Problem("resolver", fmt.Sprintf("resolver %s is unknown!", name), config.ObjectDropped), "")
-	}
 }
 
 // origination settles whether TLS is spoken and with which settings. closed means

@@ -132,29 +132,30 @@ func TestResolverNames(t *testing.T) {
 	redefined := &config.World{Resolvers: []config.Resolver{
 		{Meta: config.Meta{Kind: "KubernetesServiceResolver", Name: "endpoint", Namespace: "default"}},
 	}}
-	const ignored, dropped = "resolver: field_ignored", "resolver: object_dropped"
+	const dropped = "resolver: object_dropped"
 	for _, row := range []struct {
 		world       *config.World
 		module      string
 		name        string
+		source      Source
 		effect, msg string
 	}{
-		{nil, "", "", "", ""},
-		{nil, "", "kubernetes-service", "", ""},
-		{nil, "", "kubernetes-endpoint", ignored, "resolver kubernetes-endpoint is a KubernetesEndpointResolver, which is not served yet"},
-		{nil, "", "endpoint", ignored, "resolver endpoint is a KubernetesEndpointResolver, which is not served yet"},
-		{nil, "", "consul", dropped, "resolver consul is a ConsulResolver, which is not served yet"},
-		{nil, "", "consul-endpoint", dropped, "resolver consul-endpoint is a ConsulResolver, which is not served yet"},
-		{nil, "", "nobody", dropped, "resolver nobody is unknown!"},
-		{nil, "consul", "", dropped, "resolver consul is a ConsulResolver, which is not served yet"},
-		{nil, "consul", "kubernetes-service", "", ""},
-		{defined, "", "dc2", dropped, "resolver dc2 is a ConsulResolver, which is not served yet"},
-		{defined, "", "mine", ignored, "resolver mine is a KubernetesEndpointResolver, which is not served yet"},
-		{defined, "", "mine.b", "", ""},
-		{defined, "", "mine.c", dropped, "resolver mine.c is unknown!"},
-		{defined, "mine.b", "", "", ""},
-		{redefined, "", "endpoint", "", ""},
-		{redefined, "", "kubernetes-endpoint", "", ""},
+		{nil, "", "", FromDNS, "", ""},
+		{nil, "", "kubernetes-service", FromDNS, "", ""},
+		{nil, "", "kubernetes-endpoint", FromEndpoints, "", ""},
+		{nil, "", "endpoint", FromEndpoints, "", ""},
+		{nil, "", "consul", FromConsul, "", ""},
+		{nil, "", "consul-endpoint", FromConsul, "", ""},
+		{nil, "", "nobody", FromDNS, dropped, "resolver nobody is unknown!"},
+		{nil, "consul", "", FromConsul, "", ""},
+		{nil, "consul", "kubernetes-service", FromDNS, "", ""},
+		{defined, "", "dc2", FromConsul, "", ""},
+		{defined, "", "mine", FromEndpoints, "", ""},
+		{defined, "", "mine.b", FromDNS, "", ""},
+		{defined, "", "mine.c", FromDNS, dropped, "resolver mine.c is unknown!"},
+		{defined, "mine.b", "", FromDNS, "", ""},
+		{redefined, "", "endpoint", FromDNS, "", ""},
+		{redefined, "", "kubernetes-endpoint", FromDNS, "", ""},
 	} {
 		m := mapping("team", "foo")
 		m.Resolver = row.name
@@ -167,11 +168,64 @@ func TestResolverNames(t *testing.T) {
 		if len(problems) > 0 {
 			effect, msg = effects(problems)[0], problems[0].Msg
 		}
-		if len(problems) > 1 || effect != row.effect || msg != row.msg {
-			t.Errorf("%q, by default %q: got %q %q, want %q %q", row.name, row.module, effect, msg, row.effect, row.msg)
+		if len(problems) > 1 || effect != row.effect || msg != row.msg || spec.Source != row.source {
+			t.Errorf("%q, by default %q: got source %v, %q %q, want %v, %q %q", row.name, row.module, spec.Source, effect, msg, row.source, row.effect, row.msg)
 		}
-		if effect != dropped && spec.Host != "foo.team" {
-			t.Errorf("%q: got %q, want foo.team", row.name, spec.Host)
+		if want := map[Source]string{FromDNS: "foo.team", FromEndpoints: "foo.team", FromConsul: "foo"}[row.source]; spec.Host != want {
+			t.Errorf("%q: got %q, want %q", row.name, spec.Host, want)
+		}
+	}
+}
+
+func TestConsulServices(t *testing.T) {
+	w := &config.World{Resolvers: []config.Resolver{{Meta: meta("ConsulResolver", "mine", "a"), Address: "consul.example:8500", Datacenter: "dc9"}}}
+	for _, row := range []struct {
+		resolver, service string
+		host              string
+		consul            Consul
+		problems          []string
+	}{
+		{"consul", "foo", "foo", Consul{"127.0.0.1:8500", "dc1"}, nil},
+		{"mine", "foo", "foo", Consul{"consul.example:8500", "dc9"}, nil},
+		{"mine", "foo:8080", "foo", Consul{"consul.example:8500", "dc9"}, []string{"service: notice"}},
+		{"mine", "foo.bar", "foo.bar", Consul{"consul.example:8500", "dc9"}, []string{"service: object_dropped"}},
+	} {
+		m := mapping("team", row.service)
+		m.Resolver = row.resolver
+		spec, problems := SpecOf(m, nil, w, Options{})
+		if got := effects(problems); spec.Host != row.host || spec.Consul != row.consul || !slices.Equal(got, row.problems) {
+			t.Errorf("%s by %s: got %q at %+v, problems %q, want %q at %+v, %q", row.service, row.resolver, spec.Host, spec.Consul, got, row.host, row.consul, row.problems)
+		}
+	}
+}
+
+// Other ways than taking turns need endpoints: a Mapping that asks for one without them
+// is dropped, what the Module wishes for does not hurt it.
+func TestBalanceNeedsEndpoints(t *testing.T) {
+	least := &config.LoadBalancer{Policy: config.LeastRequest}
+	maglev := &config.LoadBalancer{Policy: config.Maglev, SourceIP: true}
+	for _, row := range []struct {
+		name            string
+		mapping, module *config.LoadBalancer
+		resolver        string
+		disabled        bool
+		want            config.BalancePolicy
+		problems        []string
+	}{
+		{"nothing said", nil, nil, "endpoint", false, config.RoundRobin, nil},
+		{"the Mapping's", least, nil, "endpoint", false, config.LeastRequest, nil},
+		{"the Mapping's before the Module's", least, maglev, "endpoint", false, config.LeastRequest, nil},
+		{"the Module's", nil, maglev, "endpoint", false, config.Maglev, nil},
+		{"of Consul", nil, maglev, "consul", false, config.Maglev, nil},
+		{"without endpoints", least, nil, "", false, config.RoundRobin, []string{"load_balancer: object_dropped"}},
+		{"the Module's without endpoints", nil, least, "", false, config.RoundRobin, nil},
+		{"endpoints disabled", least, nil, "endpoint", true, config.RoundRobin, []string{"resolver: field_ignored", "load_balancer: field_ignored"}},
+	} {
+		m := mapping("team", "foo")
+		m.Resolver, m.LoadBalancer = row.resolver, row.mapping
+		spec, problems := SpecOf(m, &config.Module{LoadBalancer: row.module}, &config.World{}, Options{DisableEndpoints: row.disabled})
+		if got := effects(problems); spec.Balance != row.want || !slices.Equal(got, row.problems) {
+			t.Errorf("%s: got %v, problems %q, want %v, %q", row.name, spec.Balance, got, row.want, row.problems)
 		}
 	}
 }

@@ -18,7 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"legate/config"
 	"legate/decision"
+	"legate/upstream/consul"
 	"legate/wire"
 )
 
@@ -46,14 +48,16 @@ type Upstream struct {
 	retired bool
 	heard   bool // known is closed
 	watched *name
+	listed  *instances
 	janitor *time.Timer
 	armed   atomic.Bool
 }
 
 // endpoints are what is known of a name at one time.
 type endpoints struct {
-	list []*endpoint
-	err  error // why the list is empty or old
+	list    []*endpoint
+	balance balancer // over those of the list that serve; nil where the list is empty
+	err     error    // why the list is empty or old
 }
 
 const defaultMaxIdle = 1024
@@ -104,7 +108,17 @@ func (u *Upstream) Start() {
 		u.update(nil, errNoHost)
 		return
 	}
-	host, port, _ := u.resolver.opts.override(u.spec.Host, u.spec.Port)
+	if u.placed() {
+		return
+	}
+	host, port, overridden := u.resolver.opts.override(u.spec.Host, u.spec.Port)
+	if u.spec.Source == FromConsul && !overridden {
+		in := u.resolver.follow(u, consul.Query{Address: u.spec.Consul.Address, Datacenter: u.spec.Consul.Datacenter, Service: u.spec.Host})
+		u.mu.Lock()
+		u.listed = in
+		u.mu.Unlock()
+		return
+	}
 	u.port = port
 	if a, err := netip.ParseAddr(host); err == nil {
 		u.update([]netip.Addr{a}, nil)
@@ -115,6 +129,17 @@ func (u *Upstream) Start() {
 	u.mu.Lock()
 	u.watched = n
 	u.mu.Unlock()
+}
+
+// placed reports whether the Set says where the endpoints are: those of a Service,
+// unless an address was given or an override names one.
+func (u *Upstream) placed() bool {
+	if u.spec.Source != FromEndpoints || u.spec.Host == "" {
+		return false
+	}
+	host, _, overridden := u.resolver.opts.override(u.spec.Host, u.spec.Port)
+	_, err := netip.ParseAddr(host)
+	return !overridden && err != nil
 }
 
 // Ready waits for a first answer about u's endpoints, be it that there are none, or
@@ -133,8 +158,8 @@ func (u *Upstream) Ready(ctx context.Context) error {
 func (u *Upstream) Retire() {
 	u.mu.Lock()
 	u.retired = true
-	n := u.watched
-	u.watched = nil
+	n, in := u.watched, u.listed
+	u.watched, u.listed = nil, nil
 	list := u.ends.Load().list
 	if u.janitor != nil {
 		u.janitor.Stop()
@@ -143,21 +168,33 @@ func (u *Upstream) Retire() {
 	if n != nil {
 		u.resolver.unwatch(u, n)
 	}
+	if in != nil {
+		u.resolver.unfollow(u, in)
+	}
 	for _, e := range list {
 		e.drain()
 	}
 }
 
-// update makes addrs the endpoints. Those that stay keep their connections; those
-// that are gone close what is idle and keep nothing that comes back.
+// update makes addrs the endpoints, all at the upstream's own port.
 func (u *Upstream) update(addrs []netip.Addr, err error) {
+	list := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		list[i] = netip.AddrPortFrom(a, u.port)
+	}
+	u.place(list, err)
+}
+
+// place makes addrs the endpoints. Those that stay keep their connections; those
+// that are gone close what is idle and keep nothing that comes back.
+func (u *Upstream) place(addrs []netip.AddrPort, err error) {
 	for _, e := range u.replace(addrs, err) {
 		e.drain()
 	}
 }
 
-// replace does update's work up to the draining and returns the endpoints that are gone.
-func (u *Upstream) replace(addrs []netip.Addr, err error) (gone []*endpoint) {
+// replace does place's work up to the draining and returns the endpoints that are gone.
+func (u *Upstream) replace(addrs []netip.AddrPort, err error) (gone []*endpoint) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.retired {
@@ -165,11 +202,24 @@ func (u *Upstream) replace(addrs []netip.Addr, err error) (gone []*endpoint) {
 	}
 	old := u.ends.Load()
 	next := &endpoints{list: make([]*endpoint, 0, len(addrs)), err: err}
-	for _, a := range addrs {
-		next.list = append(next.list, old.carry(u, netip.AddrPortFrom(a, u.port)))
+	named := u.spec.DNSType == config.LogicalDNS && len(addrs) > 0
+	if named {
+		addrs = []netip.AddrPort{old.settle(addrs)}
 	}
-	if len(addrs) == 0 && err == nil {
+	for _, a := range addrs {
+		next.list = append(next.list, old.carry(u, a))
+	}
+	switch {
+	case len(addrs) == 0 && err == nil:
 		next.err = errGone
+	case len(addrs) == 0:
+	case named:
+		next.list = append(next.list, old.connected(next.list[0])...)
+		next.balance = logical{next.list}
+	case slices.Equal(next.list, old.list):
+		next.balance = old.balance
+	default:
+		next.balance = newBalancer(u.spec.Balance, next.list, &u.turn)
 	}
 	u.ends.Store(next)
 	for _, e := range old.list {
@@ -195,42 +245,41 @@ func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
 }
 
 // Open returns a connection for one exchange: one that rested in the pool, or a new
-// one, for which it blocks up to the connect timeout. now is the request's time;
-// attempt counts its tries from 0, and every try gets the next endpoint in turn. On
+// one, for which it blocks up to the connect timeout. now is the request's time. On
 // failure the link is nil, the reason says why and the error is for operators.
 //
 // Budget: 0 allocs when a connection rests in the pool.
-func (u *Upstream) Open(now time.Time, attempt int) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next()
+func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
+	e, by, err := u.next(c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	if u.spec.HTTP2 {
-		return u.openShared(e, now, by)
+		return u.openShared(u.target(e), now, by)
 	}
 	if c := e.fresh(now); c != nil {
 		return c.link, decision.None, nil
 	}
-	return u.open(e, by)
+	return u.open(u.target(e), by)
 }
 
 // Fresh is Open that never takes a connection from the pool: for the second try of
 // a request whose pooled connection turned out to be closed. A connection that is
 // shared tells its end to everyone at once, so there it is the same as Open.
-func (u *Upstream) Fresh(now time.Time, attempt int) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next()
+func (u *Upstream) Fresh(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
+	e, by, err := u.next(c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	if u.spec.HTTP2 {
-		return u.openShared(e, now, by)
+		return u.openShared(u.target(e), now, by)
 	}
-	return u.open(e, by)
+	return u.open(u.target(e), by)
 }
 
-// next returns the endpoint whose turn it is. Before the first answer it waits for
-// it; by is then what is left of the connect timeout, and zero otherwise.
-func (u *Upstream) next() (e *endpoint, by time.Time, err error) {
+// next returns the endpoint for a request. Before the first answer it waits for it;
+// by is then what is left of the connect timeout, and zero otherwise.
+func (u *Upstream) next(c Choice) (e *endpoint, by time.Time, err error) {
 	es := u.ends.Load()
 	if len(es.list) == 0 {
 		if by, err = u.firstAnswer(); err != nil {
@@ -240,10 +289,7 @@ func (u *Upstream) next() (e *endpoint, by time.Time, err error) {
 			return nil, by, es.err
 		}
 	}
-	if len(es.list) == 1 {
-		return es.list[0], by, nil
-	}
-	return es.list[u.turn.Add(1)%uint64(len(es.list))], by, nil
+	return es.balance.pick(c), by, nil
 }
 
 // firstAnswer waits until something is known about the endpoints.
@@ -270,12 +316,12 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
 	}
-	if err := u.admit(); err != nil {
+	if err := u.admit(e); err != nil {
 		return nil, decision.DialFailed, err
 	}
 	c := &conn{end: e, born: now}
 	if reason, err := u.connect(c, by); err != nil {
-		u.stats.live.Add(-1)
+		u.dismiss(e)
 		u.stats.failed(reason)
 		return nil, reason, err
 	}
@@ -283,14 +329,21 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 	return c.link, decision.None, nil
 }
 
-// admit counts a connection that is about to be made, unless there are too many.
-func (u *Upstream) admit() error {
+// admit counts a connection to e that is about to be made, unless there are too many.
+func (u *Upstream) admit(e *endpoint) error {
+	e.live.Add(1)
 	if live := u.stats.live.Add(1); u.maxConns > 0 && live > int64(u.maxConns) {
-		u.stats.live.Add(-1)
+		u.dismiss(e)
 		u.stats.overflow.Add(1)
 		return errTooMany
 	}
 	return nil
+}
+
+// dismiss counts a connection to e that is no more.
+func (u *Upstream) dismiss(e *endpoint) {
+	e.live.Add(-1)
+	u.stats.live.Add(-1)
 }
 
 // sweepEvery is how often idle connections are looked after.

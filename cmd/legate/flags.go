@@ -111,6 +111,7 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 		return nil, fmt.Errorf("--proxy-protocol-trust: %w", err)
 	}
 	s.upstream = upstream.Options{DNS: f.dns, ClusterDomain: f.clusterDomain, Namespace: s.config.Namespace}
+	s.upstream.DisableEndpoints = getenv("AMBASSADOR_DISABLE_ENDPOINTS") != ""
 	for _, r := range f.resolve {
 		o, err := upstream.ParseOverride(r)
 		if err != nil {

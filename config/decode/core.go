@@ -45,21 +45,15 @@ func (o *object) secretData(data *entry, set func(*entry)) {
 	}
 }
 
-// decodeResolver notes that there is a resolver of that name. What that means for
-// the Mappings that name it, they say themselves.
+// decodeResolver reads a resolver of any kind: which it is, the kind itself says.
 func decodeResolver(o *object, spec *fields) any {
+	r := &config.Resolver{}
 	if o.Meta.Kind == "ConsulResolver" {
-		spec.text("address")
-		spec.required("datacenter")
+		r.Address, r.Datacenter = spec.text("address"), spec.required("datacenter")
 	}
 	spec.finish(nil)
-	switch o.Meta.Kind {
-	case "KubernetesEndpointResolver":
-		o.report(o.root, "", string(notYet), config.ObjectIgnored).Instead = "services are looked up in DNS"
-	case "ConsulResolver":
-		o.report(o.root, "", string(notYet), config.ObjectIgnored).Instead = "Mappings that name it are dropped"
-	}
-	return &config.Resolver{Meta: o.Meta}
+	r.Meta = o.Meta
+	return r
 }
 
 // decodeService reads names and ports. A Service has many more fields, which are

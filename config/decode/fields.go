@@ -197,7 +197,11 @@ func (f *fields) wrong(e *entry, want string) {
 
 // missing reports a required field.
 func (f *fields) missing(name string) {
-	f.o.report(f.at(name), f.path+name, "is required", config.ObjectDropped)
+	effect := config.ObjectDropped
+	if f.soft {
+		effect = config.FieldIgnored
+	}
+	f.o.report(f.at(name), f.path+name, "is required", effect)
 }
 
 // scalar returns e's text, or false and a Problem.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -83,6 +84,10 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.Service = spec.required("service")
 	m.Resolver = spec.text("resolver")
 	m.ClusterTag = spec.text("cluster_tag")
+	m.LoadBalancer = spec.loadBalancer()
+	m.Keepalive = spec.keepalive()
+	m.DNSType = mappingDNSType(spec)
+	m.AddLinkerdHeaders = spec.flag("add_linkerd_headers")
 	m.Weight = spec.number("weight", 0, math.MaxInt32)
 	m.EnableIPv4, m.EnableIPv6 = spec.flag("enable_ipv4"), spec.flag("enable_ipv6")
 	m.RespectDNSTTL = spec.isSet("respect_dns_ttl")
@@ -100,6 +105,19 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 			m.TLS, _ = spec.scalar(e)
 		}
 	}
+}
+
+// mappingDNSType reads how a name's addresses are used. As in Ambassador anything
+// unknown is strict DNS.
+func mappingDNSType(spec *fields) config.DNSType {
+	switch text := spec.text("dns_type"); strings.ToLower(text) {
+	case "", "strict_dns":
+	case "logical_dns":
+		return config.LogicalDNS
+	default:
+		spec.o.report(spec.at("dns_type"), "dns_type", "must be strict_dns or logical_dns, got "+strconv.Quote(text), config.FieldIgnored).Instead = "strict_dns is used"
+	}
+	return config.StrictDNS
 }
 
 // positive returns a time in milliseconds; 0 stands for the default, as if missing.

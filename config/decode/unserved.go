@@ -15,18 +15,14 @@ const (
 )
 
 var mappingUnserved = map[string]fate{
-	"add_linkerd_headers":             notYet,
 	"auth_context_extensions":         notYet,
 	"bypass_error_response_overrides": notYet,
 	"circuit_breakers":                notYet,
 	"cors":                            notYet,
-	"dns_type":                        notYet,
 	"error_response_overrides":        notYet,
 	"failure_breaker":                 notYet,
 	"health_checks":                   notYet,
-	"keepalive":                       notYet,
 	"labels":                          notYet,
-	"load_balancer":                   notYet,
 	"priority":                        notYet,
 	"retry_policy":                    notYet,
 	"shadow":                          notYet,
@@ -66,7 +62,6 @@ var selectorUnserved = map[string]fate{
 }
 
 var moduleUnserved = map[string]fate{
-	"add_linkerd_headers":             notYet,
 	"admin_port":                      quiet,
 	"auth_enabled":                    gone,
 	"buffer":                          notYet,
@@ -87,8 +82,6 @@ var moduleUnserved = map[string]fate{
 	"gzip":                            notYet,
 	"header_case_overrides":           notYet,
 	"headers_with_underscores_action": notYet,
-	"keepalive":                       notYet,
-	"load_balancer":                   notYet,
 	"lua_scripts":                     notYet,
 	"proper_case":                     notYet,
 	"prune_unreachable_routes":        quiet,

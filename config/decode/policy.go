@@ -1,0 +1,131 @@
+package decode
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"legate/config"
+)
+
+// loadBalancer reads a load_balancer, nil if it is missing or makes no sense. Only a
+// policy that hashes says what, and it must.
+func (f *fields) loadBalancer() *config.LoadBalancer {
+	lb := f.object("load_balancer")
+	if lb == nil {
+		return nil
+	}
+	b := &config.LoadBalancer{Header: lb.text("header"), SourceIP: lb.isSet("source_ip")}
+	b.Cookie = lb.hashCookie()
+	affinities := 0
+	for _, given := range []bool{b.Cookie != nil, b.Header != "", b.SourceIP} {
+		if given {
+			affinities++
+		}
+	}
+	policy := lb.oneOf("policy", "round_robin", "least_request", "ring_hash", "maglev")
+	lb.finish(nil)
+	e := f.find("load_balancer")
+	switch policy {
+	case "": // said already, or
+		if lb.value("policy") == nil {
+			lb.missing("policy")
+		}
+		return nil
+	case "round_robin", "least_request":
+		if affinities > 0 {
+			f.complain(e, "takes no cookie, header or source_ip with the policy "+policy)
+			return nil
+		}
+	default:
+		if b.Cookie != nil && b.Cookie.Name == "" {
+			return nil // said already
+		}
+		if affinities != 1 {
+			f.complain(e, "needs exactly one of cookie, header and source_ip with the policy "+policy)
+			return nil
+		}
+	}
+	b.Policy = balancePolicies[policy]
+	return b
+}
+
+var balancePolicies = map[string]config.BalancePolicy{
+	"round_robin": config.RoundRobin, "least_request": config.LeastRequest, "ring_hash": config.RingHash, "maglev": config.Maglev,
+}
+
+func (f *fields) hashCookie() *config.HashCookie {
+	c := f.object("cookie")
+	if c == nil {
+		return nil
+	}
+	cookie := &config.HashCookie{Name: c.required("name"), Path: c.text("path"), TTL: c.duration("ttl")}
+	if strings.ContainsFunc(cookie.Name, notInCookieName) {
+		c.wrong(c.find("name"), "the name of a cookie")
+	}
+	if strings.ContainsFunc(cookie.Path, notInCookiePath) {
+		c.wrong(c.find("path"), "the path of a cookie")
+	}
+	c.finish(nil)
+	return cookie
+}
+
+// notInCookieName reports whether r cannot be part of a token (RFC 9110 §5.6.2).
+func notInCookieName(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+}
+
+// notInCookiePath reports whether r cannot be part of a cookie's path (RFC 6265 §4.1.1).
+func notInCookiePath(r rune) bool { return r < ' ' || r >= 0x7f || r == ';' }
+
+// complain reports a field whose parts do not go together, with the effect of one
+// that cannot be understood.
+func (f *fields) complain(e *entry, msg string) {
+	effect := config.ObjectDropped
+	if f.soft {
+		effect = config.FieldIgnored
+	}
+	f.o.report(e.key, f.path+e.name, msg, effect)
+}
+
+// duration returns a time written like "1.5s" or "250ms", nil if it is missing.
+func (f *fields) duration(name string) *time.Duration {
+	e := f.value(name)
+	if e == nil {
+		return nil
+	}
+	s, ok := f.scalar(e)
+	if !ok {
+		return nil
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(s))
+	if err != nil || d < 0 || d > milliseconds*time.Millisecond {
+		f.wrong(e, `a time like "1.5s" or "250ms"`)
+		return nil
+	}
+	return &d
+}
+
+// keepalive reads a keepalive, nil if it is missing. The reference reads its time from
+// a field of another name than it documents; either is taken.
+func (f *fields) keepalive() *config.Keepalive {
+	k := f.object("keepalive")
+	if k == nil {
+		return nil
+	}
+	seconds := func(name string) time.Duration {
+		if n := k.number(name, 0, math.MaxInt16); n != nil {
+			return time.Duration(*n) * time.Second
+		}
+		return 0
+	}
+	keep := &config.Keepalive{Idle: seconds("idle_time"), Interval: seconds("interval")}
+	if t := seconds("time"); keep.Idle == 0 {
+		keep.Idle = t
+	}
+	if n := k.number("probes", 0, math.MaxInt8); n != nil { // TCP_KEEPCNT takes no more
+		keep.Probes = *n
+	}
+	k.finish(nil)
+	return keep
+}
