@@ -25,22 +25,36 @@ func Merge(opts Options, sets ...[]Object) World {
 			}
 		}
 	}
-	// Of two equal names, the one that Ambassador reads later comes later.
-	slices.SortStableFunc(kept, func(a, b *Object) int {
-		return cmp.Or(compareObjects(a, b), compareKeys(&a.Meta, &b.Meta))
-	})
+	kept = w.unique(kept)
+	if rest, follow, notices := ingresses(kept); len(rest) < len(kept) {
+		w.Problems = append(w.Problems, notices...)
+		kept = w.unique(append(rest, follow...))
+	}
 	w.reserve(kept)
-	for i, o := range kept {
-		if i+1 < len(kept) && sameName(o, kept[i+1]) {
-			w.Problems = append(w.Problems, redefined(o, kept[i+1]))
-			continue
-		}
+	for _, o := range kept {
 		w.add(o.Value)
 	}
 	w.Sort()
 	w.oneModule()
 	slices.SortStableFunc(w.Problems, CompareProblems)
 	return w
+}
+
+// unique sorts objects and leaves out those that a later one of the same name replaces.
+func (w *World) unique(objects []*Object) []*Object {
+	// Stable, so that of equal keys the one that was read later comes later.
+	slices.SortStableFunc(objects, func(a, b *Object) int {
+		return cmp.Or(compareObjects(a, b), compareKeys(&a.Meta, &b.Meta))
+	})
+	kept := make([]*Object, 0, len(objects))
+	for i, o := range objects {
+		if i+1 < len(objects) && sameName(o, objects[i+1]) {
+			w.Problems = append(w.Problems, redefined(o, objects[i+1]))
+			continue
+		}
+		kept = append(kept, o)
+	}
+	return kept
 }
 
 // compareObjects orders by what is defined: kind, name and namespace. A Guard that a

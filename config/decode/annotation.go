@@ -36,19 +36,13 @@ func (a *annotation) ref(at config.Ref) config.Ref {
 
 // annotations reads the objects in o's annotation, each as if it stood beside o. Text
 // that is no YAML is a Problem of o, and nothing of that annotation is loaded.
-func (o *object) annotations(metadata *fields) {
-	e := metadata.take("annotations")
-	if e == nil || e.value.Kind != yaml.MappingNode {
-		return
-	}
-	f := o.open(e.value, "metadata.annotations.")
-	a := f.value(configAnnotation)
+func (o *object) annotations() {
+	a := o.notes.value(configAnnotation)
 	if a == nil {
 		return
 	}
 	if a.value.Kind != yaml.ScalarNode {
-		f.soft = true
-		f.wrong(a, "text")
+		o.notes.wrong(a, "text")
 		return
 	}
 	in := &annotation{

@@ -135,13 +135,18 @@ func (f *fields) merge(n *yaml.Node) {
 // record notes the positions of f's fields in the object's Meta.
 func (f *fields) record() {
 	f.recorded = true
-	for _, e := range f.written {
-		f.o.Meta.Fields = append(f.o.Meta.Fields, config.FieldPos{
-			Field: f.path + e.name,
-			Line:  int32(f.o.line(e.key)),   //nolint:gosec // files are far shorter than 2^31 lines
-			Col:   int32(f.o.column(e.key)), //nolint:gosec // and so are their lines
-		})
+	for i := range f.written {
+		f.position(&f.written[i])
 	}
+}
+
+// position notes where e is in the object's Meta.
+func (f *fields) position(e *entry) {
+	f.o.Meta.Fields = append(f.o.Meta.Fields, config.FieldPos{
+		Field: f.path + e.name,
+		Line:  int32(f.o.line(e.key)),   //nolint:gosec // files are far shorter than 2^31 lines
+		Col:   int32(f.o.column(e.key)), //nolint:gosec // and so are their lines
+	})
 }
 
 // find returns the named field, or nil.

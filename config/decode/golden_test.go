@@ -24,8 +24,24 @@ func environment(name string) (string, bool) {
 	return value, ok
 }
 
+// What single documents become.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
+	golden(t, "testdata/*.txt", func(text []byte) string {
+		return dump(Bytes(Options{Lookup: environment}, "in.yaml", text))
+	})
+}
+
+// What documents become together.
+func TestGoldenWorlds(t *testing.T) {
+	golden(t, "testdata/worlds/*.txt", func(text []byte) string {
+		return dumpWorld(config.Merge(config.Options{}, Bytes(Options{}, "in.yaml", text)))
+	})
+}
+
+// golden holds what read makes of each file's objects to what the file expects.
+func golden(t *testing.T, pattern string, read func(text []byte) string) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -36,7 +52,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			input, want, _ := strings.Cut(string(content), dashes)
-			got := dump(Bytes(Options{Lookup: environment}, "in.yaml", []byte(input+"\n")))
+			got := read([]byte(input + "\n"))
 			if *update {
 				if err := os.WriteFile(file, []byte(input+dashes+got), 0o644); err != nil {
 					t.Fatal(err)
@@ -73,6 +89,27 @@ func dump(objects []config.Object) string {
 		}
 	}
 	return b.String()
+}
+
+// dumpWorld renders the Hosts and Mappings of w, and its Problems.
+func dumpWorld(w config.World) string {
+	var objects []config.Object
+	for i := range w.Hosts {
+		objects = append(objects, config.Object{Meta: w.Hosts[i].Meta, Value: &w.Hosts[i]})
+	}
+	for i := range w.Mappings {
+		m := &w.Mappings[i]
+		o := config.Object{Meta: m.Meta, Value: m}
+		for _, field := range []string{"prefix", "hostname", "service"} {
+			o.Problems = append(o.Problems, m.Problem(field, "is here", config.Notice))
+		}
+		objects = append(objects, o)
+	}
+	text := dump(objects)
+	for _, p := range w.Problems {
+		text += p.String() + "\n"
+	}
+	return text
 }
 
 func dumpFields(b *strings.Builder, v reflect.Value) {

@@ -16,7 +16,7 @@ type kind struct {
 	ambassador bool                              // has an ambassador_id, and its fields below spec
 	protector  bool                              // guards routes: broken, it closes them
 	bypassable bool                              // a protector that bypass_auth opens
-	annotated  bool                              // may hold other objects in its annotation
+	annotated  bool                              // says something in annotations
 	versions   []string
 	early      []string // of the versions, those in which Ambassador does not have the kind
 	why        string
@@ -55,7 +55,9 @@ func kindOf(apiVersion, name string) (kind, bool) {
 	case name == "EndpointSlice" && (apiVersion == "discovery.k8s.io/v1" || apiVersion == "discovery.k8s.io/v1beta1"):
 		return kind{decode: decodeEndpointSlice}, true
 	case name == "Ingress" && (group == "networking.k8s.io" || group == "extensions"):
-		return kind{why: string(notYet), effect: config.ObjectIgnored}, true
+		return kind{decode: decodeIngress, annotated: true}, version == "v1beta1" || version == "v1" && group != "extensions"
+	case name == "IngressClass" && group == "networking.k8s.io":
+		return kind{decode: decodeIngressClass, annotated: true}, version == "v1" || version == "v1beta1"
 	}
 	// A protector under a mistyped group is a lock that somebody believes in.
 	if k := ambassadorKinds[name]; k.protector && strings.Contains(group, "ambassador") {

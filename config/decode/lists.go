@@ -79,6 +79,7 @@ func (f *fields) objects(name string) []*fields {
 		sub := f.o.open(items[i].key, f.path+items[i].name+".")
 		sub.fold, sub.soft = f.fold, f.soft
 		if f.recorded {
+			f.position(&items[i])
 			sub.record()
 		}
 		list = append(list, sub)

@@ -27,8 +27,9 @@ type object struct {
 	config.Object
 	kind    kind
 	root    *yaml.Node
-	old     bool // written as v1 or v2
-	dropped bool // something essential cannot be understood
+	notes   *fields // the annotations of a kind that has some of meaning
+	old     bool    // written as v1 or v2
+	dropped bool    // something essential cannot be understood
 	extra   []config.Object
 }
 
@@ -161,7 +162,10 @@ func (o *object) head(top *fields) *fields {
 		o.ids(spec)
 	}
 	if o.kind.annotated {
-		defer o.annotations(m)
+		o.notes = o.annotationFields(m)
+		if o.Meta.Kind != "IngressClass" {
+			o.annotations()
+		}
 	}
 	return spec
 }
