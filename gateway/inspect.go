@@ -60,8 +60,9 @@ func (g *Gateway) Config() any {
 
 // An Address is where a Listener listens.
 type Address struct {
-	Port int
-	TLS  bool // beside cleartext
+	Port  int
+	TLS   bool // beside cleartext
+	Proxy bool // connections begin with a PROXY header
 }
 
 // Addresses returns where the current configuration listens, in the order of ports.
@@ -71,7 +72,7 @@ func (g *Gateway) Addresses() []Address {
 	for _, i := range s.slots {
 		if i >= 0 {
 			l := &s.world.Listeners[i]
-			list = append(list, Address{l.Port, l.Has(config.ProtoTLS)})
+			list = append(list, Address{l.Port, l.Has(config.ProtoTLS), l.Has(config.ProtoPROXY)})
 		}
 	}
 	slices.SortFunc(list, func(a, b Address) int { return cmp.Compare(a.Port, b.Port) })

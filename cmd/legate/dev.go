@@ -125,10 +125,14 @@ func (p *Program) welcome(s *settings, ca *certs.CA) func(*gateway.Gateway) {
 			host, path := localName(s.flags.bind), samplePath(g)
 			for _, a := range g.Addresses() {
 				at := net.JoinHostPort(host, strconv.Itoa(a.Port)) + path
+				curl := "curl -i"
+				if a.Proxy {
+					curl += " --haproxy-protocol"
+				}
 				if a.TLS {
-					fmt.Fprintf(p.Stderr, "  curl -i --cacert %s https://%s\n", ca.File(), at)
+					fmt.Fprintf(p.Stderr, "  %s --cacert %s https://%s\n", curl, ca.File(), at)
 				} else {
-					fmt.Fprintf(p.Stderr, "  curl -i http://%s\n", at)
+					fmt.Fprintf(p.Stderr, "  %s http://%s\n", curl, at)
 				}
 			}
 			fmt.Fprintf(p.Stderr, "  curl -i http://%s/api/v1/problems\n\n", s.flags.admin)

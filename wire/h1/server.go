@@ -381,6 +381,9 @@ func (c *conn) readRequestHead() (int, error) {
 	} else if n > 0 {
 		return n, nil
 	}
+	if proxyproto.Begins(c.rd.buf[:c.rd.w]) {
+		return 0, errStrayProxy // what comes behind it may never look like a head
+	}
 	c.raw.ReadBy(c.start.Add(c.lim.HeadTimeout), c.start)
 	n, err := c.rd.readHead(&s, c.lim)
 	if err != nil {

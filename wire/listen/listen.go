@@ -171,7 +171,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	ap := tcp.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()) // a zone is this machine's affair
 }
 
 // serve hands a connection to the engine, which serves it in a goroutine of its own.

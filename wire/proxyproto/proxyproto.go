@@ -65,9 +65,10 @@ func Length(b []byte) (int, error) {
 	return 0, ErrAbsent
 }
 
-// Begins reports whether b begins with the signature of either version.
+// Begins reports whether b begins like a header of either version and like no request
+// of HTTP/1: the target of a method called PROXY would not begin with a family.
 func Begins(b []byte) bool {
-	return bytes.HasPrefix(b, signatureV1) || bytes.HasPrefix(b, signatureV2)
+	return bytes.HasPrefix(b, []byte("PROXY T")) || bytes.HasPrefix(b, []byte("PROXY U")) || bytes.HasPrefix(b, signatureV2)
 }
 
 // begins reports whether b and signature are equal as far as both go.

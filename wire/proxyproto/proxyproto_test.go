@@ -17,7 +17,7 @@ func v2(command, family byte, parts ...string) string {
 
 // lying renders a header of version 2 that says it has n bytes.
 func lying(command, family byte, n int, body string) string {
-	return "\r\n\r\n\x00\r\nQUIT\n" + string([]byte{command, family, byte(n >> 8), byte(n)}) + body
+	return startOfV2 + string([]byte{command, family, byte(n >> 8), byte(n)}) + body
 }
 
 func tlv(kind byte, value string) string {
@@ -214,6 +214,19 @@ func TestParseWholeOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestBegins(t *testing.T) {
+	for text, want := range map[string]bool{
+		"PROXY TCP4 1.2.3.4": true, "PROXY UNKNOWN\r\n": true, "PROXY T": true, v2(0x21, 0x11, from4): true, startOfV2: true,
+		"": false, "PROXY ": false, "PROXY / HTTP/1.1": false, "PROXY * HTTP/1.1": false, "PROXY http://a/": false, "\r\n\r\n": false, startOfV2[:11]: false,
+	} {
+		if got := Begins([]byte(text)); got != want {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}
+
+const startOfV2 = "\r\n\r\n\x00\r\nQUIT\n"
 
 func TestAllocsLength(t *testing.T) {
 	for _, text := range []string{"PROXY TCP4 198.51.100.7 10.0.0.1 56269 443\r\n", v2(0x21, 0x11, from4), "GET / HTTP/1.1\r\n"} {
