@@ -317,3 +317,68 @@ func TestIdleProxiedConnections(t *testing.T) {
 		t.Errorf("an idle connection costs %d bytes behind a PROXY header, %d without", proxied, plain)
 	}
 }
+
+// A Listener whose stack changes goes on with its port; connections from before end as
+// they began.
+func TestStackChanges(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	addr := loopback(port)
+	rest := everyone + mapping("x", "/x/", echo(t, "up"))
+	g := start(t, setup{bare: true, manifests: rest + listener("l", "HTTP", port)})
+	old := introduced(t, addr, "", false)
+	for _, stack := range []struct{ protocol, header, client string }{
+		{"HTTPPROXY", headerV1, "198.51.100.7"},
+		{"HTTPSPROXY", headerV2, "198.51.100.7"},
+		{"HTTPS", "", "127.0.0.1"},
+		{"HTTP", "", "127.0.0.1"},
+	} {
+		if a, err := old.exchange(request{target: "/x/"}); err != nil || a.StatusCode != 200 {
+			t.Fatalf("before %s: %v", stack.protocol, err)
+		}
+		_, err := old.Write([]byte("POST /x/ HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 2\r\n\r\n1")) // still on its way
+		must(t, err)
+		g.replace(rest + listener("l", stack.protocol, port))
+		_, err = old.Write([]byte("2"))
+		must(t, err)
+		if a, err := old.answer("", "POST"); err != nil || a.StatusCode != 200 {
+			t.Errorf("to %s: the request that was on its way: %v", stack.protocol, err)
+		}
+		old = introduced(t, addr, stack.header, false)
+		from := g.log.size()
+		a, err := old.exchange(request{target: "/x/"})
+		must(t, err)
+		a.from = from
+		if rec := g.log.next(t, from, func(r *record) bool { return r.Method == "GET" && r.RequestID == a.id }); rec.verdict != served || rec.ClientIP != stack.client {
+			t.Errorf("%s: record %+v", stack.protocol, rec)
+		}
+	}
+}
+
+// HTTP/3 is not served: the Listener for TCP on its port is, and nobody is told of more.
+func TestListenersThatAreNotServed(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	g := start(t, setup{bare: true, manifests: authority.issue(t, "gate.test").secret("cert") + tlsHost("gate", "gate.test", "cert", route) + mapping("x", "/x/", echo(t, "up")) +
+		stacked("a-http3", ports[0], "TLS, HTTP, UDP") + listener("https", "HTTPS", ports[0]) +
+		manifest("Listener", "idle", fmt.Sprintf("{port: %d, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}, selector: {matchLabels: {tier: none}}}}", ports[1]))})
+	g.secure = loopback(ports[0])
+	a := g.send(t, request{target: "/x/", secure: true})
+	if g.verdict(t, a) != served || a.Header.Get("Alt-Svc") != "" {
+		t.Errorf("got %v, alt-svc %q", g.verdict(t, a), a.Header.Get("Alt-Svc"))
+	}
+	if c, err := net.Dial("tcp", loopback(ports[1])); err == nil {
+		c.Close()
+		t.Error("a Listener without Hosts has its port")
+	}
+	want := map[string]string{"a-http3": "HTTP/3 is not served", "idle": "No matching Hosts/TCPMappings found, disabling!"}
+	for _, p := range g.problems() {
+		if p.Message != want[p.Name] {
+			t.Errorf("%s: %s", p.Name, p.Message)
+		}
+		delete(want, p.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("no Problem says %v", want)
+	}
+}

@@ -19,6 +19,7 @@ type compiler struct {
 	module   *config.Module           // nil for none
 	specs    map[string]upstream.Spec // by the Mapping's full name
 	closed   bool                     // every Host was dropped: none may be assumed
+	implicit bool                     // there are no Listeners: two are assumed
 	problems []config.Problem
 	next     *Snapshot
 }
@@ -26,8 +27,9 @@ type compiler struct {
 // compile makes a World ready. Live parts that old has with equal settings are
 // carried over.
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
-	w = withImplicitListeners(w)
 	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: &Snapshot{Gen: old.Gen + 1}}
+	c.implicit = len(w.Listeners) == 0
+	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
 		c.module = &w.Modules[0]
 	}

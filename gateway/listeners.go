@@ -57,7 +57,7 @@ func (c *compiler) listener(l *config.Listener) (config.Problem, bool) {
 		return problem("protocolStack", "HTTP/3 is not served", config.ObjectIgnored, "the port is not bound for UDP and no alt-svc is sent, so clients stay with the Listener for TCP"), false
 	case !l.Has(config.ProtoHTTP):
 		return problem("protocol", "carries TCPMappings only, which are not served yet", config.ObjectIgnored, "its port is not bound"), false
-	case !c.attached(l):
+	case !c.implicit && !c.attached(l):
 		return problem("hostBinding", "No matching Hosts/TCPMappings found, disabling!", config.ObjectDropped, "its port is not bound"), false
 	}
 	return config.Problem{}, true
