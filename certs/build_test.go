@@ -135,7 +135,7 @@ func TestSettings(t *testing.T) {
 	}{
 		{"defaults", func(*world, *config.Host) {}, func(c *tls.Config) bool {
 			return c.MinVersion == tls.VersionTLS12 && c.MaxVersion == tls.VersionTLS13 && c.ClientAuth == tls.NoClientCert &&
-				slices.Equal(c.CurvePreferences, DefaultCurves) && slices.Equal(c.NextProtos, []string{"http/1.1"}) && len(c.CipherSuites) == 6
+				slices.Equal(c.CurvePreferences, DefaultCurves) && slices.Equal(c.NextProtos, []string{"h2", "http/1.1"}) && len(c.CipherSuites) == 6
 		}, nil},
 		{"inline", inline(config.TLSSettings{MinTLSVersion: "v1.3"}), func(c *tls.Config) bool { return c.MinVersion == tls.VersionTLS13 }, nil},
 		{"lower maximum", inline(config.TLSSettings{MaxTLSVersion: "v1.1"}), func(c *tls.Config) bool {
@@ -187,9 +187,12 @@ func TestSettings(t *testing.T) {
 			`Host/web.shop: tls.cipher_suites: "DHE-RSA-AES128-SHA" is not served here; it is left out of the list`,
 			`Host/web.shop: tls.ecdh_curves: "X448" is not served here; it is left out of the list`,
 		}},
-		{"h2", inline(config.TLSSettings{ALPNProtocols: []string{"h2", " http/1.1"}}), func(c *tls.Config) bool {
+		{"ALPN", inline(config.TLSSettings{ALPNProtocols: []string{" http/1.1, h2", "http/1.1"}}), func(c *tls.Config) bool {
+			return slices.Equal(c.NextProtos, []string{"http/1.1", "h2"})
+		}, nil},
+		{"HTTP/1.1 only", inline(config.TLSSettings{ALPNProtocols: []string{"http/1.1"}}), func(c *tls.Config) bool {
 			return slices.Equal(c.NextProtos, []string{"http/1.1"})
-		}, []string{"Host/web.shop: tls.alpn_protocols: HTTP/2 is not served yet; clients get http/1.1"}},
+		}, nil},
 		{"clients may show a certificate", func(w *world, h *config.Host) {
 			w.secret("shop", "ca", "tls.crt", a.pem)
 			h.TLS = &config.TLSSettings{CASecret: "ca"}

@@ -131,6 +131,7 @@ func TestHandshakes(t *testing.T) {
 			c.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
 		}, "handshake failure"},
 		{"old curve", "open.example.com", func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }, ""},
+		{"http/1.1 alone", "open.example.com", func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }, ""},
 		{"h2 or http/1.1", "open.example.com", func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} }, ""},
 		{"polite, nothing shown", "polite.example.com", nil, ""},
 		{"polite, good", "polite.example.com", shows(good), ""},
@@ -151,8 +152,8 @@ func TestHandshakes(t *testing.T) {
 				t.Fatal(err)
 			case test.want == "" && state.PeerCertificates[0].DNSNames[0] != test.host:
 				t.Errorf("got the certificate of %v", state.PeerCertificates[0].DNSNames)
-			case test.want == "" && len(c.NextProtos) > 0 && state.NegotiatedProtocol != "http/1.1":
-				t.Errorf("got protocol %q, want http/1.1", state.NegotiatedProtocol)
+			case test.want == "" && len(c.NextProtos) > 0 && state.NegotiatedProtocol != c.NextProtos[0]:
+				t.Errorf("got protocol %q, want %s", state.NegotiatedProtocol, c.NextProtos[0])
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("got error %v, want one with %q", err, test.want)
 			}

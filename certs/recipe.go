@@ -20,6 +20,7 @@ type recipe struct {
 	min, max   uint16
 	suites     []uint16
 	curves     []tls.CurveID
+	protocols  []string // offered by ALPN
 }
 
 type recipeKey [sha256.Size]byte
@@ -44,7 +45,7 @@ func (b *builder) config(h *config.Host) (*tls.Config, bool) {
 		}
 		return nil, false
 	}
-	b.remark(&s)
+	r.protocols = protocols(&s)
 	key := r.key()
 	c := b.out.configs[key]
 	if c == nil {
@@ -73,6 +74,7 @@ func (r *recipe) key() recipeKey {
 	_ = binary.Write(h, binary.BigEndian, []uint16{r.min, r.max, uint16(r.clientAuth), uint16(len(r.suites))}) //nolint:gosec // small numbers
 	_ = binary.Write(h, binary.BigEndian, r.suites)
 	_ = binary.Write(h, binary.BigEndian, r.curves)
+	part([]byte(strings.Join(r.protocols, ",")))
 	return recipeKey(h.Sum(nil))
 }
 
@@ -89,7 +91,7 @@ func (r *recipe) make() (*tls.Config, error) {
 		CipherSuites:     r.suites,
 		CurvePreferences: r.curves,
 		ClientAuth:       r.clientAuth,
-		NextProtos:       []string{"http/1.1"},
+		NextProtos:       r.protocols,
 	}
 	if r.ca != nil {
 		if c.ClientCAs, err = parsePool(r.ca); err != nil {
@@ -162,13 +164,20 @@ func choose[T comparable](b *builder, s *settings, field string, names []string,
 	return ids, len(ids) > 0
 }
 
-// remark tells of settings that serve otherwise than written.
-func (b *builder) remark(s *settings) {
-	if slices.ContainsFunc(s.ALPNProtocols, func(p string) bool { return strings.TrimSpace(p) == "h2" }) {
-		p := s.problem("alpn_protocols", "HTTP/2 is not served yet", config.Notice)
-		p.Instead = "clients get http/1.1"
-		b.problem(p)
+// protocols are those that ALPN offers: the author's, or all that is served.
+func protocols(s *settings) []string {
+	var offered []string
+	for _, list := range s.ALPNProtocols {
+		for p := range strings.SplitSeq(list, ",") {
+			if p = strings.TrimSpace(p); p != "" && !slices.Contains(offered, p) {
+				offered = append(offered, p)
+			}
+		}
 	}
+	if len(offered) == 0 {
+		return []string{"h2", "http/1.1"}
+	}
+	return offered
 }
 
 // The names of the objects, and what crypto/tls calls them.

@@ -19,15 +19,16 @@ import (
 
 // Options are what a Gateway is made with.
 type Options struct {
-	Bind           string // address that Listeners bind; "" for all
-	Upstream       upstream.Options
-	Routes         routes.Options
-	MaxConnections int              // per Listener; 0 for the default
-	ProxyProtocol  listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
-	ProxyTrust     []netip.Prefix   // whose PROXY headers are believed; empty: everybody's
-	Metrics        *telemetry.Metrics
-	Log            *slog.Logger
-	Clock          func() time.Time
+	Bind             string // address that Listeners bind; "" for all
+	Upstream         upstream.Options
+	Routes           routes.Options
+	MaxConnections   int              // per Listener; 0 for the default
+	ProxyProtocol    listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
+	ProxyTrust       []netip.Prefix   // whose PROXY headers are believed; empty: everybody's
+	MaxConnectionAge time.Duration    // of HTTP/2 connections; 0: they may live for ever
+	Metrics          *telemetry.Metrics
+	Log              *slog.Logger
+	Clock            func() time.Time
 
 	// AccessLog opens the log that the Module asks for: its envoy_log_type and
 	// envoy_log_path, "" where it says nothing. nil writes none.

@@ -12,7 +12,6 @@ import (
 
 	"legate/config"
 	"legate/telemetry"
-	"legate/wire/h1"
 	"legate/wire/listen"
 )
 
@@ -23,7 +22,7 @@ type port struct {
 	addr     string // host:port
 	slot     int
 	listener *listen.Listener
-	engine   *h1.Server
+	engine   *engines
 	accepts  sync.WaitGroup // the goroutine that accepts
 	serving  bool
 	last     *Snapshot // serves what still comes over a port without a Listener; nil before it has left
@@ -107,8 +106,8 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 		return p, nil
 	}
 	p := &port{key: key, addr: addr, slot: g.slots, gateway: g}
-	p.engine = h1.NewServer(g, g.limits, g.clock)
 	name := strconv.Itoa(l.Port)
+	p.engine = newEngines(g, name)
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
 	p.introduced = newIntroductions(g.metrics, name, proxy)
 	limit := g.opts.MaxConnections
@@ -171,13 +170,7 @@ func (g *Gateway) leave(p *port) {
 
 // serve starts the ports that are new and retires those that s has no Listener for.
 func (g *Gateway) serve(s *Snapshot) {
-	limits := g.limits
-	limits.MaxHeadBytes = s.edge.maxRequestHeaders
-	if len(s.world.Modules) > 0 {
-		m := &s.world.Modules[0]
-		limits.AllowChunkedLength = m.AllowChunkedLength
-		limits.IdleTimeout = milliseconds(int(limits.IdleTimeout.Milliseconds()), m.ListenerIdleTimeoutMS)
-	}
+	limits := g.limitsOf(s)
 	for _, p := range g.ports {
 		if s.listener(p.slot) < 0 {
 			g.retire(p)

@@ -23,6 +23,7 @@ var (
 	inFlightDesc     = describe("requests_in_flight", "Requests being served.")
 	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
 	proxiedDesc      = describe("proxy_protocol_total", "Connections to a listener with PROXY in its stack, by what their header was.", "listener", "outcome")
+	abusedDesc       = describe("h2_abuse_total", "HTTP/2 connections and streams that ended because the client made us work for nothing.", "kind")
 	decisionsDesc    = describe("decisions_total", "Requests that a stage ended for a reason.", "stage", "reason")
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
@@ -46,7 +47,7 @@ type collector struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
 		upConnectionDesc, upRetriesDesc, generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
 	} {
@@ -82,6 +83,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	routes, upstreams, connections := maps.Clone(m.routes), maps.Clone(m.upstreams), maps.Clone(m.connections)
 	proxied := maps.Clone(m.proxied)
+	abused := maps.Clone(m.abused)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	m.mu.Unlock()
 
@@ -96,6 +98,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, c := range proxied {
 		out.counter(proxiedDesc, c.Value(), key.listener, key.outcome)
+	}
+	for kind, c := range abused {
+		out.counter(abusedDesc, c.Value(), kind)
 	}
 	for effect, n := range problems {
 		out.gauge(problemsDesc, float64(n), effect)

@@ -37,6 +37,7 @@ type Metrics struct {
 	upstreams   map[string]*UpstreamMetrics
 	connections map[connectionKey]*Gauge
 	proxied     map[proxiedKey]*Counter
+	abused      map[string]*Counter
 	problems    map[string]int
 	expiries    map[string]time.Time
 }
@@ -90,9 +91,9 @@ func NewMetrics(b Build) *Metrics {
 		routes:      map[string]*RouteMetrics{},
 		upstreams:   map[string]*UpstreamMetrics{},
 		connections: map[connectionKey]*Gauge{},
-		proxied:     map[proxiedKey]*Counter{},
-		problems:    map[string]int{},
-		expiries:    map[string]time.Time{},
+		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
+		problems: map[string]int{},
+		expiries: map[string]time.Time{},
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "legate_build_info",
@@ -161,6 +162,19 @@ func (m *Metrics) Proxied(listener, outcome string) *Counter {
 	if c == nil {
 		c = &Counter{}
 		m.proxied[key] = c
+	}
+	return c
+}
+
+// Abused returns the counter of HTTP/2 connections and streams that ended over one kind
+// of abuse. Kinds are few and fixed.
+func (m *Metrics) Abused(kind string) *Counter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.abused[kind]
+	if c == nil {
+		c = &Counter{}
+		m.abused[kind] = c
 	}
 	return c
 }

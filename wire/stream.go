@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
 	"time"
@@ -41,6 +42,20 @@ type TLSInfo struct {
 	Protocol        string // agreed on by ALPN; "" for none
 	Resumed         bool
 	Chain           []*x509.Certificate // of the client, leaf first; nil for none
+}
+
+// NewTLSInfo keeps of a handshake what requests need: a connection rests for long, and
+// all of its state would rest with it.
+func NewTLSInfo(secure *tls.Conn) *TLSInfo {
+	state := secure.ConnectionState()
+	return &TLSInfo{
+		Version:    state.Version,
+		Cipher:     state.CipherSuite,
+		ServerName: state.ServerName,
+		Protocol:   state.NegotiatedProtocol,
+		Resumed:    state.DidResume,
+		Chain:      state.PeerCertificates,
+	}
 }
 
 // A Stream is one request and its answer on some engine. ReadBody may run in one

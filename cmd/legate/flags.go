@@ -28,6 +28,7 @@ type serveFlags struct {
 	drainTimeout  time.Duration
 	logLevel      string
 	logFormat     string
+	maxAge        time.Duration
 	pprof         bool
 	proxyProtocol string
 	proxyTrust    []string
@@ -47,6 +48,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.logFormat, "log-format", "json", "json, or text for people")
 	flags.StringVar(&f.proxyProtocol, "proxy-protocol", "required", "on Listeners with PROXY in their stack: required, or optional to serve connections without a header too")
 	flags.StringSliceVar(&f.proxyTrust, "proxy-protocol-trust", nil, "ADDR or CIDR whose PROXY headers are believed; comma-separated, repeatable (default everybody)")
+	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 

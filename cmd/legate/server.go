@@ -44,16 +44,17 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	s.upstream.Now = time.Now
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
-		Bind:          s.flags.bind,
-		Upstream:      s.upstream,
-		Routes:        routes.Options{Namespace: s.config.Namespace, LooseSelectors: p.Getenv("DISABLE_STRICT_LABEL_SELECTORS") == "true"},
-		ProxyProtocol: s.proxy,
-		ProxyTrust:    s.trust,
-		Metrics:       metrics,
-		AccessLog:     srv.logs.open,
-		Log:           log,
-		Clock:         time.Now,
-		Certificates:  srv.certificates,
+		Bind:             s.flags.bind,
+		Upstream:         s.upstream,
+		Routes:           routes.Options{Namespace: s.config.Namespace, LooseSelectors: p.Getenv("DISABLE_STRICT_LABEL_SELECTORS") == "true"},
+		ProxyProtocol:    s.proxy,
+		ProxyTrust:       s.trust,
+		MaxConnectionAge: s.flags.maxAge,
+		Metrics:          metrics,
+		AccessLog:        srv.logs.open,
+		Log:              log,
+		Clock:            time.Now,
+		Certificates:     srv.certificates,
 	})
 	if err != nil {
 		return nil, err

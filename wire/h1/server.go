@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -17,6 +18,7 @@ import (
 // secures the connections.
 type Server struct {
 	handler wire.Handler
+	next    Successor // nil: HTTP/2 is not served
 	limits  atomic.Pointer[Limits]
 	now     func() time.Time
 
@@ -33,6 +35,16 @@ func NewServer(handler wire.Handler, limits Limits, now func() time.Time) *Serve
 	s.limits.Store(&limits)
 	return s
 }
+
+// A Successor takes over a connection whose client turns out to speak HTTP/2 (RFC 9113
+// §3.3). early is what was read of it; it is valid until Start returns.
+type Successor interface {
+	Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, early []byte, ended func())
+}
+
+// Succeed has next take over connections that begin with HTTP/2's preface. It is to be
+// called before the first of them starts.
+func (s *Server) Succeed(next Successor) { s.next = next }
 
 // SetLimits replaces the limits from each connection's next request on.
 func (s *Server) SetLimits(l Limits) { s.limits.Store(&l) }
@@ -55,7 +67,7 @@ func (s *Server) Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended f
 	c.rd.src = raw
 	if secure != nil {
 		c.rd.src = secure
-		c.peer.TLS = tlsInfo(secure)
+		c.peer.TLS = wire.NewTLSInfo(secure)
 	}
 	if !s.track(c) {
 		c.close()
@@ -63,20 +75,6 @@ func (s *Server) Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended f
 		return
 	}
 	go c.run(false)
-}
-
-// tlsInfo keeps of a handshake what requests need: a connection rests for long, and
-// all of its state would rest with it.
-func tlsInfo(secure *tls.Conn) *wire.TLSInfo {
-	state := secure.ConnectionState()
-	return &wire.TLSInfo{
-		Version:    state.Version,
-		Cipher:     state.CipherSuite,
-		ServerName: state.ServerName,
-		Protocol:   state.NegotiatedProtocol,
-		Resumed:    state.DidResume,
-		Chain:      state.PeerCertificates,
-	}
 }
 
 func (s *Server) track(c *conn) bool {
@@ -150,6 +148,8 @@ type conn struct {
 	onEnd  func()
 
 	idleUntil time.Time
+	spoken    bool // a request was read
+	succeeded bool // the connection is no longer ours
 
 	*session // nil while idle
 }
@@ -192,6 +192,10 @@ func (c *conn) writer() io.Writer {
 func (c *conn) run(resting bool) {
 	if c.serve(resting) {
 		go c.run(true)
+		return
+	}
+	if c.succeeded {
+		c.srv.untrack(c)
 		return
 	}
 	c.close()
@@ -332,8 +336,17 @@ func (c *conn) exchange() bool {
 		return c.refuse(err)
 	}
 	raw := c.rd.buf[c.rd.r : c.rd.r+n]
+	if !c.spoken && c.srv.next != nil && string(raw) == preface {
+		c.succeed()
+		return false
+	}
 	c.rd.r += n
+	first := !c.spoken
+	c.spoken = true
 	if perr := parseRequest(&c.head, raw, c.lim); perr != nil {
+		if first && c.srv.next != nil && foreign(raw) {
+			return false
+		}
 		return c.refuse(perr)
 	}
 	c.body.begin(&c.rd, &c.head)
@@ -345,6 +358,26 @@ func (c *conn) exchange() bool {
 	c.keepHead()
 	c.srv.handler.Serve(c, &c.head)
 	return c.finish()
+}
+
+// preface is how HTTP/2's begins (RFC 9113 §3.4): a request that no HTTP/1.1 client sends.
+const preface = "PRI * HTTP/2.0\r\n\r\n"
+
+// foreign reports whether a head is neither HTTP/1.1, in whatever bad form, nor HTTP/2's
+// preface. Where both are served, RFC 9113 §3.4 has who begins so see the connection
+// close.
+func foreign(raw []byte) bool {
+	line, _, _ := bytes.Cut(raw, []byte("\r\n"))
+	method, _, _ := bytes.Cut(line, []byte(" "))
+	return wire.LookupMethod(method) == wire.MethodOther && !bytes.Contains(line, []byte("HTTP/"))
+}
+
+// succeed gives the connection away, with what was read of it.
+func (c *conn) succeed() {
+	c.succeeded = true
+	c.raw.OnTick(nil)
+	c.srv.next.Start(c.raw, c.secure, c.peer, c.rd.buf[c.rd.r:c.rd.w], c.onEnd)
+	c.rd.release()
 }
 
 // keepHead moves the head to a buffer of its own when the body will go on using the

@@ -301,7 +301,7 @@ func (c *Client) headers(id uint32, end bool, fault *wire.ProtocolError) error {
 	case s == nil:
 		return nil // the exchange has ended; its trailer was under way
 	case s.theirEnd:
-		m.spoil(s, errLateFields)
+		m.breakOff(s, http2.ErrCodeProtocol, errLateFields)
 		return nil
 	case s.link.final:
 		if fault == nil && !end {
@@ -318,7 +318,7 @@ func (c *Client) headers(id uint32, end bool, fault *wire.ProtocolError) error {
 		}
 	}
 	if fault != nil {
-		m.spoil(s, fault)
+		m.breakOff(s, http2.ErrCodeProtocol, fault)
 		return nil
 	}
 	if end {

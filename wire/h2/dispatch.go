@@ -107,13 +107,19 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 	if unread := len(p) - len(data); unread > 0 {
 		m.consumed(s, unread)
 	}
-	if s.stopped {
+	answered := s.x != nil && s.ourEnd
+	switch {
+	case answered: // nobody waits for it: what the window still allows may come
+		m.credited(len(data))
+	case s.stopped:
 		m.consumed(s, len(data))
-	} else {
+	default:
 		s.in.push(data)
 	}
 	if end {
 		m.ended(s, false, true)
+	} else if answered && s.recv.open < s.recv.size/2 {
+		m.resetLocked(s, http2.ErrCodeNo) // that was enough, RFC 9113 §8.1
 	}
 	s.more.ring()
 	return nil
@@ -123,13 +129,7 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 // §8.1.1). The lock must be held.
 func (m *mux) mismatch(s *stream) {
 	m.role.abused(LengthMismatch)
-	m.spoil(s, errLengthDisagrees)
-}
-
-// spoil ends a stream whose message breaks a rule. The lock must be held.
-func (m *mux) spoil(s *stream, fault error) {
-	m.resetLocked(s, http2.ErrCodeProtocol)
-	s.broken = fault
+	m.breakOff(s, http2.ErrCodeProtocol, errLengthDisagrees)
 }
 
 // late judges a frame of a body on a stream that takes none (RFC 9113 §5.1). The lock
@@ -170,7 +170,7 @@ func (m *mux) onHeaders(fh http2.FrameHeader, p []byte) error {
 	if fh.Flags&flagEndHeaders != 0 {
 		return m.fields(fh.StreamID, end, p)
 	}
-	m.block, m.blockEnd, m.frames = append(m.block[:0], p...), end, 1
+	m.block, m.blockEnd, m.frames, m.headAt = append(m.block[:0], p...), end, 1, m.heard
 	return nil
 }
 
@@ -285,8 +285,8 @@ func (m *mux) setting(s http2.Setting) error {
 			if st.window += delta; st.window > maxWindow {
 				return &ConnError{http2.ErrCodeFlowControl, "window over its limit"}
 			}
+			st.room.ring()
 		}
-		m.admit()
 	default: // tables, pushes and lists are not for us to use
 	}
 	return nil
@@ -333,8 +333,11 @@ func (m *mux) onReset(f *http2.RSTStreamFrame) error {
 		m.resetAnswer(s, f.ErrCode)
 		return nil
 	case s == nil:
+		m.past.note(f.StreamID, resetByThem)
 		return m.tolerate(EmptyFrames)
 	}
+	m.calm.forgive(RapidReset, float64(m.completed))
+	m.completed = 0
 	s.broken = resetError(f.ErrCode)
 	m.discard(s)
 	m.forget(s, resetByThem)

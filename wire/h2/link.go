@@ -148,7 +148,7 @@ func (l *Link) open(end bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for m.dead == nil && m.unsent == nil && m.sending && cap(m.out)-len(m.out) < l.blockTo+spare {
-		if err := m.awaitRoom(&l.stream, bodyIdle); err != nil {
+		if err := m.awaitTurn(&l.stream, bodyIdle); err != nil {
 			return err
 		}
 	}
@@ -463,5 +463,5 @@ func (l *Link) Release() {
 		l.out = nil
 	}
 	// An Abort may still be under way that was meant for this exchange.
-	l.client.release(l, !l.aborted.Load() && !l.waits)
+	l.client.release(l, !l.aborted.Load() && !l.queued)
 }

@@ -55,8 +55,10 @@ type mux struct {
 	block    []byte // of a field block that goes on in CONTINUATION
 	blockEnd bool   // its HEADERS frame had END_STREAM
 	frames   int    // that it came in
-	self     bool   // its HEADERS frame made the stream depend on itself
-	settled  bool   // the peer's SETTINGS came
+	headAt   time.Time
+	heard    time.Time // when anything came
+	self     bool      // its HEADERS frame made the stream depend on itself
+	settled  bool      // the peer's SETTINGS came
 
 	mu      sync.Mutex
 	table   table
@@ -68,13 +70,14 @@ type mux struct {
 	eager   bool   // of a client, see credited
 	dead    error  // why the connection is over
 
-	out     []byte // lent; frames to be sent
-	sending bool   // somebody sends, without the lock
-	batch   uint64 // counts what was sent: offsets into out are of one batch only
-	window  int64  // what all streams together may send
-	waiting []*stream
-	piled   bool // the goroutine that reads waits until less is to be sent
-	drained bell
+	out       []byte    // lent; frames to be sent
+	sending   bool      // somebody sends, without the lock
+	batch     uint64    // counts what was sent: offsets into out are of one batch only
+	window    int64     // what all streams together may send
+	completed int       // streams that both sides completed, since a reset was last judged
+	queue     []*stream // those that wait for their turn to send
+	piled     bool      // the goroutine that reads waits until less is to be sent
+	drained   bell
 }
 
 // newMux makes the mux of a connected socket, and of the TLS session on it if secure is
@@ -159,6 +162,9 @@ func (m *mux) ended(s *stream, ours, theirs bool) {
 // forget takes the stream off the table. The lock must be held.
 func (m *mux) forget(s *stream, how ending) {
 	if m.table.remove(s) {
+		if how == completed {
+			m.completed++
+		}
 		m.past.note(s.id, how)
 		m.role.closed(s)
 	}
@@ -166,13 +172,20 @@ func (m *mux) forget(s *stream, how ending) {
 
 // resetLocked ends a stream from our side. The lock must be held.
 func (m *mux) resetLocked(s *stream, code http2.ErrCode) {
+	why := resetError(code)
+	if m.eager {
+		why = ourReset(code)
+	}
+	m.breakOff(s, code, why)
+}
+
+// breakOff ends a stream from our side, and tells whoever uses it why. The lock must be
+// held. Nobody may use the stream afterwards but who served it.
+func (m *mux) breakOff(s *stream, code http2.ErrCode, why error) {
 	if s.broken != nil || m.dead != nil || m.table.find(s.id) != s {
 		return
 	}
-	s.broken = resetError(code)
-	if m.eager {
-		s.broken = ourReset(code)
-	}
+	s.broken = why
 	m.out = appendReset(m.buffer(), s.id, uint32(code))
 	m.discard(s)
 	m.forget(s, resetByUs)
@@ -276,14 +289,18 @@ func (m *mux) send(p []byte) error {
 	return err
 }
 
-// admit wakes everyone who waits to send. The lock must be held.
+// admit wakes whose turn it is to send. The lock must be held.
 func (m *mux) admit() {
-	for i, s := range m.waiting {
-		s.waits = false
-		s.room.ring()
-		m.waiting[i] = nil
+	if len(m.queue) > 0 {
+		m.queue[0].room.ring()
 	}
-	m.waiting = m.waiting[:0]
+}
+
+// roomForData is how much of the connection's window may be used with what is left of
+// the buffer. The lock must be held.
+func (m *mux) roomForData() int64 {
+	out := m.buffer()
+	return min(m.window, int64(cap(out)-len(out)-frameHeader-spare))
 }
 
 // fail ends the connection: every stream learns why. What is still to be sent is lost.
@@ -310,7 +327,6 @@ func (m *mux) failLocked(err error) {
 		s.more.ring()
 		s.room.ring()
 	}
-	m.admit()
 	m.raw.StopReading() // whoever reads ends the connection
 }
 

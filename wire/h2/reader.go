@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 
@@ -20,6 +21,7 @@ type reader struct {
 	buf    []byte
 	r, w   int
 	framer *http2.Framer
+	one    [1]byte // takes the first byte of what comes over TLS while there is no buffer
 }
 
 func newReader(src io.Reader) *reader {
@@ -78,6 +80,35 @@ func (rd *reader) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// wait waits for bytes and reads them, holding no buffer while there is none.
+func (rd *reader) wait(raw *wire.Conn, secure *tls.Conn) error {
+	if rd.buf != nil {
+		return rd.fill()
+	}
+	if secure == nil {
+		b, n, err := raw.ReadFirst(buffers)
+		if n > 0 {
+			rd.buf, rd.r, rd.w = b, 0, n
+			return nil
+		}
+		return err
+	}
+	n, err := secure.Read(rd.one[:])
+	if n == 0 {
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return err
+	}
+	rd.buf, rd.r, rd.w = buffers.Get(), 0, 1
+	rd.buf[0] = rd.one[0]
+	raw.Hold(true) // what the session has at hand, and no more
+	n, _ = secure.Read(rd.buf[1:])
+	raw.Hold(false)
+	rd.w += n
+	return nil
 }
 
 // begin puts bytes that were read before in front.

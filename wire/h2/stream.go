@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -19,7 +20,8 @@ var errEnded = errors.New("HTTP/2 stream has ended")
 type stream struct {
 	mux  *mux
 	id   uint32
-	link *Link // whose it is; nil on a server
+	link *Link     // whose it is; nil on a server
+	x    *exchange // whose it is; nil on a client
 
 	// Guarded by the mux's lock.
 	window    int64 // what we may send
@@ -35,7 +37,7 @@ type stream struct {
 	trailed   bool  // a trailer came
 	tail      int   // where in mux.out the last frame of this stream begins
 	tailBatch uint64
-	waits     bool // is on the mux's list of those that wait to send
+	queued    bool // waits its turn to send
 
 	trailer wire.Head
 	more    bell // something came
@@ -52,7 +54,7 @@ func (s *stream) begin(m *mux, id uint32) {
 	s.mux, s.id = m, id
 	s.recv = newCredit(streamWindow)
 	s.declared, s.got = wire.LengthUnknown, 0
-	s.theirEnd, s.ourEnd, s.stopped, s.trailed, s.waits, s.unwanted = false, false, false, false, false, false
+	s.theirEnd, s.ourEnd, s.stopped, s.trailed, s.queued, s.unwanted = false, false, false, false, false, false
 	s.broken = nil
 	s.tail, s.tailBatch = 0, 0
 }
@@ -66,13 +68,17 @@ func (s *stream) lost() error {
 	return s.mux.dead
 }
 
-// read takes what has come of the body, waiting until by for something to come.
+// read takes what has come of the body, waiting until by for something to come. An
+// empty p only waits.
 // io.EOF follows the last byte.
 func (s *stream) read(p []byte, by time.Time, tick wire.Tick) (int, error) {
 	m := s.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
+		if len(p) == 0 && s.in.size > 0 {
+			return 0, nil
+		}
 		if n, err := s.readNow(p); n > 0 || err != nil {
 			return n, err
 		}
@@ -115,47 +121,68 @@ func (s *stream) stop() {
 
 // write sends p as far as the peer's windows and our buffer take it, waiting for them
 // for idle without a byte moving; 0 is for ever. What is small stays in the buffer
-// until a flush. Budget: 0 allocs.
+// until a flush. Streams that wait for the same take turns. Budget: 0 allocs.
 func (s *stream) write(p []byte, end bool, idle time.Duration) error {
 	m := s.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
-		if err := s.lost(); err != nil {
+		err := s.lost()
+		if err == nil && (s.ourEnd || s.unwanted) {
+			err = errEnded
+		}
+		if err != nil {
+			m.leaveQueue(s)
 			return err
 		}
-		if s.ourEnd || s.unwanted {
-			return errEnded
-		}
 		if len(p) == 0 {
+			m.leaveQueue(s)
 			if end {
 				m.endStream(s)
 			}
 			return nil
 		}
-		n := m.appendData(s, p)
-		if p = p[n:]; n > 0 && len(p) == 0 {
-			continue
-		}
-		if len(m.out) > 0 && !m.sending {
+		switch {
+		case s.window <= 0:
+			m.leaveQueue(s) // others may go on
 			m.flushLocked()
-			continue
-		}
-		if n == 0 {
-			if err := m.awaitRoom(s, idle); err != nil {
-				return err
+			if s.window > 0 || s.lost() != nil {
+				continue
 			}
+			err = m.awaitRoom(s, idle)
+		case len(m.queue) > 0 && m.queue[0] != s:
+			m.enqueue(s)
+			err = m.awaitRoom(s, idle)
+		case m.roomForData() <= 0:
+			if len(m.out) > 0 && !m.sending {
+				m.flushLocked()
+				continue
+			}
+			m.enqueue(s)
+			err = m.awaitRoom(s, idle)
+		default:
+			most := len(p)
+			if len(m.queue) > 1 {
+				most = min(most, turn)
+			}
+			n := m.appendData(s, p[:most])
+			p = p[n:]
+			if len(m.queue) > 1 {
+				m.leaveQueue(s)
+			}
+		}
+		if err != nil {
+			m.leaveQueue(s)
+			return err
 		}
 	}
 }
 
-// awaitRoom waits until there may be room for s to send. The lock is held but for the
-// wait.
+// turn is how much a stream sends before it is another's turn.
+const turn = 16 << 10
+
+// awaitRoom waits until s may have room to send. The lock is held but for the wait.
 func (m *mux) awaitRoom(s *stream, idle time.Duration) error {
-	if !s.waits {
-		s.waits = true
-		m.waiting = append(m.waiting, s)
-	}
 	m.mu.Unlock()
 	rang := s.room.wait(idle)
 	m.mu.Lock()
@@ -165,8 +192,36 @@ func (m *mux) awaitRoom(s *stream, idle time.Duration) error {
 	return nil
 }
 
-// writeHead appends a head's block as frames. block holds it behind frameHeader bytes
-// that are still to be filled.
+// awaitTurn waits, with others, for room to send. The lock is held but for the wait.
+func (m *mux) awaitTurn(s *stream, idle time.Duration) error {
+	m.enqueue(s)
+	err := m.awaitRoom(s, idle)
+	m.leaveQueue(s)
+	return err
+}
+
+// enqueue makes s one of those that wait for what all streams share: the connection's
+// window and the buffer.
+func (m *mux) enqueue(s *stream) {
+	if !s.queued {
+		s.queued = true
+		m.queue = append(m.queue, s)
+	}
+}
+
+// leaveQueue takes s off the queue and tells the next.
+func (m *mux) leaveQueue(s *stream) {
+	if !s.queued {
+		return
+	}
+	s.queued = false
+	i := slices.Index(m.queue, s)
+	m.queue = slices.Delete(m.queue, i, i+1)
+	m.admit()
+}
+
+// finishHead makes out what is to be sent: a head's block stands at its end, behind room
+// for a frame's header at offset at. The lock must be held.
 func (s *stream) finishHead(out []byte, at int, end bool) {
 	m := s.mux
 	m.out = splitHeaders(out, at, s.id, end, m.peer.maxFrame)

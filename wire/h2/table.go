@@ -1,5 +1,7 @@
 package h2
 
+import "slices"
+
 // A table finds the streams that are open by their ids. There are few of them, and
 // they are looked up for every frame: a scan of small integers beats a map.
 type table struct {
@@ -56,9 +58,12 @@ type history struct {
 }
 
 func (h *history) note(id uint32, how ending) {
-	i := h.n % len(h.ids)
+	i := slices.Index(h.ids[:], id)
+	if i < 0 {
+		i = h.n % len(h.ids)
+		h.n++
+	}
 	h.ids[i], h.ends[i] = id, how
-	h.n++
 }
 
 // of says how the stream with that id, which is not open, ended.
