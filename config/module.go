@@ -21,6 +21,7 @@ type Module struct {
 	ClusterMaxConnectionLifetimeMS *int
 	ListenerIdleTimeoutMS          *int
 	GRPCWeb                        bool // enable_grpc_web
+	GRPCBridge                     bool // enable_grpc_http11_bridge
 	EnableIPv4, EnableIPv6         *bool
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution

@@ -51,6 +51,7 @@ const (
 	UpstreamIdle
 	UpstreamBadAnswer
 	UpstreamHeaderTooLarge
+	AnswerTooLarge
 	TunnelIdle
 
 	// The gateway itself.
@@ -223,6 +224,9 @@ var reasons = [NumReasons]reasonRow{
 	UpstreamHeaderTooLarge: {"upstream_header_too_large", at(Proxy), 502, UpstreamFault, "UPE", connectError + "protocol error",
 		"the endpoint's answer head is over the limit",
 		"look at the endpoint: its cookies, mostly"},
+	AnswerTooLarge: {"answer_too_large", at(Proxy), 502, UpstreamFault, "-", "",
+		"an answer that Module enable_grpc_http11_bridge has to hold back is over 1 MiB",
+		"let the clients of that service speak HTTP/2"},
 	TunnelIdle: {"tunnel_idle", at(Proxy), 0, NoFault, "SI", "",
 		"no byte moved through an upgraded connection, either way, for idle_timeout_ms",
 		"nothing, if few; else have its peers send pings, or raise the Mapping's idle_timeout_ms"},

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"time"
@@ -25,11 +26,12 @@ func (x *Exchange) answer() {
 // relay carries the upstream's answer to the client. Budget: 0 allocs.
 func (x *Exchange) relay() {
 	x.Decision.Ended = decision.Proxy
-	x.Decision.Status = uint16(x.Resp.Status) //nolint:gosec // 100 to 599
+	status := cmp.Or(x.status, x.Resp.Status)
+	x.Decision.Status = uint16(status) //nolint:gosec // 100 to 599
 	x.Decision.By = x.Route.By
 	x.editAnswer()
 	x.answering = true
-	err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.ToClient, x.answerLength())
+	err := x.stream.WriteHead(status, &x.Resp, &x.ToClient, x.answerLength())
 	if err == nil {
 		err = x.copyAnswer()
 	} else {
@@ -51,6 +53,9 @@ func (x *Exchange) relay() {
 // an answer with its head and say no length; HTTP/1.1 says that it is 0.
 func (x *Exchange) answerLength() int64 {
 	r := &x.Resp
+	if x.kept != nil {
+		return int64(len(x.kept))
+	}
 	if r.NoBody && r.Length == wire.LengthUnknown && x.Req.Method() != wire.HEAD && r.Status != 304 && x.Req.Major < 2 {
 		return 0
 	}
@@ -65,6 +70,12 @@ const cachedPiece = 32 << 10
 // copyAnswer streams the body through one bounded buffer and flushes whenever the
 // upstream pauses.
 func (x *Exchange) copyAnswer() error {
+	if x.kept != nil {
+		if _, err := x.stream.WriteBody(x.kept); err != nil {
+			return &clientError{err}
+		}
+		return clientSide(x.stream.End(nil))
+	}
 	if x.Resp.NoBody || x.link.Done() {
 		return clientSide(x.stream.End(x.link.Trailer()))
 	}

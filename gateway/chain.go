@@ -6,9 +6,10 @@ import "legate/decision"
 // comes later may rely on what came before; each line says why it stands where it
 // does.
 func (c *compiler) chain(r *Route) (ch Chain) {
-	ch.add(decision.Accept, c.grpcWeb()) // what follows speaks gRPC, also where it refuses
-	ch.add(decision.Authn, c.guard(r))   // what cannot be protected is closed before anything is spent on it
-	ch.add(decision.Proxy, c.answer(r))  // the upstream's answer, or a redirect
+	ch.add(decision.Accept, c.grpcBridge(r)) // has the last word about an answer: it holds all of it back
+	ch.add(decision.Accept, c.grpcWeb())     // what follows speaks gRPC, also where it refuses
+	ch.add(decision.Authn, c.guard(r))       // what cannot be protected is closed before anything is spent on it
+	ch.add(decision.Proxy, c.answer(r))      // the upstream's answer, or a redirect
 	return ch
 }
 

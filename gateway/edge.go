@@ -22,6 +22,7 @@ type edge struct {
 	livenessProbe     bool
 	readinessProbe    bool
 	grpcWeb           bool
+	grpcBridge        bool
 	maxRequestHeaders int // bytes
 }
 
@@ -40,6 +41,7 @@ func compileEdge(m *config.Module) edge {
 		livenessProbe:     orTrue(m.LivenessProbeEnabled),
 		readinessProbe:    orTrue(m.ReadinessProbeEnabled),
 		grpcWeb:           m.GRPCWeb,
+		grpcBridge:        m.GRPCBridge,
 		maxRequestHeaders: maxRequestHeaders(m),
 	}
 }

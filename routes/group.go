@@ -297,6 +297,10 @@ func (g *group) settle(b *builder) {
 		r.Request, r.Response = shared.request, shared.response
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
+		if d.mapping.GRPC && len(r.Upgrades) > 0 {
+			r.Upgrades = nil
+			b.problem(d.mapping.Problem("allow_upgrade", "an upstream of HTTP/2, which grpc: true asks for, switches to no other protocol", config.FieldIgnored))
+		}
 	}
 }
 

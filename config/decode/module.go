@@ -57,6 +57,7 @@ func moduleSettings(c *fields) *config.Module {
 		ClusterMaxConnectionLifetimeMS: c.positive("cluster_max_connection_lifetime_ms"),
 		ListenerIdleTimeoutMS:          c.number("listener_idle_timeout_ms", 0, math.MaxInt32),
 		GRPCWeb:                        c.isSet("enable_grpc_web"),
+		GRPCBridge:                     c.isSet("enable_grpc_http11_bridge"),
 		EnableIPv4:                     c.flag("enable_ipv4"),
 		EnableIPv6:                     c.flag("enable_ipv6"),
 		Resolver:                       c.text("resolver"),

@@ -72,7 +72,6 @@ var moduleUnserved = map[string]fate{
 	"default_label_domain":            notYet,
 	"default_labels":                  notYet,
 	"defaults":                        notYet,
-	"enable_grpc_http11_bridge":       notYet,
 	"envoy_log_format":                notYet,
 	"envoy_validation_timeout":        quiet,
 	"error_response_overrides":        notYet,
