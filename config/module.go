@@ -22,6 +22,7 @@ type Module struct {
 	ListenerIdleTimeoutMS          *int
 	GRPCWeb                        bool // enable_grpc_web
 	GRPCBridge                     bool // enable_grpc_http11_bridge
+	GRPCStats                      *GRPCStats
 	EnableIPv4, EnableIPv6         *bool
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
@@ -33,4 +34,17 @@ type Module struct {
 	DiagnosticsEnabled             *bool
 	LivenessProbeEnabled           *bool
 	ReadinessProbeEnabled          *bool
+}
+
+// GRPCStats says which calls of gRPC are counted by service and method.
+type GRPCStats struct {
+	AllMethods    bool // whatever Services says
+	Services      []GRPCService
+	UpstreamStats bool // how long they take, too
+}
+
+// A GRPCService is a service of gRPC with those of its methods that are counted.
+type GRPCService struct {
+	Name    string
+	Methods []string
 }

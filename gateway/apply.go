@@ -126,6 +126,7 @@ func (g *Gateway) report(s *Snapshot, begun time.Time) {
 	}
 	now := g.clock()
 	g.metrics.Keep(s.metricNames())
+	g.metrics.KeepGRPC(s.grpcStats.stays)
 	g.metrics.Applied(s.Gen, now, now.Sub(begun), byEffect)
 	g.log.Info("snapshot applied", "gen", s.Gen, "routes", len(s.routes), "problems", len(s.Problems), "took", now.Sub(begun))
 }

@@ -34,6 +34,7 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 		c.module = &w.Modules[0]
 	}
 	c.next.edge = compileEdge(c.module)
+	c.next.grpcStats = compileGRPCStats(c.module, c.g.metrics)
 	c.certificates()
 	c.upstreamSpecs()
 	c.table()

@@ -27,6 +27,7 @@ type Snapshot struct {
 	unbound   []*config.Listener // whose port could not be had
 	upstreams *upstream.Set
 	accessLog *telemetry.AccessLog // nil for none
+	grpcStats *grpcStats           // nil for none
 	world     config.World
 }
 

@@ -29,6 +29,9 @@ var (
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
 	upConnectionDesc = describe("upstream_connections", "Open connections to an upstream.", "upstream", "state")
 	upRetriesDesc    = describe("upstream_retries_total", "Requests sent to an upstream once more.", "upstream")
+	grpcRequestsDesc = describe("grpc_requests_total", "Calls of gRPC by method and the status they ended with (none if with none).", "service", "method", "grpc_status")
+	grpcMessagesDesc = describe("grpc_messages_total", "Messages of gRPC by method and direction.", "service", "method", "direction")
+	grpcDurationDesc = describe("grpc_upstream_duration_seconds", "Time from sending a call of gRPC to the end of its answer.", "service", "method")
 	generationDesc   = describe("config_generation", "Number of the configuration that serves.")
 	problemsDesc     = describe("config_problems", "Problems in the configuration that serves, by what happens instead.", "effect")
 	successDesc      = describe("config_last_success_timestamp_seconds", "When the configuration that serves was applied.")
@@ -48,7 +51,8 @@ type collector struct{ m *Metrics }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
-		upConnectionDesc, upRetriesDesc, generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
+		upConnectionDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
+		generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
 	} {
 		ch <- d
@@ -85,6 +89,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	proxied := maps.Clone(m.proxied)
 	abused := maps.Clone(m.abused)
 	problems, expiries := maps.Clone(m.problems), m.expiries
+	methods := maps.Clone(m.grpc)
 	m.mu.Unlock()
 
 	for name, r := range routes {
@@ -101,6 +106,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for kind, c := range abused {
 		out.counter(abusedDesc, c.Value(), kind)
+	}
+	for name, c := range methods {
+		c.collect(name, out)
 	}
 	for effect, n := range problems {
 		out.gauge(problemsDesc, float64(n), effect)

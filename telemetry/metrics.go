@@ -36,6 +36,7 @@ type Metrics struct {
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
 	connections map[connectionKey]*Gauge
+	grpc        map[GRPCMethod]*GRPCMetrics
 	proxied     map[proxiedKey]*Counter
 	abused      map[string]*Counter
 	problems    map[string]int
@@ -91,6 +92,7 @@ func NewMetrics(b Build) *Metrics {
 		routes:      map[string]*RouteMetrics{},
 		upstreams:   map[string]*UpstreamMetrics{},
 		connections: map[connectionKey]*Gauge{},
+		grpc:        map[GRPCMethod]*GRPCMetrics{},
 		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
 		problems: map[string]int{},
 		expiries: map[string]time.Time{},

@@ -58,6 +58,7 @@ func moduleSettings(c *fields) *config.Module {
 		ListenerIdleTimeoutMS:          c.number("listener_idle_timeout_ms", 0, math.MaxInt32),
 		GRPCWeb:                        c.isSet("enable_grpc_web"),
 		GRPCBridge:                     c.isSet("enable_grpc_http11_bridge"),
+		GRPCStats:                      c.grpcStats("grpc_stats"),
 		EnableIPv4:                     c.flag("enable_ipv4"),
 		EnableIPv6:                     c.flag("enable_ipv6"),
 		Resolver:                       c.text("resolver"),
@@ -101,4 +102,27 @@ func (f *fields) probe(name string) *bool {
 	enabled := sub.flag("enabled")
 	sub.finish(probeUnserved)
 	return enabled
+}
+
+// grpcStats returns what is counted of gRPC, nil if nothing was said.
+func (f *fields) grpcStats(name string) *config.GRPCStats {
+	sub := f.object(name)
+	if sub == nil {
+		return nil
+	}
+	s := &config.GRPCStats{AllMethods: sub.isSet("all_methods"), UpstreamStats: sub.isSet("upstream_stats")}
+	for _, each := range sub.objects("services") {
+		service := config.GRPCService{Name: each.text("name"), Methods: each.list("method_names")}
+		each.finish(nil)
+		if service.Name == "" {
+			f.o.report(each.at("name"), each.path+"name", "is required", config.FieldIgnored)
+			continue
+		}
+		s.Services = append(s.Services, service)
+	}
+	if s.AllMethods && len(s.Services) > 0 {
+		f.o.report(sub.at("services"), sub.path+"services", "all_methods is set too, and counts", config.FieldIgnored)
+	}
+	sub.finish(nil)
+	return s
 }
