@@ -329,6 +329,7 @@ func (c *Client) headers(id uint32, end bool, fault *wire.ProtocolError) error {
 }
 
 var (
+	errEarlyBody     = &wire.ProtocolError{Kind: wire.BadFraming, Text: "a body before the head"}
 	errLateFields    = &wire.ProtocolError{Kind: wire.BadFraming, Text: "fields after the end of the answer"}
 	errTrailerGoesOn = &wire.ProtocolError{Kind: wire.BadFraming, Text: "fields in the middle of the answer's body"}
 	errManyInterim   = &wire.ProtocolError{Kind: wire.BadSyntax, Text: "too many interim answers"}

@@ -87,6 +87,10 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 		m.credited(len(p))
 		return m.late(fh.StreamID, s)
 	}
+	if s.link != nil && !s.link.final {
+		m.breakOff(s, http2.ErrCodeProtocol, errEarlyBody)
+		return nil
+	}
 	if !s.recv.spend(len(p)) {
 		m.credited(len(p))
 		m.role.abused(WindowExceeded)
