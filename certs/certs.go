@@ -1,5 +1,5 @@
 // Package certs decides which certificate is served for which name: it turns
-// Hosts, TLSContexts and Secrets into a table of ready TLS configurations. It
+// Hosts, TCPMappings, TLSContexts and Secrets into a table of ready TLS configurations. It
 // knows no connection and no request, and it never serves a Host with less
 // protection than was asked for: such a Host is dropped and named instead.
 package certs
@@ -7,6 +7,7 @@ package certs
 import (
 	"cmp"
 	"crypto/tls"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -24,8 +25,8 @@ type Options struct {
 // A Built is what one World's certificates make. It is never changed.
 type Built struct {
 	Table *wire.TLSTable // by the index in World.Listeners
-	// Dropped are the Hosts that must not be served at all, not even in
-	// cleartext, because the TLS they ask for cannot be had. Sorted as the World's.
+	// Dropped are the Hosts and TCPMappings that must not be served at all, not even in
+	// cleartext, because the TLS they ask for cannot be had.
 	Dropped      []config.Ref
 	Problems     []config.Problem
 	Certificates []Certificate // of the Hosts that serve TLS, sorted as the World's
@@ -79,6 +80,7 @@ func ImplicitHost(w *config.World, opts Options) config.Host {
 // old may be nil.
 func Build(w *config.World, opts Options, old *Built) *Built {
 	b := newBuilder(w, opts, old)
+	b.tcpMappings()
 	if len(w.Hosts) == 0 {
 		b.implicit()
 	} else {
@@ -106,7 +108,10 @@ type builder struct {
 	contexts map[string]*config.TLSContext
 	// owners says which Host serves a name on a Listener.
 	owners map[listenerName]*config.Host
-	told   map[told]bool
+	// carried says of which names TCPMappings have the connections.
+	carried map[listenerName]config.Ref
+	users   string // of the TLSContexts that are looked at, for Problems
+	told    map[told]bool
 }
 
 // A listenerName is a name on one Listener, by its index.
@@ -134,6 +139,8 @@ func newBuilder(w *config.World, opts Options, old *Built) *builder {
 		secrets:  make(map[secretName]*config.Secret, len(w.Secrets)),
 		contexts: make(map[string]*config.TLSContext, 2*len(w.TLSContexts)),
 		owners:   map[listenerName]*config.Host{},
+		carried:  map[listenerName]config.Ref{},
+		users:    "Hosts",
 		told:     map[told]bool{},
 	}
 	if old != nil {
@@ -189,10 +196,16 @@ func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 	b.describe(h, name, c)
 	for i := range b.w.Listeners {
 		l := &b.w.Listeners[i]
-		if !l.Has(config.ProtoTLS) || !binds(l) {
+		if !l.Has(config.ProtoTLS) || !l.Has(config.ProtoHTTP) || !binds(l) {
 			continue
 		}
 		key := listenerName{i, name}
+		if m, ok := b.carried[key]; ok {
+			p := h.Problem("hostname", fmt.Sprintf("TLS connections for %s on port %d are %s's", name, l.Port, m), config.ObjectDropped)
+			p.Instead = "they are carried to its service"
+			b.problem(p)
+			continue
+		}
 		if first := b.owners[key]; first != nil {
 			b.shadowed(h, first, b.out.Table.Listeners[i], name, c)
 			continue
@@ -286,7 +299,7 @@ func (b *builder) problem(p config.Problem) {
 func (b *builder) fail(p config.Problem) {
 	p.Instead = "the Host is not served at all, the others are"
 	if p.Ref.Kind == "TLSContext" {
-		p.Instead = "the Hosts that use it are not served at all, the others are"
+		p.Instead = "the " + b.users + " that use it are not served at all, the others are"
 	}
 	b.problem(p)
 }

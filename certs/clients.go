@@ -12,7 +12,7 @@ import (
 // clients reads what s asks of client certificates. Nothing here is ever left out
 // quietly: a Host whose demand cannot be met is not served.
 func (b *builder) clients(s *settings, r *recipe) bool {
-	if s.CertChainFile != "" || s.PrivateKeyFile != "" {
+	if !s.files && (s.CertChainFile != "" || s.PrivateKeyFile != "") {
 		field := "cert_chain_file"
 		if s.CertChainFile == "" {
 			field = "private_key_file"

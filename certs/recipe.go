@@ -20,7 +20,7 @@ type recipe struct {
 	min, max   uint16
 	suites     []uint16
 	curves     []tls.CurveID
-	protocols  []string // offered by ALPN
+	protocols  []string // offered by ALPN; none: what clients offer is ignored
 }
 
 type recipeKey [sha256.Size]byte
@@ -28,37 +28,56 @@ type recipeKey [sha256.Size]byte
 // config makes the configuration of a Host with tlsSecret, or reports why it
 // cannot be had.
 func (b *builder) config(h *config.Host) (*tls.Config, bool) {
-	name := hostSecret(h)
-	p, err := b.certificate(name)
-	if err != nil {
-		b.fail(h.Problem("tlsSecret", err.Error(), config.ObjectDropped))
-		return nil, false
-	}
-	s, ok := b.settings(h)
+	r, s, ok := b.recipe(h)
 	if !ok {
 		return nil, false
 	}
-	r := recipe{pair: p}
+	if r.protocols = protocols(&s); len(r.protocols) == 0 {
+		r.protocols = []string{"h2", "http/1.1"}
+	}
+	c, err := b.ready(&r)
+	if err != nil {
+		b.fail(h.Problem("tlsSecret", fmt.Sprintf("Secret %s: %v", hostSecret(h), err), config.ObjectDropped))
+	}
+	return c, err == nil
+}
+
+// recipe finds all that makes h's configuration but its protocols, or reports why it
+// cannot be had.
+func (b *builder) recipe(h *config.Host) (r recipe, s settings, ok bool) {
+	p, err := b.certificate(hostSecret(h))
+	if err != nil {
+		b.fail(h.Problem("tlsSecret", err.Error(), config.ObjectDropped))
+		return r, s, false
+	}
+	if s, ok = b.settings(h); !ok {
+		return r, s, false
+	}
+	r = recipe{pair: p}
 	if !b.plain(&s, &r) || !b.clients(&s, &r) {
 		if s.meta.Kind == "TLSContext" {
 			b.fail(h.Problem("tlsContext", s.meta.Ref().String()+" cannot be used", config.ObjectDropped))
 		}
-		return nil, false
+		return r, s, false
 	}
-	r.protocols = protocols(&s)
+	return r, s, true
+}
+
+// ready makes r's configuration, unless there is one already.
+func (b *builder) ready(r *recipe) (*tls.Config, error) {
 	key := r.key()
 	c := b.out.configs[key]
 	if c == nil {
 		c = b.old[key]
 	}
 	if c == nil {
+		var err error
 		if c, err = r.make(); err != nil {
-			b.fail(h.Problem("tlsSecret", fmt.Sprintf("Secret %s: %v", name, err), config.ObjectDropped))
-			return nil, false
+			return nil, err
 		}
 	}
 	b.out.configs[key] = c
-	return c, true
+	return c, nil
 }
 
 // key identifies r.
@@ -164,18 +183,14 @@ func choose[T comparable](b *builder, s *settings, field string, names []string,
 	return ids, len(ids) > 0
 }
 
-// protocols are those that ALPN offers: the author's, or all that is served.
-func protocols(s *settings) []string {
-	var offered []string
+// protocols are those of the author's that ALPN offers.
+func protocols(s *settings) (offered []string) {
 	for _, list := range s.ALPNProtocols {
 		for p := range strings.SplitSeq(list, ",") {
 			if p = strings.TrimSpace(p); p != "" && !slices.Contains(offered, p) {
 				offered = append(offered, p)
 			}
 		}
-	}
-	if len(offered) == 0 {
-		return []string{"h2", "http/1.1"}
 	}
 	return offered
 }

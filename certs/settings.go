@@ -13,6 +13,7 @@ type settings struct {
 	meta        *config.Meta
 	prefix      string // of the fields: "tls." inside a Host
 	namespacing bool
+	files       bool // the certificate is in the files that it names
 }
 
 // problem is about one of the fields of s.

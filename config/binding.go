@@ -19,3 +19,6 @@ func Selects(selector, labels map[string]string) bool {
 	}
 	return true
 }
+
+// Carries reports whether Listener l is where the connections of m come in.
+func (l *Listener) Carries(m *TCPMapping) bool { return l.Port == m.Port && l.Address == m.Address }

@@ -32,6 +32,7 @@ const (
 type Listener struct {
 	Meta
 	Port        int
+	Address     string     // where to listen, of one made for a TCPMapping; "" for the gateway's own
 	Stack       []Protocol // outermost first; from protocol or protocolStack
 	Security    SecurityModel
 	FromAll     bool              // hostBinding.namespace.from is ALL

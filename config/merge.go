@@ -111,6 +111,8 @@ func (w *World) add(value any) {
 	switch v := value.(type) {
 	case *Mapping:
 		w.Mappings = append(w.Mappings, *v)
+	case *TCPMapping:
+		w.TCPMappings = append(w.TCPMappings, *v)
 	case *Host:
 		w.Hosts = append(w.Hosts, *v)
 	case *Listener:

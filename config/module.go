@@ -24,6 +24,7 @@ type Module struct {
 	GRPCBridge                     bool // enable_grpc_http11_bridge
 	GRPCStats                      *GRPCStats
 	EnableIPv4, EnableIPv6         *bool
+	CircuitBreakers                []CircuitBreaker // nil for Envoy's defaults
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
 	LoadBalancer                   *LoadBalancer

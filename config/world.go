@@ -13,6 +13,7 @@ type World struct {
 	Hosts          []Host
 	Listeners      []Listener
 	Mappings       []Mapping
+	TCPMappings    []TCPMapping
 	TLSContexts    []TLSContext
 	Secrets        []Secret
 	Services       []Service
@@ -69,6 +70,7 @@ func (w *World) Sort() {
 	sortKind(w.Hosts, func(o *Host) *Meta { return &o.Meta })
 	sortKind(w.Listeners, func(o *Listener) *Meta { return &o.Meta })
 	sortKind(w.Mappings, func(o *Mapping) *Meta { return &o.Meta })
+	sortKind(w.TCPMappings, func(o *TCPMapping) *Meta { return &o.Meta })
 	sortKind(w.TLSContexts, func(o *TLSContext) *Meta { return &o.Meta })
 	sortKind(w.Secrets, func(o *Secret) *Meta { return &o.Meta })
 	sortKind(w.Services, func(o *Service) *Meta { return &o.Meta })

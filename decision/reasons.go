@@ -53,6 +53,8 @@ const (
 	UpstreamHeaderTooLarge
 	AnswerTooLarge
 	TunnelIdle
+	UpstreamOverflow
+	UpstreamReset
 
 	// The gateway itself.
 	Draining
@@ -228,11 +230,17 @@ var reasons = [NumReasons]reasonRow{
 		"an answer that Module enable_grpc_http11_bridge has to hold back is over 1 MiB",
 		"let the clients of that service speak HTTP/2"},
 	TunnelIdle: {"tunnel_idle", at(Proxy), 0, NoFault, "SI", "",
-		"no byte moved through an upgraded connection, either way, for idle_timeout_ms",
-		"nothing, if few; else have its peers send pings, or raise the Mapping's idle_timeout_ms"},
+		"no byte moved through an upgraded or TCP connection, either way, for idle_timeout_ms",
+		"nothing, if few; else have its peers send pings, or raise idle_timeout_ms of the Mapping or TCPMapping"},
+	UpstreamOverflow: {"upstream_overflow", at(Proxy), 503, UpstreamFault, "UO", connectError + "overflow",
+		"as many connections to the upstream are open as may be",
+		"raise max_connections in circuit_breakers, or look for connections that stay open"},
+	UpstreamReset: {"upstream_reset", at(Proxy), 0, UpstreamFault, "UC", "",
+		"the endpoint broke a TCP connection off without ending it",
+		"look at the endpoint's log"},
 
 	Draining: {"draining", anyStage, 503, GatewayFault, "-", "",
-		"the drain ran out of time and cut the request off",
+		"the drain ran out of time and cut the request or connection off",
 		"raise --drain-timeout, or look for requests that last that long"},
 	Internal: {"internal", at(Proxy), 500, GatewayFault, "-", "",
 		"a defect of the gateway",

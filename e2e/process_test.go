@@ -191,6 +191,8 @@ type record struct {
 	Generation  uint64 `json:"generation"`
 	Retries     int    `json:"retries"`
 	TLS         string `json:"tls"`
+	Protocol    string `json:"protocol"`
+	Host        string `json:"host"`
 }
 
 // An accessLog is what the program wrote to its standard output.

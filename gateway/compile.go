@@ -16,10 +16,13 @@ import (
 type compiler struct {
 	g        *Gateway
 	world    *config.World
-	module   *config.Module           // nil for none
+	module   *config.Module // nil for none
+	reader   *upstream.Specs
 	specs    map[string]upstream.Spec // by the Mapping's full name
 	closed   bool                     // every Host was dropped: none may be assumed
 	implicit bool                     // there are no Listeners: two are assumed
+	groups   []*routes.TCPGroup
+	tcpSpecs map[string]upstream.Spec // by the TCPMapping's full name
 	problems []config.Problem
 	next     *Snapshot
 }
@@ -27,7 +30,8 @@ type compiler struct {
 // compile makes a World ready. Live parts that old has with equal settings are
 // carried over.
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
-	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: &Snapshot{Gen: old.Gen + 1}}
+	next := &Snapshot{Gen: old.Gen + 1, wish: w}
+	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next}
 	c.implicit = len(w.Listeners) == 0
 	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
@@ -35,10 +39,13 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	}
 	c.next.edge = compileEdge(c.module)
 	c.next.grpcStats = compileGRPCStats(c.module, c.g.metrics)
+	c.reader = upstream.NewSpecs(c.module, c.world, g.opts.Upstream)
+	c.tcpMappings()
 	c.certificates()
 	c.upstreamSpecs()
 	c.table()
 	c.routes(old)
+	c.tcpRoutes()
 	c.listeners()
 	c.next.world = w
 	slices.SortStableFunc(c.problems, config.CompareProblems)
@@ -46,8 +53,8 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	return c.next
 }
 
-// certificates asks for the TLS table and takes away the Hosts whose certificate is
-// unusable: they would answer in the clear.
+// certificates asks for the TLS table and takes away the Hosts and TCPMappings whose
+// certificate is unusable: they would answer in the clear.
 func (c *compiler) certificates() {
 	if c.g.opts.Certificates == nil {
 		return
@@ -58,22 +65,28 @@ func (c *compiler) certificates() {
 	if len(dropped) == 0 {
 		return
 	}
-	c.world.Hosts = slices.DeleteFunc(slices.Clone(c.world.Hosts), func(h config.Host) bool {
-		return slices.ContainsFunc(dropped, func(r config.Ref) bool { return h.Is(r.Namespace, r.Name) })
-	})
-	c.closed = len(c.world.Hosts) == 0
+	had := len(c.world.Hosts) > 0
+	c.world.Hosts = slices.DeleteFunc(slices.Clone(c.world.Hosts), func(h config.Host) bool { return isAmong(dropped, &h.Meta) })
+	c.closed = had && len(c.world.Hosts) == 0
+	for _, g := range c.groups {
+		g.Members = slices.DeleteFunc(g.Members, func(m routes.TCPMember) bool { return isAmong(dropped, &m.Mapping.Meta) })
+	}
+}
+
+// isAmong reports whether refs name the object of m.
+func isAmong(refs []config.Ref, m *config.Meta) bool {
+	return slices.ContainsFunc(refs, func(r config.Ref) bool { return r.Kind == m.Kind && m.Is(r.Namespace, r.Name) })
 }
 
 // upstreamSpecs reads every Mapping's service and leaves out Mappings that cannot
 // serve because of it.
 func (c *compiler) upstreamSpecs() {
 	c.specs = make(map[string]upstream.Spec, len(c.world.Mappings))
-	specs := upstream.NewSpecs(c.module, c.world, c.g.opts.Upstream)
 	kept := make([]config.Mapping, 0, len(c.world.Mappings))
 	for i := range c.world.Mappings {
 		m := &c.world.Mappings[i]
 		if !m.HostRedirect {
-			spec, problems := specs.Of(m)
+			spec, problems := c.reader.Of(m)
 			c.problems = append(c.problems, problems...)
 			if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
 				continue

@@ -34,6 +34,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		g.leaving.Range(func(_, v any) bool {
 			p := v.(*port) //nolint:forcetypeassert // nothing else is stored
 			p.engine.Abort()
+			p.tcp.Abort()
 			p.listener.Abort()
 			return true
 		})

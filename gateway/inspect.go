@@ -65,12 +65,13 @@ type Address struct {
 	Proxy bool // connections begin with a PROXY header
 }
 
-// Addresses returns where the current configuration listens, in the order of ports.
+// Addresses returns where the current configuration listens for requests, in the order
+// of ports.
 func (g *Gateway) Addresses() []Address {
 	s := g.snap.Load()
 	var list []Address
 	for _, i := range s.slots {
-		if i >= 0 {
+		if i >= 0 && s.world.Listeners[i].Has(config.ProtoHTTP) {
 			l := &s.world.Listeners[i]
 			list = append(list, Address{l.Port, l.Has(config.ProtoTLS), l.Has(config.ProtoPROXY)})
 		}

@@ -37,8 +37,8 @@ func withImplicitListeners(w config.World) config.World {
 func (c *compiler) listeners() {
 	for i := range c.world.Listeners {
 		l := &c.world.Listeners[i]
-		p, serves := c.listener(l)
-		if !serves {
+		p, serves := c.listener(l, &c.next.tcp[i])
+		if !serves && l.Kind == "Listener" { // nobody wrote the others
 			c.problems = append(c.problems, p)
 		}
 		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves})
@@ -46,7 +46,7 @@ func (c *compiler) listeners() {
 }
 
 // listener reports whether l has anything to serve, or else why its port stays closed.
-func (c *compiler) listener(l *config.Listener) (config.Problem, bool) {
+func (c *compiler) listener(l *config.Listener, t *tcpPort) (config.Problem, bool) {
 	problem := func(field, msg string, effect config.Effect, instead string) config.Problem {
 		p := l.Problem(field, msg, effect)
 		p.Instead = instead
@@ -55,9 +55,8 @@ func (c *compiler) listener(l *config.Listener) (config.Problem, bool) {
 	switch {
 	case l.Has(config.ProtoUDP):
 		return problem("protocolStack", "HTTP/3 is not served", config.ObjectIgnored, "the port is not bound for UDP and no alt-svc is sent, so clients stay with the Listener for TCP"), false
-	case !l.Has(config.ProtoHTTP):
-		return problem("protocol", "carries TCPMappings only, which are not served yet", config.ObjectIgnored, "its port is not bound"), false
-	case !c.implicit && !c.attached(l):
+	case t.serves():
+	case !l.Has(config.ProtoHTTP), !c.implicit && !c.attached(l):
 		return problem("hostBinding", "No matching Hosts/TCPMappings found, disabling!", config.ObjectDropped, "its port is not bound"), false
 	}
 	return config.Problem{}, true

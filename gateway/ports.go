@@ -1,18 +1,21 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
 
 	"legate/config"
 	"legate/telemetry"
+	"legate/wire"
 	"legate/wire/listen"
+	"legate/wire/tcp"
 )
 
 // A port is a bound address with the engine behind it. It lives as long as
@@ -23,12 +26,14 @@ type port struct {
 	slot     int
 	listener *listen.Listener
 	engine   *engines
+	tcp      *tcp.Server
 	accepts  sync.WaitGroup // the goroutine that accepts
 	serving  bool
 	last     *Snapshot // serves what still comes over a port without a Listener; nil before it has left
 	gateway  *Gateway
 	clear    *telemetry.Gauge
 	secure   *telemetry.Gauge
+	tunnels  func() *telemetry.Gauge // made with the first: few ports carry any
 
 	introduced *introductions // nil where no PROXY header is read
 }
@@ -37,17 +42,17 @@ type port struct {
 // A port that cannot be had is a Problem; the others serve.
 func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
 	s.slots = make([]int, 0, g.slots+len(s.listeners))
-	taken := make(map[int]bool, len(s.world.Listeners))
+	taken := make(map[string]bool, len(s.world.Listeners))
 	for i := range s.world.Listeners {
 		l := &s.world.Listeners[i]
 		if !s.listeners[i].served {
 			continue
 		}
-		if taken[l.Port] {
+		if taken[g.address(l)] {
 			s.Problems = append(s.Problems, l.Problem("port", "another Listener has this port", config.ObjectDropped))
 			continue
 		}
-		taken[l.Port] = true
+		taken[g.address(l)] = true
 		p, err := g.port(ctx, l)
 		if err != nil {
 			problem := l.Problem("port", fmt.Sprintf("cannot listen on port %d: %v", l.Port, err), config.ObjectDropped)
@@ -85,15 +90,20 @@ func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
 		bound = bound || err == nil
 	}
 	if bound {
-		g.apply(ctx, s.world)
+		g.apply(ctx, s.wish)
 		return
 	}
 	g.rebindLater(ctx, s)
 }
 
+// address is what l binds.
+func (g *Gateway) address(l *config.Listener) string {
+	return net.JoinHostPort(cmp.Or(l.Address, g.opts.Bind), strconv.Itoa(l.Port))
+}
+
 // port returns the port of l, binding it if it is new.
 func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
-	addr := net.JoinHostPort(g.opts.Bind, strconv.Itoa(l.Port))
+	addr := g.address(l)
 	key, proxy := addr, listen.ProxyOff
 	if l.Has(config.ProtoTLS) {
 		key += "/tls"
@@ -107,7 +117,12 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	}
 	p := &port{key: key, addr: addr, slot: g.slots, gateway: g}
 	name := strconv.Itoa(l.Port)
+	if l.Address != "" {
+		name = addr
+	}
 	p.engine = newEngines(g, name)
+	p.tcp = tcp.NewServer(g, g.clock)
+	p.tunnels = func() *telemetry.Gauge { return g.metrics.Connections(name, "tcp") }
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
 	p.introduced = newIntroductions(g.metrics, name, proxy)
 	limit := g.opts.MaxConnections
@@ -116,7 +131,7 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	}
 	ln, err := g.listen(ctx, addr, listen.Options{
 		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: limit,
-		Config: p.config, Engine: p.engine, Watcher: p, Now: g.clock,
+		Config: p.config, Engine: p, Watcher: p, Now: g.clock,
 	})
 	if err != nil {
 		return nil, err
@@ -198,6 +213,7 @@ func (g *Gateway) retire(p *port) {
 		p.engine.Drain()
 		p.listener.Wait()
 		p.engine.Wait()
+		p.tcp.Wait()
 		g.leaving.Delete(p.slot)
 	})
 }
@@ -210,6 +226,23 @@ func (p *port) config(sni string) *tls.Config {
 		return nil
 	}
 	return s.TLS.Config(i, sni)
+}
+
+// Start hands a connection to the engine that the current snapshot has for it.
+func (p *port) Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended func()) {
+	s := p.gateway.current(p.slot)
+	if i := s.listener(p.slot); i < 0 || !s.tcp[i].takes(s, i, secure) {
+		p.engine.Start(raw, secure, peer, ended)
+		return
+	}
+	as, tunnels := p.gauge(secure != nil), p.tunnels()
+	as.Add(-1)
+	tunnels.Add(1)
+	p.tcp.Start(raw, secure, peer, func() {
+		tunnels.Add(-1)
+		as.Add(1) // as Closed will say
+		ended()
+	})
 }
 
 // Opened counts a connection.
@@ -230,9 +263,13 @@ func (p *port) Refused() {
 	p.gateway.log.Warn("connection refused: the listener is at its limit", "listener", p.key)
 }
 
-// HandshakeFailed is worth a line only to who looks for it.
-func (p *port) HandshakeFailed(remote netip.Addr, err error) {
-	p.gateway.log.Debug("TLS handshake failed", "listener", p.key, "client_ip", remote.String(), "error", err)
+// HandshakeFailed is worth a line only to who looks for it, unless it is all that there
+// will be of a connection to a TCPMapping's port.
+func (p *port) HandshakeFailed(peer *wire.Peer, err error) {
+	if nobody, ok := errors.AsType[*listen.NoNameError](err); ok && p.gateway.tcpOnly(p.slot) {
+		p.gateway.turnAway(peer, nobody.ServerName)
+	}
+	p.gateway.log.Debug("TLS handshake failed", "listener", p.key, "client_ip", peer.Remote.Addr().String(), "error", err)
 }
 
 // AcceptFailed warns: clients wait.

@@ -23,12 +23,14 @@ type Snapshot struct {
 	none      Route   // stands in where no route matches
 	edge      edge
 	listeners []listenerView
+	tcp       []tcpPort          // by the index in listeners
 	slots     []int              // the index in listeners of each bound port; -1 for none
 	unbound   []*config.Listener // whose port could not be had
 	upstreams *upstream.Set
 	accessLog *telemetry.AccessLog // nil for none
 	grpcStats *grpcStats           // nil for none
 	world     config.World
+	wish      config.World // world as it came, before anything of it was dropped or added
 }
 
 // A Route is one Mapping ready to serve.

@@ -21,6 +21,7 @@ type Entry struct {
 	RequestID, TraceID []byte
 	UserAgent, XFF     []byte // written in the text format only
 	Major, Minor       uint8  // of the client's HTTP version
+	TCP                bool   // a connection whose bytes are carried as they are, and no request
 	Record             *decision.Record
 	Route, Upstream    string
 	Endpoint           string

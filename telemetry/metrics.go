@@ -233,6 +233,11 @@ func (u *UpstreamMetrics) Observe(status int, d time.Duration) {
 	lazily(&u.latency).observe(d)
 }
 
+// Decided counts what a stage ended that is no request.
+func (m *Metrics) Decided(stage decision.Stage, reason decision.Reason) {
+	m.decisions[stage][reason].Add(1)
+}
+
 // Retry counts a request sent once more. Budget: 0 allocs.
 func (u *UpstreamMetrics) Retry() { u.retries.Add(1) }
 

@@ -75,7 +75,7 @@ legate_config_problems{effect="object_dropped"} 2
 # HELP legate_connections Open connections of clients.
 # TYPE legate_connections gauge
 legate_connections{listener="web.shop",protocol="h1"} 7
-# HELP legate_decisions_total Requests that a stage ended for a reason.
+# HELP legate_decisions_total Requests and TCP connections that a stage ended for a reason.
 # TYPE legate_decisions_total counter
 legate_decisions_total{reason="client_gone",stage="proxy"} 1
 legate_decisions_total{reason="upstream_timeout",stage="proxy"} 1
@@ -102,7 +102,7 @@ legate_request_duration_seconds_bucket{route="shop/orders",le="30"} 3
 legate_request_duration_seconds_bucket{route="shop/orders",le="+Inf"} 4
 legate_request_duration_seconds_sum{route="shop/orders"} 63.0037
 legate_request_duration_seconds_count{route="shop/orders"} 4
-# HELP legate_requests_in_flight Requests being served.
+# HELP legate_requests_in_flight Requests and TCP connections being served.
 # TYPE legate_requests_in_flight gauge
 legate_requests_in_flight 3
 # HELP legate_requests_total Requests by route, class of the status sent, and reason why no upstream answered them (none if one did).

@@ -28,11 +28,17 @@ func (l *line) json(e *Entry) {
 	b = appendBytes(b, `,"host":"`, e.Host)
 	b = appendBytes(b, `,"path":"`, pathOnly(e.Path))
 	b = append(b, `,"protocol":"`...)
-	b = appendProtocol(b, e.Major, e.Minor)
+	if e.TCP {
+		b = append(b, "tcp"...)
+	} else {
+		b = appendProtocol(b, e.Major, e.Minor)
+	}
 	b = append(b, '"')
 	if rec := e.Record; rec != nil {
-		b = append(b, `,"status":`...)
-		b = strconv.AppendUint(b, uint64(rec.Status), 10)
+		if !e.TCP {
+			b = append(b, `,"status":`...)
+			b = strconv.AppendUint(b, uint64(rec.Status), 10)
+		}
 		if r := rec.Reason(); r != decision.None {
 			b = appendText(b, `,"reason":"`, r.String())
 		}

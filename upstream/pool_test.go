@@ -116,7 +116,7 @@ func TestPoolTakesTheLast(t *testing.T) {
 func TestPoolCaps(t *testing.T) {
 	u := fakeUpstream(t, Spec{}, Options{MaxIdle: 2, MaxConnections: 3}, "10.0.0.1")
 	links := []*fakeLink{open(t, u), open(t, u), open(t, u)}
-	if l, reason, err := u.Open(time.Now(), Choice{}); l != nil || reason != decision.DialFailed || !errors.Is(err, errTooMany) {
+	if l, reason, err := u.Open(time.Now(), Choice{}); l != nil || reason != decision.UpstreamOverflow || !errors.Is(err, errTooMany) {
 		t.Errorf("over the limit: got %v %v %v", l, reason, err)
 	}
 	for _, l := range links {

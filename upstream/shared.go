@@ -140,7 +140,7 @@ func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.R
 		by = now.Add(u.spec.ConnectTimeout)
 	}
 	if err := u.admit(e); err != nil {
-		return nil, decision.DialFailed, err
+		return nil, decision.UpstreamOverflow, err
 	}
 	s := &shared{end: e, born: now}
 	s.rest.Store(now.UnixNano())

@@ -55,6 +55,8 @@ type Spec struct {
 	ConnectTimeout time.Duration // TCP and TLS together
 	IdleTimeout    time.Duration
 	MaxLifetime    time.Duration    // 0 for no limit
+	Bounded        bool             // MaxConnections counts
+	MaxConnections int              // that may be open at once
 	Keepalive      config.Keepalive // of TCP
 	Family         Family
 	RespectTTL     bool
@@ -105,7 +107,7 @@ func SpecOf(m *config.Mapping, mod *config.Module, w *config.World, opts Options
 
 // Of returns m's Spec and what is wrong with m's cluster fields, as SpecOf does.
 func (s *Specs) Of(m *config.Mapping) (Spec, []config.Problem) {
-	r := specReader{Specs: s, mapping: m}
+	r := specReader{Specs: s, mapping: m, refused: "its requests are answered 503 no_endpoints"}
 	return r.read(), r.problems
 }
 
@@ -113,6 +115,7 @@ func (s *Specs) Of(m *config.Mapping) (Spec, []config.Problem) {
 type specReader struct {
 	*Specs
 	mapping  *config.Mapping
+	refused  string // what happens where nothing can be sent
 	problems []config.Problem
 }
 
@@ -139,7 +142,7 @@ func (r *specReader) read() Spec {
 		r.problem(m.Problem("service", msg, config.FieldIgnored), "the rest of the service is used")
 	}
 	if err != nil {
-		r.problem(m.Problem("service", err.Error(), config.RouteClosed), "its requests are answered 503 no_endpoints")
+		r.problem(m.Problem("service", err.Error(), config.RouteClosed), r.refused)
 		spec.Label = cmp.Or(spec.Label, "invalid")
 		return spec
 	}
@@ -193,7 +196,7 @@ func (r *specReader) origination(scheme string) (o Origination, closed bool) {
 		r.problem(m.Problem("service", fmt.Sprintf("the service begins with http:// but tls names TLSContext %q", m.TLS), config.Notice), "TLS is used")
 	}
 	if ctx.broken != "" {
-		r.problem(m.Problem("tls", ctx.broken, config.RouteClosed), "its requests are answered 503 no_endpoints")
+		r.problem(m.Problem("tls", ctx.broken, config.RouteClosed), r.refused)
 	}
 	return ctx.Origination, ctx.broken != ""
 }

@@ -317,7 +317,7 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 		by = now.Add(u.spec.ConnectTimeout)
 	}
 	if err := u.admit(e); err != nil {
-		return nil, decision.DialFailed, err
+		return nil, decision.UpstreamOverflow, err
 	}
 	c := &conn{end: e, born: now}
 	if reason, err := u.connect(c, by); err != nil {
@@ -332,7 +332,8 @@ func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, 
 // admit counts a connection to e that is about to be made, unless there are too many.
 func (u *Upstream) admit(e *endpoint) error {
 	e.live.Add(1)
-	if live := u.stats.live.Add(1); u.maxConns > 0 && live > int64(u.maxConns) {
+	live := u.stats.live.Add(1)
+	if u.maxConns > 0 && live > int64(u.maxConns) || u.spec.Bounded && live > int64(u.spec.MaxConnections) {
 		u.dismiss(e)
 		u.stats.overflow.Add(1)
 		return errTooMany

@@ -12,6 +12,7 @@ type End struct {
 	raw    *Conn
 	secure *tls.Conn
 	ahead  []byte
+	ended  bool    // the other side has ended its direction
 	one    [1]byte // takes the first byte of what comes over TLS while there is no buffer
 }
 
@@ -34,8 +35,16 @@ func (e *End) ReadFirst(pool *Pool) (b []byte, n int, err error) {
 		e.ahead = e.ahead[n:]
 		return b, n, nil
 	case e.secure == nil:
-		return e.raw.ReadFirst(pool)
+		b, n, err = e.raw.ReadFirst(pool)
+	default:
+		b, n, err = e.readRecord(pool)
 	}
+	e.ended = e.ended || errors.Is(err, io.EOF)
+	return b, n, err
+}
+
+// readRecord reads what a TLS record holds, and has a buffer only once there is one.
+func (e *End) readRecord(pool *Pool) (b []byte, n int, err error) {
 	for n == 0 && err == nil {
 		n, err = e.secure.Read(e.one[:])
 	}
@@ -79,6 +88,32 @@ func (e *End) CloseWrite() error {
 
 // StopReading ends a ReadFirst that waits.
 func (e *End) StopReading() { e.raw.StopReading() }
+
+// lastWords is how long an End that closes in order waits for its other side, and for
+// the socket to take the end of the TLS session.
+const lastWords = time.Second
+
+// Linger ends our direction and gives the other side, unless it has ended its own, a
+// moment to see that: closing while bytes arrive would reset the connection and destroy
+// what is on its way there. Nobody else may be reading. now is the current time.
+func (e *End) Linger(now time.Time) {
+	_ = e.raw.SetWriteDeadline(now.Add(lastWords)) // fails only on a closed connection, as what follows shows
+	if e.CloseWrite() != nil || e.ended || !e.raw.Resume(lastWords) {
+		return
+	}
+	b := Large.Get()
+	defer Large.Put(b)
+	for {
+		if _, err := e.raw.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+// Close closes the connection.
+func (e *End) Close() {
+	_ = e.raw.Close() // whatever was to be told was told before
+}
 
 // Abort resets the connection.
 func (e *End) Abort() { e.raw.Reset() }

@@ -93,6 +93,7 @@ var ambassadorKinds = map[string]kind{
 	"Mapping":    {decode: decodeMapping, versions: coreVersions},
 	"Host":       {decode: decodeHost, versions: coreVersions, early: []string{"v1"}},
 	"Listener":   {decode: decodeListener, versions: coreVersions, early: []string{"v1", "v2"}},
+	"TCPMapping": {decode: decodeTCPMapping, versions: coreVersions},
 	"TLSContext": {decode: decodeTLSContext, versions: coreVersions},
 	"Module":     {decode: decodeModule, versions: coreVersions},
 
@@ -108,6 +109,5 @@ var ambassadorKinds = map[string]kind{
 	"LogService":       unservedKind,
 	"RateLimit":        unservedKind,
 	"RateLimitService": unservedKind,
-	"TCPMapping":       unservedKind,
 	"TracingService":   unservedKind,
 }

@@ -97,14 +97,7 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.ConnectTimeoutMS = spec.positive("connect_timeout_ms")
 	m.ClusterIdleTimeoutMS = spec.positive("cluster_idle_timeout_ms")
 	m.ClusterMaxConnectionLifetimeMS = spec.positive("cluster_max_connection_lifetime_ms")
-	if e := spec.value("tls"); e != nil {
-		// A boolean is the way of v2; a text names a TLSContext.
-		if e.value.Tag == "!!bool" {
-			m.OriginateTLS, _ = spec.o.boolean(e.value)
-		} else {
-			m.TLS, _ = spec.scalar(e)
-		}
-	}
+	m.TLS, m.OriginateTLS = spec.originateTLS()
 }
 
 // mappingDNSType reads how a name's addresses are used. As in Ambassador anything

@@ -61,6 +61,7 @@ func moduleSettings(c *fields) *config.Module {
 		GRPCStats:                      c.grpcStats("grpc_stats"),
 		EnableIPv4:                     c.flag("enable_ipv4"),
 		EnableIPv6:                     c.flag("enable_ipv6"),
+		CircuitBreakers:                c.moduleBreakers(),
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
 		Keepalive:                      c.keepalive(),
@@ -90,6 +91,17 @@ func (f *fields) once(name, now string) {
 		f.o.report(e.key, f.path+name, "has had no effect since Ambassador 2: "+now+" took its place", config.Notice).Instead =
 			"it counts only as long as there is no Listener"
 	}
+}
+
+// moduleBreakers reads the Module's circuit_breakers, of which one threshold is served
+// and for TCPMappings only.
+func (f *fields) moduleBreakers() []config.CircuitBreaker {
+	breakers := f.circuitBreakers()
+	if breakers != nil {
+		f.o.report(f.at("circuit_breakers"), f.path+"circuit_breakers", string(notYet)+" for Mappings", config.FieldIgnored).Instead =
+			"TCPMappings keep to its max_connections"
+	}
+	return breakers
 }
 
 // probe returns whether one of the gateway's own paths is served, nil if nothing

@@ -35,6 +35,10 @@ var mappingUnserved = map[string]fate{
 	"v2ExplicitTLS":                   quiet,
 }
 
+var tcpMappingUnserved = map[string]fate{
+	"v2ExplicitTLS": quiet, // what a conversion wrote down for the way back
+}
+
 var hostUnserved = map[string]fate{
 	"previewUrl": "is ignored by Ambassador 3 too",
 }
@@ -66,7 +70,6 @@ var moduleUnserved = map[string]fate{
 	"auth_enabled":                    gone,
 	"buffer":                          notYet,
 	"buffer_limit_bytes":              notYet,
-	"circuit_breakers":                notYet,
 	"cors":                            notYet,
 	"debug_mode":                      gone,
 	"default_label_domain":            notYet,

@@ -35,8 +35,9 @@ type Watcher interface {
 	// Proxied counts a connection by its PROXY header, or by having none. err, if any,
 	// says why it was refused. It is not called where no header is looked for.
 	Proxied(from netip.Addr, outcome ProxyOutcome, err error)
-	// HandshakeFailed reports a TLS handshake that came to nothing.
-	HandshakeFailed(remote netip.Addr, err error)
+	// HandshakeFailed reports a TLS handshake that came to nothing; with a *NoNameError
+	// because there is no configuration for the name that was asked for.
+	HandshakeFailed(peer *wire.Peer, err error)
 	// AcceptFailed reports that no connection could be accepted, as when file
 	// descriptors run out. Accepting goes on.
 	AcceptFailed(err error)
@@ -80,8 +81,11 @@ type Listener struct {
 // connections numbers every connection of the process.
 var connections atomic.Uint64
 
-// errNoName makes crypto/tls end a handshake that no Host serves.
-var errNoName = errors.New("no certificate for this name")
+// A NoNameError ends a handshake for a name that nobody serves.
+type NoNameError struct{ ServerName string } // "" where the client named none
+
+// Error says so. It does not repeat the name, which is the client's.
+func (e *NoNameError) Error() string { return "no certificate for this name" }
 
 // Listen binds the address and serves nothing yet.
 func Listen(ctx context.Context, opts Options) (*Listener, error) {
@@ -107,7 +111,7 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 				if c := opts.Config(hello.ServerName); c != nil {
 					return c, nil
 				}
-				return nil, errNoName
+				return nil, &NoNameError{hello.ServerName}
 			},
 		}
 	}
@@ -214,7 +218,7 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 	}
 	secure := tls.Server(raw, l.tls)
 	if err := secure.HandshakeContext(context.Background()); err != nil {
-		l.opts.Watcher.HandshakeFailed(peer.Remote.Addr(), err)
+		l.opts.Watcher.HandshakeFailed(&peer, err)
 		l.drop(raw)
 		return
 	}

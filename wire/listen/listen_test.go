@@ -31,7 +31,7 @@ func (g *greeter) Opened(bool)                             { g.opened.Add(1) }
 func (g *greeter) Closed(bool)                             { g.closed.Add(1) }
 func (g *greeter) Refused()                                { g.refused.Add(1) }
 func (g *greeter) Proxied(netip.Addr, ProxyOutcome, error) {}
-func (g *greeter) HandshakeFailed(netip.Addr, error)       {}
+func (g *greeter) HandshakeFailed(*wire.Peer, error)       {}
 func (g *greeter) AcceptFailed(error)                      {}
 
 func listenFor(t *testing.T, g *greeter, opts Options) *Listener {

@@ -1,0 +1,162 @@
+package certs
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"legate/config"
+)
+
+// tcpMappings makes the configurations of the TCPMappings with a host. They come before
+// the Hosts: a name that both want is theirs.
+func (b *builder) tcpMappings() {
+	b.users = "TCPMappings"
+	defer func() { b.users = "Hosts" }()
+	hosts, configs := b.hostsByName(), map[string]*tls.Config{} // by host; nil where there is none
+	for i := range b.w.TCPMappings {
+		m := &b.w.TCPMappings[i]
+		if m.Host == "" {
+			continue
+		}
+		host := strings.ToLower(m.Host)
+		c, known := configs[host]
+		if !known {
+			c = b.tcpConfig(host, hosts)
+			configs[host] = c
+		}
+		if c == nil {
+			p := m.Problem("host", "No matching TLSContext found, disabling!", config.ObjectDropped)
+			p.Instead = "it needs a Host whose hostname covers " + m.Host + " and that has a tlsSecret, or a TLSContext whose hosts name it"
+			b.problem(p)
+			b.out.Dropped = append(b.out.Dropped, m.Ref())
+			continue
+		}
+		b.carry(m, host, c)
+	}
+}
+
+// carry enters c where the connections of m come in.
+func (b *builder) carry(m *config.TCPMapping, host string, c *tls.Config) {
+	for i := range b.w.Listeners {
+		key := listenerName{i, host}
+		if _, taken := b.carried[key]; taken || !b.w.Listeners[i].Carries(m) {
+			continue // one of the same group has entered it
+		}
+		b.carried[key] = m.Ref()
+		enter(&b.out.Table.Listeners[i], host, c)
+	}
+}
+
+// tcpConfig finds the certificate of a TCPMapping's host: that of the first Host with
+// TLS that covers it, or else of a TLSContext that names it. nil stands for none.
+func (b *builder) tcpConfig(host string, hosts []*config.Host) *tls.Config {
+	if strings.Contains(strings.TrimPrefix(host, "*"), "*") {
+		return nil // no server name is like that
+	}
+	for _, h := range hosts {
+		if h.TLSSecret.Name == "" || !covers(strings.ToLower(h.Hostname), host) {
+			continue
+		}
+		if r, s, ok := b.recipe(h); ok {
+			if c, ok := b.tcpReady(&r, &s); ok {
+				return c
+			}
+		}
+	}
+	for i := range b.w.TLSContexts {
+		c := &b.w.TLSContexts[i]
+		if !slices.ContainsFunc(c.Hosts, func(name string) bool { return strings.EqualFold(name, host) }) {
+			continue
+		}
+		s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: c.SecretNamespacing == nil || *c.SecretNamespacing}
+		if r, ok := b.contextRecipe(c, &s); ok {
+			if c, ok := b.tcpReady(&r, &s); ok {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// hostsByName returns the Hosts, or the one that stands in for none, in the order of
+// their hostnames.
+func (b *builder) hostsByName() []*config.Host {
+	hosts := make([]*config.Host, 0, len(b.w.Hosts)+1)
+	for i := range b.w.Hosts {
+		hosts = append(hosts, &b.w.Hosts[i])
+	}
+	if len(hosts) == 0 {
+		h := ImplicitHost(b.w, b.opts)
+		hosts = append(hosts, &h)
+	}
+	slices.SortStableFunc(hosts, func(a, b *config.Host) int { return cmp.Compare(a.Hostname, b.Hostname) })
+	return hosts
+}
+
+// covers reports whether a Host's hostname, a glob, is for a TCPMapping's host. Any is
+// for "*", and "*" for any.
+func covers(hostname, host string) bool {
+	if i := strings.LastIndexByte(hostname, ':'); i >= 0 && !strings.HasSuffix(hostname, "]") {
+		hostname = hostname[:i]
+	}
+	switch {
+	case hostname == "*" || host == "*" || hostname == host:
+		return true
+	case strings.HasPrefix(hostname, "*"):
+		return strings.HasSuffix(host, hostname[1:])
+	case strings.HasSuffix(hostname, "*"):
+		return strings.HasPrefix(host, hostname[:len(hostname)-1])
+	}
+	return false
+}
+
+// contextRecipe finds the certificate of a TLSContext that is for termination by itself.
+func (b *builder) contextRecipe(c *config.TLSContext, s *settings) (r recipe, ok bool) {
+	var err error
+	field := "secret"
+	switch {
+	case c.Secret != "":
+		r.pair, err = b.certificate(s.secretName(c.Secret))
+	case c.CertChainFile != "":
+		field, s.files = "cert_chain_file", true
+		r.pair, err = readPair(c.CertChainFile, c.PrivateKeyFile)
+	default:
+		return r, false // it has no certificate
+	}
+	if err != nil {
+		b.fail(s.problem(field, err.Error(), config.ObjectDropped))
+		return r, false
+	}
+	return r, b.plain(s, &r) && b.clients(s, &r)
+}
+
+var errNoKeyFile = errors.New("a certificate needs its key: private_key_file is missing")
+
+// readPair reads a certificate and its key from files.
+func readPair(cert, key string) (p pair, err error) {
+	if key == "" {
+		return p, errNoKeyFile
+	}
+	p = pair{certName: cert, keyName: key}
+	if p.cert, err = os.ReadFile(cert); err != nil {
+		return p, err
+	}
+	p.key, err = os.ReadFile(key)
+	return p, err
+}
+
+// tcpReady makes the configuration of a TCPMapping, which agrees on the protocols that
+// its author lists and knows none by itself.
+func (b *builder) tcpReady(r *recipe, s *settings) (*tls.Config, bool) {
+	r.protocols = protocols(s)
+	c, err := b.ready(r)
+	if err != nil {
+		b.fail(s.problem("secret", fmt.Sprintf("the certificate cannot be used: %v", err), config.ObjectDropped))
+	}
+	return c, err == nil
+}

@@ -1,0 +1,284 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A pipe is one end of a connection whose directions end apart.
+type pipe interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// greeter is a TCP service that says its name, then repeats what it hears until the
+// client's end, and then says goodbye. With conf it does so over TLS.
+func greeter(t testing.TB, name string, conf *tls.Config) (addr string) {
+	t.Helper()
+	return serveTCP(t, conf, func(c pipe) {
+		_, _ = io.WriteString(c, name+" ")
+		_, _ = io.Copy(c, c)
+		_, _ = io.WriteString(c, " bye")
+	})
+}
+
+// serveTCP serves connections, over TLS if conf is not nil, and closes each in order
+// when handle returns.
+func serveTCP(t testing.TB, conf *tls.Config, handle func(pipe)) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				c := pipe(nc.(*net.TCPConn))
+				if conf != nil {
+					c = tls.Server(nc, conf)
+				}
+				handle(c)
+				_ = c.CloseWrite()
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// tcpMapping renders a TCPMapping; more are further fields of its spec.
+func tcpMapping(name string, port int, service string, more ...string) string {
+	fields := append([]string{fmt.Sprintf("port: %d", port), "service: " + service}, more...)
+	return manifest("TCPMapping", name, "{"+strings.Join(fields, ", ")+"}")
+}
+
+// dialTCP connects to a port of the gateway.
+func dialTCP(t testing.TB, port int) pipe {
+	t.Helper()
+	c, err := net.Dial("tcp", loopback(port))
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(patience(20*time.Second))))
+	return c.(*net.TCPConn)
+}
+
+// dialSNI connects to a port of the gateway with TLS.
+func dialSNI(t testing.TB, port int, name string) (pipe, error) {
+	t.Helper()
+	c := tls.Client(dialTCP(t, port), &tls.Config{ServerName: name, RootCAs: authority.pool, InsecureSkipVerify: name == "", NextProtos: []string{"h2", "http/1.1"}})
+	return c, c.Handshake()
+}
+
+// talk says text, ends its direction, and returns all that is answered. Then it closes:
+// a session of TLS that has ended leaves the connection under it.
+func talk(t testing.TB, c pipe, text string) string {
+	t.Helper()
+	must(t, second(io.WriteString(c, text)))
+	must(t, c.CloseWrite())
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Errorf("after %q: %v", b, err)
+	}
+	_ = c.Close()
+	return string(b)
+}
+
+// ofRoute finds a TCPMapping's record.
+func ofRoute(name string) func(*record) bool {
+	return func(r *record) bool { return r.Protocol == "tcp" && r.Route == name+".default" }
+}
+
+func serverTLS(c certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{c.pair}}
+}
+
+// A port without host is carried as it is: the client's end goes up and the service's
+// comes down, TLS passes through untouched, and every connection leaves its record.
+func TestTCPWholePort(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 3)
+	inside := authority.issue(t, "inside.test")
+	g := start(t, setup{manifests: tcpMapping("plain", ports[0], greeter(t, "plain", nil)) +
+		tcpMapping("through", ports[1], greeter(t, "through", serverTLS(inside))) +
+		tcpMapping("originating", ports[2], "https://"+greeter(t, "tls", serverTLS(inside)))})
+	for _, tc := range []struct {
+		route string
+		dial  func() (pipe, error)
+		want  string
+	}{
+		{"plain", func() (pipe, error) { return dialTCP(t, ports[0]), nil }, "plain hello bye"},
+		{"through", func() (pipe, error) { return dialSNI(t, ports[1], "inside.test") }, "through hello bye"},
+		{"originating", func() (pipe, error) { return dialTCP(t, ports[2]), nil }, "tls hello bye"},
+	} {
+		from := g.log.size()
+		c, err := tc.dial()
+		must(t, err)
+		if got := talk(t, c, "hello"); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.route, got, tc.want)
+		}
+		r := g.log.next(t, from, ofRoute(tc.route))
+		if r.verdict != (verdict{"proxy", "", 0}) || r.By != "TCPMapping default/"+tc.route || r.Endpoint == "" || r.ClientIP != "127.0.0.1" || r.TLS != "" {
+			t.Errorf("%s: got %+v", tc.route, r)
+		}
+		if tc.route == "plain" && (r.BytesIn != 5 || r.BytesOut != int64(len(tc.want))) {
+			t.Errorf("%s: got %d in, %d out", tc.route, r.BytesIn, r.BytesOut)
+		}
+	}
+}
+
+// Names choose among the TCPMappings of a port and the Hosts of its Listener. TLS is
+// terminated with the certificate of a Host that covers the name or of a TLSContext
+// that lists it.
+func TestTCPByServerName(t *testing.T) {
+	t.Parallel()
+	own := freePorts(t, 1)[0]
+	inside := authority.issue(t, "inside.test")
+	g := start(t, setup{})
+	shared := mustPort(t, g.secure)
+	g.replace(everyone + authority.issue(t, "*.test", "gate.test").secret("wild") + authority.issue(t, "context.test").secret("context") +
+		tlsHost("gate", "*.test", "wild", route) + mapping("x", "/x/", echo(t, "up")) +
+		manifest("TLSContext", "ctx", "{hosts: [context.test], secret: context}") +
+		tcpMapping("a", own, greeter(t, "a", nil), "host: a.test") +
+		tcpMapping("b", own, "https://"+greeter(t, "b", serverTLS(inside)), "host: B.test") +
+		tcpMapping("c", own, greeter(t, "c", nil), "host: context.test") +
+		tcpMapping("beside", shared, greeter(t, "beside", nil), "host: tcp.test") +
+		tcpMapping("nobody", own, greeter(t, "nobody", nil), "host: elsewhere.example"))
+
+	for _, tc := range []struct {
+		port       int
+		name, want string
+	}{
+		{own, "a.test", "a hello bye"},
+		{own, "A.TEST", "a hello bye"},
+		{own, "b.test", "b hello bye"},
+		{own, "context.test", "c hello bye"},
+		{shared, "tcp.test", "beside hello bye"},
+	} {
+		from := g.log.size()
+		c, err := dialSNI(t, tc.port, tc.name)
+		must(t, err)
+		if p := c.(*tls.Conn).ConnectionState().NegotiatedProtocol; p != "" {
+			t.Errorf("%s: agreed on %q, which nobody asked the service", tc.name, p)
+		}
+		if got := talk(t, c, "hello"); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+		r := g.log.next(t, from, func(r *record) bool { return r.Protocol == "tcp" })
+		if r.TLS != "TLSv1.3" || !strings.EqualFold(r.Host, tc.name) || r.BytesIn != 5 || r.BytesOut != int64(len(tc.want)) {
+			t.Errorf("%s: got %+v", tc.name, r)
+		}
+	}
+	if a := g.send(t, request{secure: true, target: "/x/"}); a.StatusCode != 200 {
+		t.Errorf("the Host beside: status %d", a.StatusCode)
+	}
+	for _, name := range []string{"c.test", "elsewhere.example", ""} {
+		from := g.log.size()
+		if _, err := dialSNI(t, own, name); err == nil {
+			t.Errorf("%q was served", name)
+		}
+		r := g.log.next(t, from, func(r *record) bool { return r.Protocol == "tcp" })
+		if r.verdict != (verdict{"match", "no_route", 0}) || r.Host != name || r.ClientIP != "127.0.0.1" {
+			t.Errorf("%q: got %+v", name, r)
+		}
+	}
+	from := g.log.size()
+	if got := talk(t, dialTCP(t, own), "GET / HTTP/1.1\r\n\r\n"); got != "" {
+		t.Errorf("in the clear: got %q", got)
+	}
+	if r := g.log.next(t, from, func(r *record) bool { return r.Protocol == "tcp" }); r.verdict != (verdict{"match", "no_route", 0}) {
+		t.Errorf("in the clear: got %+v", r)
+	}
+	var said []string
+	for _, p := range g.problems() {
+		said = append(said, p.Text)
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "TCPMapping/nobody.default: host: No matching TLSContext found, disabling!") {
+		t.Errorf("problems:\n%s", text)
+	}
+}
+
+func mustPort(t testing.TB, addr string) int {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	must(t, err)
+	return a.Port
+}
+
+// A service that cannot be reached ends the connection in order, and says why.
+func TestTCPUpstreamFails(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 4)
+	clear := greeter(t, "clear", nil)
+	g := start(t, setup{manifests: tcpMapping("refused", ports[0], loopback(freePorts(t, 1)[0])) +
+		tcpMapping("nowhere", ports[1], "no-such-host.invalid:1") +
+		tcpMapping("no-tls", ports[2], "https://"+serveTCP(t, nil, func(c pipe) { _, _ = io.WriteString(c, "220 no TLS\r\n") })) +
+		tcpMapping("full", ports[3], clear, "circuit_breakers: [{max_connections: 1}]")})
+	held := dialTCP(t, ports[3])
+	must(t, second(io.ReadFull(held, make([]byte, len("clear ")))))
+	for i, tc := range []struct{ route, reason string }{
+		{"refused", "dial_refused"}, {"nowhere", "no_endpoints"}, {"no-tls", "tls_failed"}, {"full", "upstream_overflow"},
+	} {
+		from := g.log.size()
+		if got := talk(t, dialTCP(t, ports[i]), "hello"); got != "" {
+			t.Errorf("%s: got %q", tc.route, got)
+		}
+		if r := g.log.next(t, from, ofRoute(tc.route)); r.verdict != (verdict{"proxy", tc.reason, 0}) {
+			t.Errorf("%s: got %+v", tc.route, r)
+		}
+	}
+	must(t, held.CloseWrite())
+	if b, err := io.ReadAll(held); err != nil || string(b) != " bye" {
+		t.Errorf("the connection that was there: got %q, %v", b, err)
+	}
+	eventually(t, 5*time.Second, "there is room again", func() bool {
+		return talk(t, dialTCP(t, ports[3]), "hello") == "clear hello bye"
+	})
+}
+
+// What breaks one side breaks the other.
+func TestTCPResets(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	accepted := make(chan pipe, 1)
+	stay := make(chan struct{})
+	defer close(stay)
+	g := start(t, setup{manifests: tcpMapping("x", port, serveTCP(t, nil, func(c pipe) {
+		_, _ = io.WriteString(c, "hello")
+		accepted <- c
+		<-stay
+	}))})
+	for _, tc := range []struct {
+		name, reason  string
+		broken, other func(client, service pipe) pipe
+	}{
+		{"by the client", "client_gone", func(c, _ pipe) pipe { return c }, func(_, s pipe) pipe { return s }},
+		{"by the service", "upstream_reset", func(_, s pipe) pipe { return s }, func(c, _ pipe) pipe { return c }},
+	} {
+		from := g.log.size()
+		client := dialTCP(t, port)
+		must(t, second(io.ReadFull(client, make([]byte, 5))))
+		service := <-accepted
+		b := tc.broken(client, service).(*net.TCPConn)
+		must(t, b.SetLinger(0))
+		must(t, b.Close())
+		o := tc.other(client, service)
+		must(t, o.SetReadDeadline(time.Now().Add(patience(10*time.Second))))
+		if _, err := o.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: the other side saw %v", tc.name, err)
+		}
+		if r := g.log.next(t, from, ofRoute("x")); r.verdict != (verdict{"proxy", tc.reason, 0}) || r.BytesOut != 5 {
+			t.Errorf("%s: got %+v", tc.name, r)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"sync/atomic"
+
+	"legate/config"
+	"legate/decision"
+	"legate/wire"
+)
+
+// defaultMaxConnections is what Envoy allows an upstream where no circuit breaker says
+// otherwise.
+const defaultMaxConnections = 1024
+
+// OfTCP returns m's Spec and what is wrong with its fields, as Of does. A TCPMapping's
+// upstream has a limit of its own to its connections, and so shares no pool with
+// Mappings.
+func (s *Specs) OfTCP(m *config.TCPMapping) (Spec, []config.Problem) {
+	r := specReader{Specs: s, refused: "its connections are closed", mapping: &config.Mapping{
+		Meta: m.Meta, Service: m.Service, Resolver: m.Resolver, TLS: m.TLS, OriginateTLS: m.OriginateTLS,
+		EnableIPv4: m.EnableIPv4, EnableIPv6: m.EnableIPv6, ClusterTag: m.ClusterTag, StatsName: m.StatsName,
+	}}
+	spec := r.read()
+	spec.Bounded, spec.MaxConnections = true, s.maxConnections(m)
+	return spec, r.problems
+}
+
+// maxConnections is the threshold of m's own circuit breakers, or else the Module's.
+// All TCP connections are of the default priority.
+func (s *Specs) maxConnections(m *config.TCPMapping) int {
+	breakers := m.CircuitBreakers
+	if breakers == nil {
+		breakers = s.module.CircuitBreakers
+	}
+	for _, b := range breakers {
+		if b.Priority == config.DefaultPriority && b.MaxConnections != nil {
+			return *b.MaxConnections
+		}
+	}
+	return defaultMaxConnections
+}
+
+// A Connection is a connection to an endpoint as its bytes are: one side of a
+// wire.Tunnel. Whoever has it closes it.
+type Connection struct {
+	*wire.End
+	end    *endpoint
+	closed atomic.Bool
+}
+
+// Connect makes a connection that is not for exchanges: it never comes from the pool
+// and never goes there. It blocks up to the connect timeout. On failure the connection
+// is nil, the reason says why and the error is for operators.
+func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
+	e, by, err := u.next(Choice{})
+	if err != nil {
+		return nil, decision.NoEndpoints, err
+	}
+	e = u.target(e)
+	if by.IsZero() {
+		by = u.now().Add(u.spec.ConnectTimeout)
+	}
+	if err := u.admit(e); err != nil {
+		return nil, decision.UpstreamOverflow, err
+	}
+	raw, secure, reason, err := u.socket(e, by)
+	if err != nil {
+		u.dismiss(e)
+		u.stats.failed(reason)
+		return nil, reason, err
+	}
+	u.stats.opened.Add(1)
+	return newConnection(raw, secure, e), decision.None, nil
+}
+
+func newConnection(raw *wire.Conn, secure *tls.Conn, e *endpoint) *Connection {
+	return &Connection{End: wire.NewEnd(raw, secure, nil), end: e}
+}
+
+// Endpoint returns the endpoint's address.
+func (c *Connection) Endpoint() string { return c.end.text }
+
+// Close closes the connection, in order if nothing has broken it.
+func (c *Connection) Close() {
+	if c.closed.Swap(true) {
+		return
+	}
+	_ = c.CloseWrite() // if the endpoint is gone there is nobody to tell
+	c.End.Close()
+	c.end.up.dismiss(c.end)
+}
