@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,6 +114,49 @@ func TestProxyProtocol(t *testing.T) {
 		if got := g.proxied(loopback(ports[2]), outcome); got != want {
 			t.Errorf("%d connections counted as %s, want %d", got, outcome, want)
 		}
+	}
+}
+
+// What the header says holds for every stream of HTTP/2, over TLS and in the clear.
+func TestProxyProtocolBeforeHTTP2(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	g := start(t, setup{bare: true, manifests: authority.issue(t, "gate.test").secret("cert") + tlsHost("gate", "gate.test", "cert", route) +
+		mapping("x", "/x/", echo(t, "up")) + stacked("proxy", port, "PROXY, TLS, HTTP, TCP")})
+	for _, scheme := range []string{"http", "https"} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP2(scheme == "https")
+		protocols.SetUnencryptedHTTP2(scheme == "http")
+		transport := &http.Transport{
+			Protocols:       protocols,
+			TLSClientConfig: &tls.Config{RootCAs: authority.pool},
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, "tcp", loopback(port))
+				if err == nil {
+					_, err = io.WriteString(c, headerAWS)
+				}
+				return c, err
+			},
+		}
+		defer transport.CloseIdleConnections()
+		for range 3 {
+			from := g.log.size()
+			resp, err := transport.RoundTrip(httptest.NewRequest("GET", scheme+"://gate.test/x/", nil))
+			must(t, err)
+			var saw seen
+			must(t, json.NewDecoder(resp.Body).Decode(&saw))
+			resp.Body.Close()
+			rec := g.log.next(t, from, func(*record) bool { return true })
+			if rec.verdict != served || resp.Proto != "HTTP/2.0" || rec.ClientIP != "198.51.100.7" || rec.VPCEndpoint != "vpce-08d2bf15fac5001c9" {
+				t.Errorf("%s, %s: record %+v", scheme, resp.Proto, rec)
+			}
+			if saw.Header.Get("X-Forwarded-For") != "198.51.100.7" || saw.Header.Get("X-Forwarded-Proto") != scheme {
+				t.Errorf("%s: the service saw %v", scheme, saw.Header)
+			}
+		}
+	}
+	if n := g.proxied(loopback(port), "v2"); n != 2 {
+		t.Errorf("%d connections, want 2", n)
 	}
 }
 

@@ -344,7 +344,7 @@ func (c *conn) exchange() bool {
 	first := !c.spoken
 	c.spoken = true
 	if perr := parseRequest(&c.head, raw, c.lim); perr != nil {
-		if first && c.srv.next != nil && foreign(raw) {
+		if first && c.srv.next != nil && foreign(raw) && !proxyproto.Begins(c.rd.buf[:c.rd.w]) {
 			return false
 		}
 		return c.refuse(perr)
