@@ -128,8 +128,7 @@ func (t *Tunnel) Run() error {
 const stopTime = time.Second
 
 // Stop ends the tunnel in order: what was read is written, if that does not take longer
-// than a moment, and then both sides are told the end. Anyone may call it once Run was
-// called.
+// than a moment, and then both sides are told the end. Anyone may call it.
 func (t *Tunnel) Stop() {
 	t.patience.Store(time.AfterFunc(stopTime, t.breakOff))
 	t.fail(Near, ErrStopped)

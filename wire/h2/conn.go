@@ -31,6 +31,8 @@ type conn struct {
 	rested  bool        // this goroutine is fresh
 	old     time.Time   // when the connection has lived long enough; zero for never
 
+	tunnels tunnels // its own lock guards them
+
 	// Guarded by the mux's lock.
 	active  int       // streams with a handler
 	orphans int       // streams that are answered, whose requests still come

@@ -283,7 +283,9 @@ func (x *exchange) Tunnel(h *wire.Head, e *wire.Edits, up wire.Link) error {
 	if err := x.Flush(); err != nil {
 		return err
 	}
-	t := wire.Tunnel{Near: &tunnelEnd{x: x}, Far: far.Tunnel(), Idle: x.idleLimit, Now: x.c.now}
+	t := &wire.Tunnel{Near: &tunnelEnd{x: x}, Far: far.Tunnel(), Idle: x.idleLimit, Now: x.c.now}
+	x.c.tunnels.add(t)
+	defer x.c.tunnels.remove(t)
 	err := t.Run()
 	x.taken += t.Up()
 	x.written += t.Down()

@@ -96,14 +96,15 @@ func (s *Server) Wait() {
 	s.workers.dismiss()
 }
 
-// Abort breaks every connection that is left, and those that start later.
+// Abort breaks every connection that is left, and those that start later. Tunnels end in
+// order before, if their sides let them.
 func (s *Server) Abort() {
 	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.aborted = true
 	for c := range s.conns {
-		_ = c.raw.Close() // its goroutine sees the error
+		c.tunnels.stop(func() { _ = c.raw.Close() }) // its goroutine sees the error
 	}
 }
 
