@@ -17,13 +17,19 @@ type Loop struct {
 	// Quiet is how long nothing may change before a World is made, 50 ms if zero;
 	// Max is the longest a change waits for that, 1 s if zero.
 	Quiet, Max time.Duration
-	// Apply gets every new World, one at a time. A World that equals the last is
-	// not handed on. Changes that arrive meanwhile wait.
-	Apply func(World)
+	// Apply gets every new World, one at a time, and returns what of it is not served
+	// as written. Before it serves w it may tell instead what of w would not be: if that
+	// is because objects have just been changed, it gets a World to serve instead, with
+	// their last good versions, until there is none. A World that equals the last is not
+	// handed on. Changes that arrive meanwhile wait.
+	Apply func(w World, instead Instead) []Problem
 	// Failed, if not nil, is told of a source that ended after it had yielded. Its
 	// last set stays in force.
 	Failed func(error)
 }
+
+// Instead returns another World than the last, and whether there is one.
+type Instead func(problems []Problem) (World, bool)
 
 // An arrival is a source's new set, or its end.
 type arrival struct {
@@ -62,6 +68,7 @@ func watch(ctx context.Context, i int, s Source, to chan<- arrival) {
 
 func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 	quiet, longest := cmp.Or(l.Quiet, 50*time.Millisecond), cmp.Or(l.Max, time.Second)
+	kept := keeper{opts: l.Options}
 	g := gathering{sets: make([][]Object, len(l.Sources)), heard: make([]bool, len(l.Sources)), silent: len(l.Sources)}
 	var since time.Time // of the oldest change not yet applied; zero for none
 	due := time.NewTimer(0)
@@ -96,10 +103,16 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 		case <-due.C:
 			since = time.Time{}
 			if g.changed() {
-				l.Apply(Merge(l.Options, g.sets...))
+				l.apply(&kept, g.sets)
 			}
 		}
 	}
+}
+
+// apply makes the World of sets and hands it on.
+func (l *Loop) apply(kept *keeper, sets [][]Object) {
+	s := kept.survey(sets)
+	s.learn(l.Apply(s.world(), s.offer))
 }
 
 // ended judges the end of a source that has yielded before, or has not.

@@ -62,10 +62,11 @@ func runLoop(t *testing.T, l *Loop, sources ...*script) (*running, context.Cance
 	for _, s := range sources {
 		l.Sources = append(l.Sources, s)
 	}
-	l.Apply = func(w World) {
+	l.Apply = func(w World, _ Instead) []Problem {
 		r.Lock()
 		defer r.Unlock()
 		r.worlds = append(r.worlds, mappings(w))
+		return w.Problems
 	}
 	l.Failed = func(err error) {
 		r.Lock()

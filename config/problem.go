@@ -35,16 +35,18 @@ const (
 	Notice        Effect = iota // served, but the author should know
 	FieldIgnored                // the rest of the object serves
 	ObjectIgnored               // a kind or object that is not served; nothing else changes
+	ObjectStale                 // broken: an older version of the object serves
 	ObjectDropped               // broken: the object does not serve, everything else does
 	RouteClosed                 // a protector is broken: what it guards answers 503
 )
 
-var effectNames = [...]string{"notice", "field_ignored", "object_ignored", "object_dropped", "route_closed"}
+var effectNames = [...]string{"notice", "field_ignored", "object_ignored", "object_stale", "object_dropped", "route_closed"}
 
 var effectInstead = [...]string{
 	"it is served as written",
 	"the field is ignored",
 	"the object is ignored",
+	"the last good version of the object keeps serving",
 	"the object is dropped, the others serve",
 	"the routes that it guards answer 503",
 }
@@ -54,7 +56,7 @@ func (e Effect) String() string { return effectNames[e] }
 
 // Broken reports whether e means that a wish of the author is not fulfilled
 // because it is wrong: an error rather than a warning.
-func (e Effect) Broken() bool { return e >= ObjectDropped }
+func (e Effect) Broken() bool { return e >= ObjectStale }
 
 // A Problem is something not served as written: which object, which field, what
 // is wrong, and what happens instead.

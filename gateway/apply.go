@@ -83,16 +83,29 @@ func New(opts Options) (*Gateway, error) {
 // Apply runs at a time; requests never wait for it. As long as w is current and ctx is
 // not done, ports that somebody else has are tried again.
 func (g *Gateway) Apply(ctx context.Context, w config.World) []config.Problem {
-	g.applying.Lock()
-	defer g.applying.Unlock()
-	return g.apply(ctx, w)
+	return g.ApplyOr(ctx, w, nil)
 }
 
-// apply is Apply for who holds applying.
-func (g *Gateway) apply(ctx context.Context, w config.World) []config.Problem {
+// ApplyOr is Apply for who may have a better World than w: instead is told what of it
+// would not be served as written, before it serves. nil has none.
+func (g *Gateway) ApplyOr(ctx context.Context, w config.World, instead config.Instead) []config.Problem {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	return g.apply(ctx, w, instead)
+}
+
+// apply is ApplyOr for who holds applying.
+func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Instead) []config.Problem {
 	begun := g.clock()
 	old := g.snap.Load()
 	next := g.compile(w, old)
+	for instead != nil {
+		better, ok := instead(next.Problems)
+		if !ok {
+			break
+		}
+		next = g.compile(better, old)
+	}
 	next.openLog(g.opts.AccessLog)
 	g.bind(ctx, next)
 	next.upstreams.Start()

@@ -90,7 +90,7 @@ func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
 		bound = bound || err == nil
 	}
 	if bound {
-		g.apply(ctx, s.wish)
+		g.apply(ctx, s.wish, nil)
 		return
 	}
 	g.rebindLater(ctx, s)

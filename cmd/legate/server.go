@@ -93,7 +93,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	loop := config.Loop{
 		Sources: sources,
 		Options: srv.settings.config,
-		Apply:   func(w config.World) { srv.apply(ctx, w) },
+		Apply:   func(w config.World, instead config.Instead) []config.Problem { return srv.apply(ctx, w, instead) },
 		Failed:  func(err error) { srv.log.Error("a source ended; its last objects keep serving", "error", err) },
 	}
 	srv.done.Go(func() {
@@ -109,8 +109,8 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	return failed
 }
 
-func (srv *server) apply(ctx context.Context, w config.World) {
-	problems := srv.gateway.Apply(ctx, w)
+func (srv *server) apply(ctx context.Context, w config.World, instead config.Instead) []config.Problem {
+	problems := srv.gateway.ApplyOr(ctx, w, instead)
 	for i := range problems {
 		level := slog.LevelInfo
 		if problems[i].Effect >= config.FieldIgnored {
@@ -121,6 +121,7 @@ func (srv *server) apply(ctx context.Context, w config.World) {
 	if srv.settings.applied != nil {
 		srv.settings.applied(srv.gateway)
 	}
+	return problems
 }
 
 func (srv *server) reopenLog() { srv.logs.reopen() }

@@ -341,11 +341,12 @@ func BenchmarkChangeToWorld10k(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	loop := config.Loop{
 		Sources: []config.Source{New([]string{path}, decode.Options{})},
-		Apply: func(w config.World) {
+		Apply: func(w config.World, _ config.Instead) []config.Problem {
 			select {
 			case worlds <- w:
 			case <-ctx.Done():
 			}
+			return nil
 		},
 	}
 	go func() { done <- loop.Run(ctx) }()
