@@ -428,3 +428,30 @@ func TestListenersThatAreNotServed(t *testing.T) {
 		t.Errorf("no Problem says %v", want)
 	}
 }
+
+// TCPMappings know their clients by the header too, and their services may speak first.
+func TestProxyProtocolBeforeTCP(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	g := start(t, setup{manifests: authority.issue(t, "gate.test").secret("cert") + tlsHost("gate", "gate.test", "cert") +
+		stacked("whole", ports[0], "PROXY, TCP") + tcpMapping("plain", ports[0], greeter(t, "plain", nil)) +
+		stacked("named", ports[1], "TLS, PROXY, TCP") + tcpMapping("ended", ports[1], greeter(t, "ended", nil), "host: gate.test")})
+	for i, route := range []string{"plain", "ended"} {
+		for _, header := range []string{headerV1, headerAWS} {
+			from := g.log.size()
+			c := introduced(t, loopback(ports[i]), header, i == 1)
+			if said := talk(t, c.Conn.(pipe), "hello"); said != route+" hello bye" {
+				t.Errorf("%s: %q", route, said)
+			}
+			if rec := g.log.next(t, from, ofRoute(route)); rec.ClientIP != "198.51.100.7" || rec.Reason != "" || (rec.VPCEndpoint != "") != (header == headerAWS) {
+				t.Errorf("%s: record %+v", route, rec)
+			}
+		}
+		if said := introduced(t, loopback(ports[i]), "hello", false).ended(t); said != "" {
+			t.Errorf("%s, without a header: %q", route, said)
+		}
+		if got := g.proxied(loopback(ports[i]), "missing"); got != 1 {
+			t.Errorf("%s: %d counted as missing, want 1", route, got)
+		}
+	}
+}
