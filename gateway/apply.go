@@ -76,6 +76,7 @@ func New(opts Options) (*Gateway, error) {
 		log: opts.Log, clock: opts.Clock, ports: map[string]*port{}, limits: h1.DefaultLimits(),
 	}
 	g.snap.Store(&Snapshot{})
+	g.metrics.CountUpstreams(g.countConnections)
 	return g, nil
 }
 

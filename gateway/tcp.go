@@ -60,8 +60,6 @@ func (x *carriage) tunnel(route *tcpRoute) {
 	}
 	defer far.Close()
 	x.endpoint = far.Endpoint()
-	m.metrics.Connections(telemetry.ConnActive, 1)
-	defer m.metrics.Connections(telemetry.ConnActive, -1)
 	x.up, x.down, err = x.conn.Tunnel(far, route.idle)
 	x.record.End(decision.Proxy, x.ending(err), m.by, err)
 }

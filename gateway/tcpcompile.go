@@ -8,7 +8,6 @@ import (
 
 	"legate/config"
 	"legate/routes"
-	"legate/telemetry"
 	"legate/upstream"
 	"legate/wire"
 )
@@ -31,7 +30,6 @@ type tcpMember struct {
 	name, by     string
 	upstream     *upstream.Upstream
 	upstreamName string
-	metrics      *telemetry.UpstreamMetrics
 }
 
 // serves reports whether there are any.
@@ -165,9 +163,10 @@ func (c *compiler) tcpRoute(g *routes.TCPGroup) *tcpRoute {
 	for i := range g.Members {
 		m := g.Members[i].Mapping
 		up := c.next.upstreams.Get(c.tcpSpecs[m.FullName()])
+		c.g.metrics.Upstream(up.Name()) // its connections are counted
 		r.members = append(r.members, tcpMember{
 			name: m.FullName(), by: m.Ref().String(),
-			upstream: up, upstreamName: up.Name(), metrics: c.g.metrics.Upstream(up.Name()),
+			upstream: up, upstreamName: up.Name(),
 		})
 	}
 	return r

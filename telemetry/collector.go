@@ -90,13 +90,20 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	abused := maps.Clone(m.abused)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	methods := maps.Clone(m.grpc)
+	count := m.count
 	m.mu.Unlock()
+	var pools map[string]ConnCount
+	if count != nil {
+		pools = count()
+	}
 
 	for name, r := range routes {
 		r.collect(name, out)
 	}
 	for name, u := range upstreams {
 		u.collect(name, out)
+		out.gauge(upConnectionDesc, float64(pools[name].Active), name, "active")
+		out.gauge(upConnectionDesc, float64(pools[name].Idle), name, "idle")
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
@@ -140,9 +147,6 @@ func (u *UpstreamMetrics) collect(name string, out sink) {
 	}
 	out.histogram(upDurationDesc, u.latency.Load(), name)
 	out.counter(upRetriesDesc, u.retries.Load(), name)
-	for state := range u.states {
-		out.gauge(upConnectionDesc, float64(u.states[state].Load()), name, stateNames[state])
-	}
 }
 
 // A sink takes one scrape's numbers.

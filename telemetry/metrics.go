@@ -35,6 +35,7 @@ type Metrics struct {
 	mu          sync.Mutex
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
+	count       func() map[string]ConnCount // of connections to upstreams; nil for none
 	connections map[connectionKey]*Gauge
 	grpc        map[GRPCMethod]*GRPCMetrics
 	proxied     map[proxiedKey]*Counter
@@ -65,19 +66,10 @@ type UpstreamMetrics struct {
 	answers byClass
 	latency atomic.Pointer[histogram]
 	retries atomic.Uint64
-	states  [len(stateNames)]atomic.Int64
 }
 
-// A ConnState is what a connection to an upstream is doing.
-type ConnState uint8
-
-// The states.
-const (
-	ConnActive ConnState = iota // carries a request
-	ConnIdle                    // waits in a pool
-)
-
-var stateNames = [...]string{"active", "idle"}
+// A ConnCount is how many connections to an upstream carry requests and how many rest.
+type ConnCount struct{ Active, Idle int64 }
 
 // NewMetrics returns metrics with a registry of their own, which also holds those
 // of the Go runtime and the process.
@@ -241,8 +233,13 @@ func (m *Metrics) Decided(stage decision.Stage, reason decision.Reason) {
 // Retry counts a request sent once more. Budget: 0 allocs.
 func (u *UpstreamMetrics) Retry() { u.retries.Add(1) }
 
-// Connections changes the number of connections in state s by n. Budget: 0 allocs.
-func (u *UpstreamMetrics) Connections(s ConnState, n int64) { u.states[s].Add(n) }
+// CountUpstreams has count asked, at each scrape, for the connections to upstreams by
+// their names.
+func (m *Metrics) CountUpstreams(count func() map[string]ConnCount) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.count = count
+}
 
 // Applied notes that a configuration is serving since at, and took so long to make.
 // problems counts its problems by effect; an effect that is not named has none.

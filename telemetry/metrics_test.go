@@ -27,9 +27,9 @@ func busy() *Metrics {
 	u.Observe(200, 2*time.Millisecond)
 	u.Observe(0, 3*time.Second)
 	u.Retry()
-	u.Connections(ConnActive, 2)
-	u.Connections(ConnIdle, 1)
-	u.Connections(ConnActive, -1)
+	m.CountUpstreams(func() map[string]ConnCount {
+		return map[string]ConnCount{"orders.shop:8080": {Active: 1, Idle: 1}, "gone": {Active: 9}}
+	})
 	m.InFlight.Add(5)
 	m.InFlight.Add(-2)
 	m.Connections("web.shop", "h1").Add(7)
@@ -227,7 +227,6 @@ func TestAllocsObserve(t *testing.T) {
 		r.Observe(404, decision.Match, decision.NoRoute, time.Millisecond)
 		u.Observe(200, time.Millisecond)
 		u.Retry()
-		u.Connections(ConnIdle, 1)
 		m.InFlight.Add(-1)
 	}
 	if n := testing.AllocsPerRun(100, observe); n != 0 {
