@@ -282,3 +282,182 @@ func TestTCPResets(t *testing.T) {
 		}
 	}
 }
+
+// hold opens a tunnel to a greeter and waits until it stands.
+func hold(t testing.TB, c pipe, greeting string) pipe {
+	t.Helper()
+	b := make([]byte, len(greeting)+1)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != greeting+" " {
+		t.Fatalf("got %q, %v; want %q", b, err, greeting)
+	}
+	return c
+}
+
+// echoes writes text and waits for it to come back.
+func echoes(t testing.TB, c pipe, text string) {
+	t.Helper()
+	must(t, second(io.WriteString(c, text)))
+	b := make([]byte, len(text))
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != text {
+		t.Fatalf("got %q, %v; want %q", b, err, text)
+	}
+}
+
+// A tunnel that rests ends, in order and on both sides.
+func TestTCPIdle(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	ended := make(chan error, 2)
+	up := serveTCP(t, nil, func(c pipe) {
+		_, _ = io.WriteString(c, "up ")
+		_, err := io.Copy(io.Discard, c)
+		ended <- err
+	})
+	g := start(t, setup{manifests: authority.issue(t, "idle.test").secret("cert") + tlsHost("idle", "idle.test", "cert") +
+		tcpMapping("clear", ports[0], up, "idle_timeout_ms: 300") +
+		tcpMapping("secure", ports[1], up, "host: idle.test", "idle_timeout_ms: 300")})
+	secure, err := dialSNI(t, ports[1], "idle.test")
+	must(t, err)
+	for route, c := range map[string]pipe{"clear": dialTCP(t, ports[0]), "secure": secure} {
+		hold(t, c, "up")
+		if b, err := io.ReadAll(c); len(b) != 0 || err != nil {
+			t.Errorf("%s: got %q, %v; want the end", route, b, err)
+		}
+		_ = c.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("%s: the service saw %v", route, err)
+		}
+		if r := g.log.next(t, 0, ofRoute(route)); r.verdict != (verdict{"proxy", "tunnel_idle", 0}) {
+			t.Errorf("%s: got %+v", route, r)
+		}
+	}
+}
+
+// Tunnels outlive two hundred configurations; what they change is for connections that
+// come later, and a port whose last TCPMapping goes lets its tunnels end by themselves.
+func TestTCPOutlivesReloads(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	first, later := greeter(t, "first", nil), greeter(t, "later", nil)
+	cert := authority.issue(t, "kept.test").secret("cert") + tlsHost("kept", "kept.test", "cert")
+	manifests := func(n int, up string) string {
+		return cert + tcpMapping("clear", ports[0], up, fmt.Sprintf("idle_timeout_ms: %d", 60_000+n)) +
+			tcpMapping("secure", ports[1], up, "host: kept.test", fmt.Sprintf("weight: %d", n%101)) + everyone
+	}
+	g := start(t, setup{manifests: manifests(0, first), args: []string{"--log-level", "warn"}})
+	var held []pipe
+	for range 20 {
+		secure, err := dialSNI(t, ports[1], "kept.test")
+		must(t, err)
+		held = append(held, hold(t, dialTCP(t, ports[0]), "first"), hold(t, secure, "first"))
+	}
+	for n := 1; n <= 200; n++ {
+		g.replace(manifests(n, []string{first, later}[n%2]))
+		c := held[n%len(held)]
+		must(t, c.SetDeadline(time.Now().Add(patience(20*time.Second))))
+		echoes(t, c, fmt.Sprintf("after %d changes", n))
+	}
+	g.replace(manifests(201, later))
+	if got := talk(t, dialTCP(t, ports[0]), "hello"); got != "later hello bye" {
+		t.Errorf("in the end: got %q", got)
+	}
+	g.replace(everyone)
+	for i, c := range held {
+		must(t, c.SetDeadline(time.Now().Add(patience(20*time.Second))))
+		if got := talk(t, c, "hello"); got != "hello bye" {
+			t.Errorf("tunnel %d: got %q", i, got)
+		}
+	}
+	eventually(t, 10*time.Second, "the port is closed", func() bool {
+		c, err := net.Dial("tcp", loopback(ports[0]))
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	eventually(t, 10*time.Second, "every tunnel has left a record that it ended well", func() bool {
+		return g.log.count(verdict{"proxy", "", 0}) == len(held)+1
+	})
+}
+
+// A drain waits for tunnels, and at its deadline ends what is left in order.
+func TestTCPDrain(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	saw := make(chan error, 2)
+	up := serveTCP(t, nil, func(c pipe) {
+		_, _ = io.WriteString(c, "up ")
+		_, err := io.Copy(c, c)
+		saw <- err
+	})
+	g := start(t, setup{args: []string{"--drain-timeout", "2s"}, manifests: authority.issue(t, "drain.test").secret("cert") +
+		tlsHost("drain", "drain.test", "cert") + tcpMapping("clear", ports[0], up) + tcpMapping("secure", ports[1], up, "host: drain.test")})
+	secure, err := dialSNI(t, ports[1], "drain.test")
+	must(t, err)
+	clear := hold(t, dialTCP(t, ports[0]), "up")
+	hold(t, secure, "up")
+	g.signal(syscall.SIGTERM)
+	g.errors.await(t, `"draining"`)
+	echoes(t, clear, "while it drains")
+	echoes(t, secure, "while it drains")
+	for route, c := range map[string]pipe{"clear": clear, "secure": secure} {
+		if b, err := io.ReadAll(c); len(b) != 0 || err != nil {
+			t.Errorf("%s: got %q, %v; want the end", route, b, err)
+		}
+		_ = c.Close()
+		if err := <-saw; err != nil {
+			t.Errorf("%s: the service saw %v", route, err)
+		}
+		if r := g.log.next(t, 0, ofRoute(route)); r.verdict != (verdict{"proxy", "draining", 0}) {
+			t.Errorf("%s: got %+v", route, r)
+		}
+	}
+	if status := g.exit(t); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+}
+
+// Connections are dealt out by weight.
+func TestTCPWeights(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	start(t, setup{manifests: tcpMapping("a", port, greeter(t, "a", nil)) + tcpMapping("b", port, greeter(t, "b", nil), "weight: 20") +
+		tcpMapping("none", port, greeter(t, "none", nil), "weight: 0")})
+	const n = 400
+	count := map[string]int{}
+	for range n {
+		name, _, _ := strings.Cut(talk(t, dialTCP(t, port), "x"), " ")
+		count[name]++
+	}
+	// Five standard deviations of a binomial distribution around 80.
+	if b := count["b"]; b < 40 || b > 120 || count["a"] != n-b {
+		t.Errorf("got %v of %d, want about 80 of b and the rest of a", count, n)
+	}
+}
+
+// A PROXY header in front tells whose connection it is, and goes no further.
+func TestTCPBehindPROXY(t *testing.T) {
+	t.Parallel()
+	ports := freePorts(t, 2)
+	stack := func(name string, port int, stack string) string {
+		return manifest("Listener", name, fmt.Sprintf("{port: %d, protocolStack: %s, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}", port, stack))
+	}
+	g := start(t, setup{manifests: everyone + authority.issue(t, "proxy.test").secret("cert") + tlsHost("proxy", "proxy.test", "cert") +
+		stack("raw", ports[0], "[PROXY, TCP]") + stack("tls", ports[1], "[TLS, PROXY, TCP]") +
+		tcpMapping("clear", ports[0], greeter(t, "clear", nil)) + tcpMapping("secure", ports[1], greeter(t, "secure", nil), "host: proxy.test")})
+	const header = "PROXY TCP4 203.0.113.7 203.0.113.8 1234 443\r\n"
+	for i, route := range []string{"clear", "secure"} {
+		from := g.log.size()
+		c := dialTCP(t, ports[i])
+		must(t, second(io.WriteString(c, header)))
+		if route == "secure" {
+			c = tls.Client(c, &tls.Config{ServerName: "proxy.test", RootCAs: authority.pool})
+		}
+		if got, want := talk(t, c, "hello"), route+" hello bye"; got != want {
+			t.Errorf("%s: got %q, want %q", route, got, want)
+		}
+		if r := g.log.next(t, from, ofRoute(route)); r.ClientIP != "203.0.113.7" || r.BytesIn != 5 {
+			t.Errorf("%s: got %+v", route, r)
+		}
+	}
+}

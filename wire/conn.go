@@ -20,6 +20,9 @@ var (
 	ErrAbandoned error = passing("the wait was given up")
 )
 
+// errNoSplice says that the kernel cannot move bytes between sockets, or not now.
+var errNoSplice error = passing("bytes cannot be moved within the kernel")
+
 // passing is an error that crypto/tls must not take for the connection's end.
 type passing string
 
@@ -69,12 +72,17 @@ type side struct {
 	pool  *Pool  // where to take p from once there is something to read
 	ask   []byte // to be sent before the wait begins, see Ask
 	rest  []byte // what of ask the socket had no room for
-	n     int
-	errno syscall.Errno
-	armed time.Time // when the runtime's timer fires; zero for never
-	want  time.Time // when the caller wants to stop; zero for never
-	mark  int64     // bytes written when the write timer was armed
-	idle  time.Duration
+	moves bool   // read into a pipe, see move
+	pipe  *pipe  // what it was read into, or is to be written from
+	left  int    // bytes of it that are still to be written
+
+	unable bool // to move
+	n      int
+	errno  syscall.Errno
+	armed  time.Time // when the runtime's timer fires; zero for never
+	want   time.Time // when the caller wants to stop; zero for never
+	mark   int64     // bytes written when the write timer was armed
+	idle   time.Duration
 }
 
 // NewConn wraps nc, which it owns from now on.
@@ -93,6 +101,9 @@ func NewConn(nc net.Conn) *Conn {
 // tryRead reads once; false means that there is nothing to read yet.
 func (c *Conn) tryRead(fd uintptr) bool {
 	s := &c.reader
+	if s.moves {
+		return c.trySplice(fd)
+	}
 	if s.ask != nil {
 		return c.tryAsk(fd)
 	}
@@ -124,13 +135,16 @@ func readOnce(fd uintptr, p []byte) (int, syscall.Errno) {
 // tryWrite writes what is left of p and tail; false means that the socket is full.
 func (c *Conn) tryWrite(fd uintptr) bool {
 	s := &c.writer
+	if s.pipe != nil {
+		return c.tryUnsplice(fd)
+	}
 	for {
 		n, errno := writeOnce(fd, s.p, s.tail)
 		if errno == syscall.EINTR {
 			continue
 		}
 		if errno == syscall.EAGAIN {
-			c.armWrite(time.Now()) //nolint:forbidigo // because the deadline counts from here, and only a full socket pays for it
+			c.waitWrite()
 			return false
 		}
 		s.errno = errno
@@ -145,6 +159,11 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// waitWrite has the deadline of a write count from now on.
+func (c *Conn) waitWrite() {
+	c.armWrite(time.Now()) //nolint:forbidigo // because only a full socket pays for it
 }
 
 func writeOnce(fd uintptr, p, tail []byte) (int, syscall.Errno) {
@@ -267,6 +286,9 @@ func (c *Conn) readOnce() (int, error) {
 			return 0, err
 		}
 	}
+	if c.reader.unable {
+		return 0, errNoSplice
+	}
 	if c.reader.errno != 0 {
 		return 0, c.reader.errno
 	}
@@ -338,7 +360,14 @@ func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
 	}
 	s := &c.writer
 	s.p, s.tail, s.n, s.errno = p, tail, 0, 0
-	defer func() { s.p, s.tail = nil, nil }()
+	n, err := c.write()
+	s.p, s.tail = nil, nil
+	return n, err
+}
+
+// write writes what is prepared.
+func (c *Conn) write() (int, error) {
+	s := &c.writer
 	for first := true; ; first = false {
 		err := c.raw.Write(s.try)
 		if err == nil && s.errno != 0 {

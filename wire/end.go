@@ -62,6 +62,28 @@ func (e *End) readRecord(pool *Pool) (b []byte, n int, err error) {
 	return b, 1 + m, nil
 }
 
+// move moves what comes to dst, if both are sockets without TLS and nothing was read
+// ahead; see Conn.move.
+func (e *End) move(dst Duplex) (n int, ok bool, readErr, writeErr error) {
+	to := endOf(dst)
+	if to == nil || e.secure != nil || to.secure != nil || len(e.ahead) > 0 {
+		return 0, false, nil, nil
+	}
+	n, ok, readErr, writeErr = e.raw.move(to.raw)
+	e.ended = e.ended || errors.Is(readErr, io.EOF)
+	return n, ok, readErr, writeErr
+}
+
+// endOf returns the End that d is or is made of, nil for none.
+func endOf(d Duplex) *End {
+	if e, ok := d.(interface{ end() *End }); ok {
+		return e.end()
+	}
+	return nil
+}
+
+func (e *End) end() *End { return e }
+
 // ReadBy sets until when a ReadFirst waits.
 func (e *End) ReadBy(by, now time.Time) { e.raw.ReadBy(by, now) }
 

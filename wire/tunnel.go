@@ -146,30 +146,46 @@ func (t *Tunnel) carryUp(done chan<- struct{}) {
 
 // carry moves one direction's bytes until their source ends. from is the side of src.
 func (t *Tunnel) carry(src, dst Duplex, moved *atomic.Int64, from Side) {
+	much := false
 	for {
 		src.ReadBy(t.deadline(), t.Now())
-		b, n, err := src.ReadFirst(Large)
-		if n > 0 {
-			_, err = dst.Write(b[:n])
-			Large.Put(b)
-			if err != nil {
-				t.fail(1-from, err)
-				return
-			}
+		n, readErr, writeErr := transfer(src, dst, much)
+		switch {
+		case writeErr != nil:
+			t.fail(1-from, writeErr)
+			return
+		case n > 0:
+			much = n >= muchAtOnce
 			moved.Add(int64(n))
 			t.last.Store(int64(t.Now().Sub(t.begin)))
-			continue
-		}
-		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(readErr, io.EOF):
 			_ = dst.CloseWrite() // if it is gone, the other direction sees how
 			return
-		case errors.Is(err, os.ErrDeadlineExceeded) && t.Now().Before(t.deadline()): // only this direction rests
+		case errors.Is(readErr, os.ErrDeadlineExceeded) && t.Now().Before(t.deadline()): // only this direction rests
 		default:
-			t.fail(from, err)
+			t.fail(from, readErr)
 			return
 		}
 	}
+}
+
+// muchAtOnce is from how many bytes on at a time moving them is cheaper than copying.
+const muchAtOnce = 16 << 10
+
+// transfer waits for bytes and brings those that have come to dst: copying them, or
+// within the kernel where much is coming and it can.
+func transfer(src, dst Duplex, much bool) (n int, readErr, writeErr error) {
+	if e := endOf(src); much && e != nil {
+		if n, ok, readErr, writeErr := e.move(dst); ok {
+			return n, readErr, writeErr
+		}
+	}
+	b, n, readErr := src.ReadFirst(Large)
+	if n > 0 {
+		_, writeErr = dst.Write(b[:n])
+		Large.Put(b)
+	}
+	return n, readErr, writeErr
 }
 
 // deadline returns until when the tunnel may rest, as things are; zero for ever.

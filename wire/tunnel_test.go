@@ -328,3 +328,54 @@ func TestTunnelStopsThoughNothingIsTaken(t *testing.T) {
 		t.Errorf("got %v, want that it was stopped", err)
 	}
 }
+
+// Much that goes between two sockets moves within the kernel; no pipe is held by a
+// tunnel that rests, and none is left with bytes in it.
+func TestTunnelMovesWithinTheKernel(t *testing.T) {
+	near, client := pair(t)
+	far, endpoint := pair(t)
+	go func() { _, _ = client.Write(make([]byte, 1<<20)) }()
+	for got := 0; got < 1<<20; {
+		n, ok, readErr, writeErr := NewEnd(near, nil, nil).move(NewEnd(far, nil, nil))
+		if !ok {
+			t.Skip("this kernel does not move bytes between sockets")
+		}
+		if readErr != nil || writeErr != nil {
+			t.Fatal(readErr, writeErr)
+		}
+		if near.reader.pipe != nil || far.writer.pipe != nil {
+			t.Fatal("a pipe is still held")
+		}
+		m, err := io.ReadFull(endpoint, make([]byte, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += m
+	}
+	_ = client.CloseWrite()
+	if n, ok, err, _ := NewEnd(near, nil, nil).move(NewEnd(far, nil, nil)); n != 0 || !ok || !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: got %d, %v, %v", n, ok, err)
+	}
+}
+
+func TestAllocsMove(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget at random")
+	}
+	near, client := pair(t)
+	far, endpoint := pair(t)
+	b := make([]byte, 32<<10)
+	if n := testing.AllocsPerRun(200, func() {
+		_, _ = client.Write(b)
+		for left := len(b); left > 0; {
+			n, _, readErr, writeErr := near.move(far)
+			if readErr != nil || writeErr != nil {
+				t.Fatal(readErr, writeErr)
+			}
+			left -= n
+		}
+		_, _ = io.ReadFull(endpoint, b)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
