@@ -68,6 +68,11 @@ type certificate struct {
 	serial    int64
 }
 
+// pem returns the authority's certificate, for programs that are to trust it.
+func (a *ca) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
 func (a *ca) issue(t testing.TB, names ...string) certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1,10 +1,16 @@
 package e2e
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // outside returns the path of a program that is not ours: one of those that make
@@ -25,4 +31,38 @@ func outside(t testing.TB, name string) string {
 		t.Skipf("%s is missing: make e2e brings it", name)
 	}
 	return path
+}
+
+// output runs a program from outside to its end and returns what it wrote to its
+// standard output and error. It is ended, with what it started, after limit.
+func output(t testing.TB, limit time.Duration, argv ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience(limit))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, outside(t, argv[0]), argv[1:]...)
+	// Nothing of this machine's settings, and no proxy: what is asked is on loopback.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := cmd.CombinedOutput()
+	return string(out), errors.Join(err, ctx.Err())
+}
+
+// companion starts a program from outside that serves until the test ends and
+// returns the address that it prints.
+func companion(t testing.TB, argv ...string) string {
+	t.Helper()
+	cmd := exec.Command(outside(t, argv[0]), argv[1:]...)
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s says no address: %v", argv[0], err)
+	}
+	return strings.TrimSpace(addr)
 }
