@@ -77,7 +77,7 @@ func TestLastGoodVersions(t *testing.T) {
 			for step := range strings.SplitSeq(strings.TrimSpace(h.steps), "\n") {
 				said, want, _ := strings.Cut(strings.TrimSpace(step), "->")
 				var set []Object
-				for _, word := range strings.Fields(said) {
+				for word := range strings.FieldsSeq(said) {
 					set = append(set, historic(word))
 				}
 				before := fmt.Sprintf("%+v", set)

@@ -16,9 +16,7 @@ import (
 	"legate/config"
 	"legate/config/files"
 	"legate/gateway"
-	"legate/routes"
 	"legate/telemetry"
-	"legate/upstream"
 	"legate/wire"
 )
 
@@ -49,7 +47,7 @@ func (p *Program) check(paths []string, output string) ([]config.Problem, error)
 	if output != "text" && output != "json" {
 		return nil, fmt.Errorf("--output: must be text or json, got %q", output)
 	}
-	opts, err := config.OptionsFromEnv(p.Getenv)
+	opts, err := config.OptionsFromEnv(p.getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +56,8 @@ func (p *Program) check(paths []string, output string) ([]config.Problem, error)
 		return nil, err
 	}
 	g, err := gateway.New(gateway.Options{
-		Upstream: upstream.Options{Namespace: opts.Namespace},
-		Routes:   routes.Options{Namespace: opts.Namespace},
+		Upstream: upstreamOptions(opts, p.getenv),
+		Routes:   routesOptions(opts, p.getenv),
 		Metrics:  telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
 		Log:      slog.New(slog.DiscardHandler),
 		Clock:    time.Now,

@@ -11,6 +11,7 @@ import (
 
 	"legate/config"
 	"legate/gateway"
+	"legate/routes"
 	"legate/upstream"
 	"legate/wire/listen"
 )
@@ -52,36 +53,10 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 
-// environment gives every flag that was not set the value of LEGATE_<FLAG>, if there
-// is one, and then Ambassador's own variables where they mean the same.
-func environment(flags *pflag.FlagSet, getenv func(string) string) error {
-	var failed error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "LEGATE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value := getenv(name)
-		if value == "" {
-			name = ambassadorVariables[f.Name]
-			value = getenv(name)
-		}
-		if f.Changed || value == "" || failed != nil {
-			return
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			failed = fmt.Errorf("%s: %w", name, err)
-		}
-	})
-	return failed
-}
-
-// ambassadorVariables lose against the flag and against LEGATE_<FLAG>.
-var ambassadorVariables = map[string]string{
-	"bind": "AMBASSADOR_ENVOY_BIND_ADDRESS",
-	"file": "AMBASSADOR_CONFIG_DIR",
-}
-
 // settings are the flags understood.
 type settings struct {
 	flags    serveFlags
+	process  process
 	config   config.Options
 	upstream upstream.Options
 	level    slog.Level
@@ -95,6 +70,9 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	s := &settings{flags: *f}
 	var err error
 	if s.config, err = config.OptionsFromEnv(getenv); err != nil {
+		return nil, err
+	}
+	if s.process, err = processFromEnv(getenv); err != nil {
 		return nil, err
 	}
 	if f.kubernetes {
@@ -112,8 +90,8 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	if s.trust, err = prefixes(f.proxyTrust); err != nil {
 		return nil, fmt.Errorf("--proxy-protocol-trust: %w", err)
 	}
-	s.upstream = upstream.Options{DNS: f.dns, ClusterDomain: f.clusterDomain, Namespace: s.config.Namespace}
-	s.upstream.DisableEndpoints = getenv("AMBASSADOR_DISABLE_ENDPOINTS") != ""
+	s.upstream = upstreamOptions(s.config, getenv)
+	s.upstream.DNS, s.upstream.ClusterDomain = f.dns, f.clusterDomain
 	for _, r := range f.resolve {
 		o, err := upstream.ParseOverride(r)
 		if err != nil {
@@ -122,6 +100,16 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 		s.upstream.Resolve = append(s.upstream.Resolve, o)
 	}
 	return s, nil
+}
+
+// upstreamOptions are those that running and checking have in common.
+func upstreamOptions(opts config.Options, getenv func(string) string) upstream.Options {
+	return upstream.Options{Namespace: opts.Namespace, DisableEndpoints: getenv("AMBASSADOR_DISABLE_ENDPOINTS") != ""}
+}
+
+// routesOptions are those that running and checking have in common.
+func routesOptions(opts config.Options, getenv func(string) string) routes.Options {
+	return routes.Options{Namespace: opts.Namespace, LooseSelectors: looseSelectors(getenv)}
 }
 
 // prefixes reads addresses and ranges of addresses.

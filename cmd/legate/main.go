@@ -29,7 +29,13 @@ func commands() []command {
 // A Program is the outside of the process, so that a test can run all of it.
 type Program struct {
 	Stdout, Stderr io.Writer
-	Getenv         func(string) string
+	LookupEnv      func(name string) (value string, set bool)
+}
+
+// getenv returns a variable's value, "" where it is not set.
+func (p *Program) getenv(name string) string {
+	value, _ := p.LookupEnv(name)
+	return value
 }
 
 // Exit statuses.
@@ -40,7 +46,7 @@ const (
 )
 
 func main() {
-	p := &Program{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	p := &Program{Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
 	os.Exit(p.Main(context.Background(), os.Args[1:]))
 }
 

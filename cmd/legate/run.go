@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -34,18 +35,15 @@ func runCommand(ctx context.Context, p *Program, args []string) int {
 
 // settings completes the flags from the environment and understands them.
 func (p *Program) settings(flags *pflag.FlagSet, f *serveFlags) (*settings, error) {
-	if err := environment(flags, p.Getenv); err != nil {
+	if err := environment(flags, p.getenv); err != nil {
 		return nil, err
 	}
-	return f.understand(p.Getenv)
+	return f.understand(p.getenv)
 }
 
 // decodeOptions are those of every source of files.
 func (p *Program) decodeOptions(opts config.Options) decode.Options {
-	return decode.Options{Namespace: opts.Namespace, Lookup: func(name string) (string, bool) {
-		v := p.Getenv(name)
-		return v, v != ""
-	}}
+	return decode.Options{Namespace: opts.Namespace, Lookup: p.LookupEnv}
 }
 
 // serve runs the gateway until a signal ends it. extra are sources beside the files.
@@ -58,6 +56,9 @@ func (p *Program) serve(ctx context.Context, s *settings, extra []config.Source)
 	defer signal.Stop(reload)
 
 	watched := files.New(s.flags.files, p.decodeOptions(s.config))
+	if s.process.threads > 0 {
+		runtime.GOMAXPROCS(s.process.threads)
+	}
 	srv, err := p.newServer(s)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "legate: %v\n", err)

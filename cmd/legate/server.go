@@ -16,7 +16,6 @@ import (
 	"legate/certs"
 	"legate/config"
 	"legate/gateway"
-	"legate/routes"
 	"legate/telemetry"
 	"legate/wire"
 )
@@ -46,7 +45,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
 		Upstream:         s.upstream,
-		Routes:           routes.Options{Namespace: s.config.Namespace, LooseSelectors: p.Getenv("DISABLE_STRICT_LABEL_SELECTORS") == "true"},
+		Routes:           routesOptions(s.config, p.getenv),
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,
@@ -59,7 +58,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.adminLn, err = net.Listen("tcp", s.flags.admin)
+	srv.adminLn, err = net.Listen(s.process.adminNetwork, s.flags.admin)
 	if err != nil {
 		return nil, fmt.Errorf("admin port: %w", err)
 	}
@@ -93,6 +92,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	loop := config.Loop{
 		Sources: sources,
 		Options: srv.settings.config,
+		Max:     srv.settings.process.maxDelay,
 		Apply:   func(w config.World, instead config.Instead) []config.Problem { return srv.apply(ctx, w, instead) },
 		Failed:  func(err error) { srv.log.Error("a source ended; its last objects keep serving", "error", err) },
 	}

@@ -147,14 +147,16 @@ func TestFieldPositions(t *testing.T) {
 func TestExpand(t *testing.T) {
 	o := &object{reading: &reading{opts: Options{Lookup: environment}}}
 	for in, want := range map[string]string{
-		"$TARGET":            "orders.shop",
-		"${TARGET}:${PORT}":  "orders.shop:8080",
-		"$TARGETS $_ ${X}":   "$TARGETS $_ ${X}",
-		"a$EMPTY-b":          "a-b",
-		"^/x$":               "^/x$",
-		"$1 $$ ${ ${} ${A b": "$1 $$ ${ ${} ${A b",
-		"$$PORT":             "$8080",
-		"(a|b)$|${PORT":      "(a|b)$|${PORT",
+		"$TARGET":               "orders.shop",
+		"${TARGET}:${PORT}":     "orders.shop:8080",
+		"$TARGETS $_ ${X}":      "$TARGETS $_ ${X}",
+		"a$EMPTY-b":             "a-b",
+		"^/x$":                  "^/x$",
+		"$1 $$ ${ ${} ${A b":    "$1 $$ ${ ${} ${A b",
+		"$$PORT":                "$8080",
+		"(a|b)$|${PORT":         "(a|b)$|${PORT",
+		"${dotted.name}${a b}":  "dotted${a b}",
+		"^/(a$|b{2}$)${EMPTY}$": "^/(a$|b{2}$)$",
 	} {
 		if got := o.expand(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)

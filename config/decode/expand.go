@@ -32,22 +32,23 @@ func (o *object) expand(s string) string {
 }
 
 // variable reads the name at the start of s, "$NAME" or "${NAME}", and how long it
-// is as written; "" if there is none.
+// is as written; "" if there is none. Between braces a name may hold anything else.
 func variable(s string) (name string, length int) {
-	body, brace := strings.CutPrefix(s[1:], "{")
-	n := 0
+	if body, brace := strings.CutPrefix(s[1:], "{"); brace {
+		name, _, closed := strings.Cut(body, "}")
+		if !closed || name == "" {
+			return "", 0
+		}
+		return name, len(name) + len("${}")
+	}
+	body, n := s[1:], 0
 	for n < len(body) && (body[n] == '_' || isLetter(body[n]) || n > 0 && '0' <= body[n] && body[n] <= '9') {
 		n++
 	}
-	switch {
-	case n == 0:
+	if n == 0 {
 		return "", 0
-	case !brace:
-		return body[:n], 1 + n
-	case n < len(body) && body[n] == '}':
-		return body[:n], 3 + n
 	}
-	return "", 0
+	return body[:n], 1 + n
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

@@ -20,7 +20,7 @@ const dashes = "\n--------------------------------\n"
 
 // environment is what $VARIABLES stand for in the golden files.
 func environment(name string) (string, bool) {
-	value, ok := map[string]string{"TARGET": "orders.shop", "PORT": "8080", "EMPTY": ""}[name]
+	value, ok := map[string]string{"TARGET": "orders.shop", "PORT": "8080", "EMPTY": "", "dotted.name": "dotted"}[name]
 	return value, ok
 }
 
