@@ -136,7 +136,7 @@ func (c *conn) serve() error {
 			return err
 		}
 		c.startPending()
-		if err := c.flush(); err != nil {
+		if err := c.flushOwn(); err != nil {
 			return err
 		}
 		if err := c.more(); err != nil {
@@ -145,6 +145,21 @@ func (c *conn) serve() error {
 		c.heard, c.asked, c.rested = c.now(), time.Time{}, false
 		c.calm.refill(c.heard)
 	}
+}
+
+// flushOwn sends what reading has called forth.
+func (c *conn) flushOwn() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushUnlessSoon()
+	return c.dead
+}
+
+// crowded reports whether other requests are in hand.
+func (c *conn) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active > 1
 }
 
 // more waits for something to read, holding no buffer unless a frame has begun.

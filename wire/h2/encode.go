@@ -73,7 +73,7 @@ func appendInteger(out []byte, flags byte, bits uint, n int) []byte {
 	}
 	out = append(out, flags|byte(limit)) //nolint:gosec // below 2^bits
 	for n -= limit; n >= 0x80; n >>= 7 {
-		out = append(out, byte(n)|0x80) //nolint:gosec // seven bits of it are meant
+		out = append(out, byte(n)|0x80)
 	}
 	return append(out, byte(n)) //nolint:gosec // below 0x80
 }
@@ -166,7 +166,7 @@ func appendStatus(out []byte, status int) []byte {
 	if status < 100 || status > 599 {
 		return append(out, indexed|indexStatus+6)
 	}
-	return append(out, literal|indexStatus, 3, byte('0'+status/100), byte('0'+status/10%10), byte('0'+status%10)) //nolint:gosec // three digits
+	return append(out, literal|indexStatus, 3, byte('0'+status/100), byte('0'+status/10%10), byte('0'+status%10))
 }
 
 // appendAnswer appends the block of an answer's head: the fields of h that e does not

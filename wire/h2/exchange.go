@@ -93,7 +93,7 @@ func (x *exchange) ReadBody(p []byte) (int, error) {
 	if x.mustWait() {
 		before := x.c.now()
 		by, slow := x.bodyDeadline(before)
-		n, err := x.read(p, by, nil)
+		n, err := x.read(p, by)
 		x.waited += x.c.now().Sub(before)
 		x.taken += int64(n)
 		if errors.Is(err, os.ErrDeadlineExceeded) && slow {
@@ -101,7 +101,7 @@ func (x *exchange) ReadBody(p []byte) (int, error) {
 		}
 		return n, err
 	}
-	n, err := x.read(p, time.Time{}, nil)
+	n, err := x.read(p, time.Time{})
 	x.taken += int64(n)
 	return n, err
 }
@@ -243,7 +243,7 @@ func (x *exchange) End(trailer *wire.Head) error {
 	} else if err := x.write(nil, true, x.idleLimit); err != nil {
 		return err
 	}
-	return x.mux.flush()
+	return x.mux.flushSoon(x.c.crowded())
 }
 
 // writeTrailer ends the answer with a trailer, or without one if no field may be in it.
@@ -303,11 +303,11 @@ type tunnelEnd struct {
 func (t *tunnelEnd) ReadFirst(pool *wire.Pool) ([]byte, int, error) {
 	var none [0]byte
 	for {
-		if n, err := t.x.read(none[:], t.by, nil); err != nil || n > 0 {
+		if n, err := t.x.read(none[:], t.by); err != nil || n > 0 {
 			return nil, 0, err
 		}
 		b := pool.Get()
-		n, err := t.x.read(b, t.by, nil)
+		n, err := t.x.read(b, t.by)
 		if n > 0 {
 			return b, n, nil
 		}

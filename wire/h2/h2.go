@@ -56,7 +56,7 @@ func (e *ResetError) Is(target error) bool {
 // resets are ready, so that a reset costs no allocation.
 var resets = func() (t [14]ResetError) {
 	for i := range t {
-		t[i].Code = http2.ErrCode(i) //nolint:gosec // below 14
+		t[i].Code = http2.ErrCode(i)
 	}
 	return t
 }()

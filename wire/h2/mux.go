@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -72,6 +73,7 @@ type mux struct {
 
 	out       []byte    // lent; frames to be sent
 	sending   bool      // somebody sends, without the lock
+	soon      bool      // somebody is about to flush
 	batch     uint64    // counts what was sent: offsets into out are of one batch only
 	window    int64     // what all streams together may send
 	completed int       // streams that both sides completed, since a reset was last judged
@@ -234,6 +236,32 @@ func (m *mux) flush() error {
 	defer m.mu.Unlock()
 	m.flushLocked()
 	return m.dead
+}
+
+// flushSoon sends what there is to send, and first lets whoever can run now append what
+// they have: one write serves them all. others says that there may be such.
+func (m *mux) flushSoon(others bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.soon: // somebody is about to
+		return m.dead
+	case others && !m.sending:
+		m.soon = true
+		m.mu.Unlock()
+		runtime.Gosched()
+		m.mu.Lock()
+		m.soon = false
+	}
+	m.flushLocked()
+	return m.dead
+}
+
+// flushUnlessSoon is flush for who knows that it does not matter when.
+func (m *mux) flushUnlessSoon() {
+	if !m.soon {
+		m.flushLocked()
+	}
 }
 
 // flushLocked is flush with the lock held; it lets go of it while it sends.

@@ -207,7 +207,7 @@ func (c *conn) done(x *exchange) {
 	if c.active == 0 {
 		c.resting = c.now()
 	}
-	c.flushLocked()
+	c.flushUnlessSoon()
 	c.finishLocked()
 	if c.active == 0 && c.dead != nil {
 		c.drained.ring()

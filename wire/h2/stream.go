@@ -71,7 +71,7 @@ func (s *stream) lost() error {
 // read takes what has come of the body, waiting until by for something to come. An
 // empty p only waits.
 // io.EOF follows the last byte.
-func (s *stream) read(p []byte, by time.Time, tick wire.Tick) (int, error) {
+func (s *stream) read(p []byte, by time.Time) (int, error) {
 	m := s.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *stream) read(p []byte, by time.Time, tick wire.Tick) (int, error) {
 			continue
 		}
 		m.mu.Unlock()
-		err := s.more.await(m.now, &by, tick)
+		err := s.more.await(m.now, &by, nil)
 		m.mu.Lock()
 		if err != nil {
 			return 0, err
