@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -198,6 +199,13 @@ func TestTCPByServerName(t *testing.T) {
 	}
 	if r := g.log.next(t, from, func(r *record) bool { return r.Protocol == "tcp" }); r.verdict != (verdict{"match", "no_route", 0}) {
 		t.Errorf("in the clear: got %+v", r)
+	}
+	type routeView struct {
+		Name, Protocol, Hostname string
+		Port, Share              int
+	}
+	if got := view[[]routeView](g, "routes"); !slices.Contains(got, routeView{"b.default", "tcp", "b.test", own, 100}) {
+		t.Errorf("routes: got %+v", got)
 	}
 	var said []string
 	for _, p := range g.problems() {

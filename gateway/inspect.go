@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"legate/config"
@@ -20,9 +21,15 @@ type RouteView struct {
 	Redirect int    `json:"redirect,omitempty"`
 	Share    uint8  `json:"share"`
 	ClosedBy string `json:"closed_by,omitempty"`
+
+	// Of a TCPMapping, whose Hostname is the server name of the handshake.
+	Protocol string `json:"protocol,omitempty"` // "tcp"
+	Address  string `json:"address,omitempty"`
+	Port     int    `json:"port,omitempty"`
 }
 
-// Routes returns the current routes in match order.
+// Routes returns the current routes in match order, and after them those of
+// TCPMappings.
 func (g *Gateway) Routes() any {
 	s := g.snap.Load()
 	views := make([]RouteView, len(s.routes))
@@ -35,6 +42,15 @@ func (g *Gateway) Routes() any {
 		}
 		if r.Kind == routes.Redirect {
 			views[i].Redirect = r.Status
+		}
+	}
+	for _, r := range s.tcpRoutes {
+		for i := range r.members {
+			m, member := &r.members[i], &r.group.Members[i]
+			views = append(views, RouteView{
+				Name: m.name, Hostname: r.group.Host, Service: member.Mapping.Service, Upstream: m.upstreamName,
+				Share: uint8(math.Round(member.Share)), Protocol: "tcp", Address: r.group.Address, Port: r.group.Port,
+			})
 		}
 	}
 	return views

@@ -24,6 +24,7 @@ type Snapshot struct {
 	edge      edge
 	listeners []listenerView
 	tcp       []tcpPort          // by the index in listeners
+	tcpRoutes []*tcpRoute        // all of them
 	slots     []int              // the index in listeners of each bound port; -1 for none
 	unbound   []*config.Listener // whose port could not be had
 	upstreams *upstream.Set

@@ -143,6 +143,7 @@ func (c *compiler) tcpRoutes() {
 			continue
 		}
 		r := c.tcpRoute(g)
+		c.next.tcpRoutes = append(c.next.tcpRoutes, r)
 		for i := range c.world.Listeners {
 			l := &c.world.Listeners[i]
 			switch t := &c.next.tcp[i]; {

@@ -155,7 +155,7 @@ func samplePath(g *gateway.Gateway) string {
 	views, _ := g.Routes().([]gateway.RouteView)
 	for i := range views {
 		r := &views[i]
-		open := r.ClosedBy == "" && r.Redirect == 0 && (r.Method == "" || r.Method == "GET") && (r.Hostname == "" || r.Hostname == "*")
+		open := r.Protocol == "" && r.ClosedBy == "" && r.Redirect == 0 && (r.Method == "" || r.Method == "GET") && (r.Hostname == "" || r.Hostname == "*")
 		if open && !strings.ContainsAny(r.Prefix, `()[]{}*+?|\^$`) && (sample == "" || len(r.Prefix) < len(sample)) {
 			sample = r.Prefix
 		}
