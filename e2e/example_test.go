@@ -27,6 +27,7 @@ func example(t *testing.T) *gateway {
 	var args []string
 	for name, addr := range map[string]string{
 		"hello.shop": serve(t, hello), "hello-next.shop": serve(t, echoHandler("next")), "items.shop": serve(t, echoHandler("items")),
+		"chat.shop":  serve(t, echoHandler("chat")),
 		"admin.shop": serveTLS(t, "admin.shop", echoHandler("admin")),
 	} {
 		args = append(args, "--resolve", name+"="+addr)
@@ -52,6 +53,7 @@ func TestExample(t *testing.T) {
 		{"POST", "/hello/admin/users", served, "hello|next", "/admin/users"},
 		{"GET", "/items/42", served, "items", "/v2/item/42"},
 		{"GET", "/items/word", noRoute, "", ""},
+		{"GET", "/chat/", served, "chat", "/"}, // no WebSocket is asked for
 		{"GET", "/old-shop/shoes?size=42", verdict{"proxy", "redirect", 308}, "", ""},
 		{"GET", "/nowhere/", noRoute, "", ""},
 		{"GET", "/api/service-a/", verdict{"authn", "policy_invalid", 503}, "", ""},

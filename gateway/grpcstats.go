@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -131,9 +132,7 @@ func (s *grpcStats) meet(path []byte) *telemetry.GRPCMetrics {
 		return s.others
 	}
 	next := make(map[string]*telemetry.GRPCMetrics, len(met)+1)
-	for p, c := range met {
-		next[p] = c
-	}
+	maps.Copy(next, met)
 	c := s.counters(telemetry.GRPCMethod{Service: string(service), Method: string(method)})
 	next[string(path)] = c
 	s.met.Store(&next)

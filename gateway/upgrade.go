@@ -178,6 +178,7 @@ func (x *Exchange) tunnel() {
 	if err := x.stream.Tunnel(&x.Resp, &x.ToClient, x.link); err != nil {
 		x.tunnelBroke(err)
 	}
+	x.Resp.Forget() // its buffer has gone back
 	x.link.Release()
 }
 

@@ -53,6 +53,13 @@ func (h *Head) Reset(buf []byte) {
 	*h = Head{buf: buf, lines: h.lines[:0], norm: h.norm[:0], Length: LengthUnknown}
 }
 
+// Forget empties h but for its status: the buffer belongs to somebody else now.
+func (h *Head) Forget() {
+	status := h.Status
+	h.Reset(nil)
+	h.Status = status
+}
+
 // Buffer returns the buffer that h views.
 func (h *Head) Buffer() []byte { return h.buf }
 

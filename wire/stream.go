@@ -193,5 +193,6 @@ type Link interface {
 // A Tunneler is a Link that can give its bytes away after a 101: first those that
 // are buffered. Until Release, which closes the connection, they are the Duplex's.
 type Tunneler interface {
+	// Tunnel makes the answer's head invalid.
 	Tunnel() Duplex
 }

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -463,8 +464,11 @@ func (l *Link) close() {
 	l.owner.Closed(l)
 }
 
-// Tunnel gives the connection's bytes away. The link never goes back.
+// Tunnel gives the connection's bytes away. The link never goes back, and its buffer is
+// not kept for what may rest for hours.
 func (l *Link) Tunnel() wire.Duplex {
 	l.keepAlive = false
-	return wire.NewEnd(l.raw, l.secure, l.rd.take())
+	ahead := bytes.Clone(l.rd.take())
+	l.rd.release()
+	return wire.NewEnd(l.raw, l.secure, ahead)
 }
