@@ -78,8 +78,9 @@ func printProblems(w io.Writer, problems []config.Problem, output string) error 
 		enc.SetIndent("", "  ")
 		return enc.Encode(admin.Problems(problems))
 	}
+	var q quotes
 	for i := range problems {
-		if _, err := fmt.Fprintln(w, problems[i].String()); err != nil {
+		if _, err := fmt.Fprint(w, problems[i].String(), "\n", q.of(&problems[i])); err != nil {
 			return err
 		}
 	}

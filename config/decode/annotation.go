@@ -73,7 +73,7 @@ func (o *object) annotations() {
 
 // unreadable stands for an annotation whose text, in chunk c, is no YAML.
 func (a *annotation) unreadable(o *object, c chunk, err error, text string) config.Object {
-	msg, line := yamlError(err)
+	msg, line := yamlError(err, c.text)
 	a.parent.Document = 0 // none in particular
 	p := config.Problem{Ref: a.key, Field: "metadata.annotations." + configAnnotation, Effect: config.ObjectDropped}
 	p.Msg, p.Instead = msg, "nothing in it is loaded"

@@ -92,10 +92,14 @@ func (r *reading) ref(n *yaml.Node) config.Ref {
 // The library's errors are text alone: "yaml: line 3: could not find expected ':'".
 var yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
+// yamlParserError matches what the library's parser finds wrong with what its scanner
+// made of the text. These errors alone count lines from 0.
+var yamlParserError = regexp.MustCompile(`^did not find expected (<|node content|key|'-' indicator|',' or)|^found (incompatible YAML|duplicate %|undefined tag)`)
+
 // unreadable reports text that is no YAML. A protector's text may be too broken to
 // say what it protects, and then it protects everything.
 func (r *reading) unreadable(err error) {
-	msg, line := yamlError(err)
+	msg, line := yamlError(err, r.chunk.text)
 	o := config.Object{Meta: config.Meta{File: r.file, Line: r.chunk.line, Col: 1}, Digest: r.digest, Broken: true}
 	p := config.Problem{Ref: config.Ref{File: r.file, Line: r.chunk.line - 1 + line, Col: 1}, Msg: msg, Effect: config.ObjectDropped}
 	r.found = append(r.found, lost(o, p, r.chunk.text))
@@ -117,16 +121,20 @@ func lost(o config.Object, p config.Problem, text []byte) config.Object {
 	return o
 }
 
-// yamlError words the library's error and returns the line of the text it is about.
-func yamlError(err error) (msg string, line int) {
+// yamlError words the library's error and returns the line of the text it is about, its
+// last one for what is missing at its end.
+func yamlError(err error, text []byte) (msg string, line int) {
 	msg, line = err.Error(), 1
 	if m := yamlErrorLine.FindStringSubmatch(msg); m != nil {
 		msg = msg[len(m[0]):]
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			line = n
+			if yamlParserError.MatchString(msg) {
+				line++
+			}
 		}
 	}
-	return "cannot be read as YAML: " + msg, line
+	return "cannot be read as YAML: " + msg, min(line, bytes.Count(bytes.TrimRight(text, " \t\r\n"), []byte("\n"))+1)
 }
 
 // yamlText rewrites the escapes of JSON that the YAML library does not know: a
