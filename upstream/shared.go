@@ -84,22 +84,32 @@ var errCrowded = errors.New("no connection had room in time")
 // a new one. Who comes while one is being made waits for it. A zero by stands for a
 // whole connect timeout from now. Budget: 0 allocs when a connection has room.
 func (u *Upstream) openShared(e *endpoint, now, by time.Time) (wire.Link, decision.Reason, error) {
-	for {
+	for try := 1; ; try++ {
 		link, wait, make := e.share(now)
-		switch {
-		case link != nil:
+		if link != nil {
 			return link, decision.None, nil
-		case make != nil:
-			return u.join(e, make, by)
 		}
 		if by.IsZero() {
 			by = u.now().Add(u.spec.ConnectTimeout)
 		}
-		if reason, err := u.await(wait, by); err != nil {
+		var reason decision.Reason
+		var err error
+		if make != nil {
+			link, reason, err = u.join(e, make, by)
+		} else {
+			reason, err = u.await(wait, by)
+		}
+		switch {
+		case link != nil:
+			return link, decision.None, nil
+		case err != nil && (!errors.Is(err, errLeft) || try == maxJoins):
 			return nil, reason, err
 		}
 	}
 }
+
+// maxJoins is how many connections that take nothing are made or waited for.
+const maxJoins = 3
 
 // await waits for a connection that somebody else makes.
 func (u *Upstream) await(j *joining, by time.Time) (decision.Reason, error) {
@@ -119,7 +129,7 @@ func (u *Upstream) join(e *endpoint, j *joining, by time.Time) (wire.Link, decis
 	var link wire.Link
 	if err == nil {
 		if link = s.mux.Open(); link == nil { // it ended as it began
-			reason, err = decision.UpstreamResetBeforeHead, errLeft
+			reason, err = decision.UpstreamRefusedStream, errLeft
 		}
 	}
 	j.reason, j.err = reason, err

@@ -246,3 +246,14 @@ func TestSharedRetires(t *testing.T) {
 		}
 	})
 }
+
+// An endpoint that takes nothing on new connections is not asked for ever.
+func TestSharedTakesNothing(t *testing.T) {
+	u, made := sharing(t, Spec{}, 0, nil)
+	if _, reason, err := u.Open(time.Now(), Choice{}); reason != decision.UpstreamRefusedStream || !errors.Is(err, errLeft) {
+		t.Errorf("got %v %v", reason, err)
+	}
+	if made.Load() != maxJoins {
+		t.Errorf("%d connections were made", made.Load())
+	}
+}

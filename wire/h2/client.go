@@ -119,7 +119,10 @@ func (c *Client) handshake(by time.Time) error {
 	}
 	m.raw.ReadBy(time.Time{}, m.now())
 	c.measure()
-	return m.flush()
+	if err := m.flush(); err != nil && !errors.Is(err, errRetired) { // one that says goodbye at once has begun well
+		return err
+	}
+	return nil
 }
 
 // measure notes how many exchanges the endpoint takes at once.

@@ -102,6 +102,9 @@ func (m *mux) onData(fh http2.FrameHeader, p []byte) error {
 			return err
 		}
 	}
+	if len(data) > 0 {
+		m.carried++
+	}
 	s.got += int64(len(data))
 	if s.declared >= 0 && (s.got > s.declared || end && s.got < s.declared) {
 		m.credited(len(p))
@@ -367,18 +370,19 @@ func (m *mux) resetAnswer(s *stream, code http2.ErrCode) {
 	s.room.ring()
 }
 
-// onPing answers, or notes an answer (RFC 9113 §6.7).
+// onPing answers, or notes an answer (RFC 9113 §6.7). gRPC's libraries measure the way
+// by a PING with whatever DATA comes, so each such frame pays for one.
 func (m *mux) onPing(f *http2.PingFrame) error {
-	if !f.IsAck() {
-		if err := m.tolerate(PingFlood); err != nil {
-			return err
-		}
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f.IsAck() {
 		m.role.ponged(f.Data)
 		return nil
+	}
+	m.calm.forgive(PingFlood, float64(m.carried))
+	m.carried = 0
+	if err := m.tolerate(PingFlood); err != nil {
+		return err
 	}
 	m.out = appendPing(m.buffer(), flagAck, f.Data)
 	return nil

@@ -198,13 +198,6 @@ func TestAnswers(t *testing.T) {
 			}
 			e.head(id, true, fields...)
 		}, "POST", wire.TooLarge, "", false},
-		{"beyond the stream's window", func(e *endpoint, id uint32) {
-			e.head(id, false, ":status", "200")
-			for range streamWindow/10000 + 1 {
-				e.data(id, false, strings.Repeat("x", 10000))
-			}
-		}, "POST", wire.Mangled, "", false},
-
 		{"DATA before the head", func(e *endpoint, id uint32) { e.data(id, true, "ok") }, "POST", wire.Mangled, "", false},
 		{"no frames", func(e *endpoint, _ uint32) { _, _ = io.WriteString(e.nc, "HTTP/1.1 400 Bad Request\r\n\r\n") }, "POST", wire.Mangled, "", true},
 		{"a promise", func(e *endpoint, id uint32) {
@@ -530,6 +523,54 @@ func TestWindows(t *testing.T) {
 	l.Abort()
 	if err := <-done; err == nil {
 		t.Error("what the endpoint has not taken was written")
+	}
+	l.Release()
+}
+
+// A connection whose endpoint says goodbye as it begins is one, and takes nothing.
+func TestGoodbyeAtOnce(t *testing.T) {
+	addr := listen(t, func(nc net.Conn) {
+		var both bytes.Buffer
+		f := http2.NewFramer(&both, nil)
+		_ = f.WriteSettings()
+		_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+		_, _ = nc.Write(both.Bytes())
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	c, o := connect(t, addr, ClientOptions{})
+	if c.Open() != nil {
+		t.Error("it takes an exchange")
+	}
+	o.wait(t)
+}
+
+// An endpoint that sends more than the stream's window allows loses the stream.
+func TestWindowExceeded(t *testing.T) {
+	read, over := make(chan struct{}), make(chan http2.ErrCode, 1)
+	addr := scripted(t, nil, func(e *endpoint) {
+		id := e.request()
+		e.head(id, false, ":status", "200")
+		<-read
+		for range streamWindow/10000 + 1 {
+			e.data(id, false, strings.Repeat("x", 10000))
+		}
+		e.until(func(f http2.Frame) bool {
+			if f, ok := f.(*http2.RSTStreamFrame); ok {
+				over <- f.ErrCode
+				return true
+			}
+			return false
+		})
+	})
+	c, _ := connect(t, addr, ClientOptions{})
+	l := openLink(t, c)
+	ask(t, l, "GET", "/", "")
+	close(read)
+	if code := <-over; code != http2.ErrCodeFlowControl {
+		t.Errorf("got %v", code)
+	}
+	if body, err := readAll(l); wire.OutcomeOf(err) != wire.Mangled || body != "" {
+		t.Errorf("got %d bytes, %v", len(body), err)
 	}
 	l.Release()
 }

@@ -76,6 +76,7 @@ type mux struct {
 	soon      bool      // somebody is about to flush
 	batch     uint64    // counts what was sent: offsets into out are of one batch only
 	window    int64     // what all streams together may send
+	carried   int       // DATA frames both ways, since a PING was last judged
 	completed int       // streams that both sides completed, since a reset was last judged
 	queue     []*stream // those that wait for their turn to send
 	piled     bool      // the goroutine that reads waits until less is to be sent
@@ -130,6 +131,7 @@ func (m *mux) appendData(s *stream, p []byte) (n int) {
 		out = appendFrame(out, int(size), frameData, 0, s.id)
 		out = append(out, p[n:n+int(size)]...)
 		n += int(size)
+		m.carried++
 		s.window -= size
 		m.window -= size
 	}
