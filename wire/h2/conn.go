@@ -208,7 +208,7 @@ func (c *conn) due(now time.Time) (by time.Time, err error) {
 	case c.frames > 0:
 		by, err = c.headAt.Add(c.lim.HeadTimeout), &ConnError{http2.ErrCodeEnhanceYourCalm, "head not complete in time"}
 	case c.active == 0:
-		by, err = c.resting.Add(c.srv.limits.Load().IdleTimeout), &ConnError{http2.ErrCodeNo, "idle"}
+		by, err = c.resting.Add(c.patience()), &ConnError{http2.ErrCodeNo, "idle"}
 	case c.asked.IsZero():
 		by = c.heard.Add(c.lim.PingAfter)
 		if !now.Before(by) {
@@ -227,6 +227,14 @@ func (c *conn) due(now time.Time) (by time.Time, err error) {
 		by = c.old
 	}
 	return by, err
+}
+
+// patience is how long the connection may rest.
+func (c *conn) patience() time.Duration {
+	if idle := c.srv.limits.Load().IdleTimeout; idle > 0 {
+		return idle
+	}
+	return 365 * 24 * time.Hour // 0 is for ever
 }
 
 // part tells the client that the connection ends, and why, if that is for us to say.

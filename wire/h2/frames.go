@@ -37,11 +37,6 @@ func appendFrame(out []byte, length int, kind, flags byte, id uint32) []byte {
 		byte(id>>24), byte(id>>16), byte(id>>8), byte(id)) //nolint:gosec // 31 bits
 }
 
-// setLength corrects the length of the frame whose header is out[at:].
-func setLength(out []byte, at, length int) {
-	out[at], out[at+1], out[at+2] = byte(length>>16), byte(length>>8), byte(length) //nolint:gosec // 24 bits
-}
-
 const frameHeader = 9
 
 // The frames' types and flags (RFC 9113 §6).
