@@ -65,6 +65,7 @@ type Mapping struct {
 	AddResponseHeaders    []HeaderAdd
 	RemoveRequestHeaders  []string
 	RemoveResponseHeaders []string
+	CORS                  *CORS    // nil where nothing was said
 	AllowUpgrade          []string // protocols, in lower case; nil where nothing was said
 
 	// Answered here.

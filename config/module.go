@@ -28,6 +28,7 @@ type Module struct {
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
 	LoadBalancer                   *LoadBalancer
+	CORS                           *CORS
 	Keepalive                      *Keepalive
 	AddLinkerdHeaders              bool
 	LogType                        string // envoy_log_type: "", "text" or "json"

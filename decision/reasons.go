@@ -32,6 +32,7 @@ const (
 	NoRoute
 	HTTPSRedirect
 	Redirect
+	Preflight
 	InsecureRejected
 	PolicyInvalid
 	HealthCheck
@@ -173,6 +174,9 @@ var reasons = [NumReasons]reasonRow{
 		"nothing; insecure.action Route serves them"},
 	Redirect: {"redirect", at(Proxy), 301, NoFault, "-", "",
 		"the Mapping redirects, with the status that it names",
+		"nothing"},
+	Preflight: {"preflight", at(CORS), 200, NoFault, "-", "",
+		"a browser asks whether a page of another origin may send a request, and the route's cors allows that origin",
 		"nothing"},
 	InsecureRejected: {"insecure_rejected", at(Match), 404, NoFault, "NR", "",
 		"the Host's requestPolicy rejects cleartext requests",

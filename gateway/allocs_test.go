@@ -65,6 +65,7 @@ func TestAllocsServe(t *testing.T) {
 			request("GET", "/r/x", "", "X-Gone: 1", "X-Forwarded-For: 203.0.113.9"), "\r\n\r\n", length + body,
 			[]string{"add_request_headers: {x-a: b, x-c: {value: d, append: false}}", "remove_request_headers: [x-gone]", "add_response_headers: {x-e: f}", "timeout_ms: 5000"},
 		},
+		"cors": {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := echoing(t, tc.end, tc.reply)

@@ -69,5 +69,6 @@ func (x *Exchange) apologise() {
 	x.ToClient.Reset()
 	x.reply = localReply{}
 	x.stream.CloseAfter()
+	x.prepareLocal()
 	x.local()
 }

@@ -52,7 +52,7 @@ func (grpcBridge) Respond(x *Exchange) {
 			reason, err = x.failure(err)
 		}
 		x.dropLink()
-		x.stop(decision.Proxy, reason, x.Route.By, err)
+		x.replace(decision.Proxy, reason, err)
 		return
 	}
 	status, told := x.Resp.Find(string(nameGRPCStatus))

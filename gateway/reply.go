@@ -19,10 +19,10 @@ var (
 	noCache   = []byte("no-cache, no-store")
 )
 
-// local writes our own answer: Envoy's words, so that nobody behind or before us can
-// tell the difference. A reason without a status leaves the client without one: it
+// prepareLocal settles our own answer: Envoy's words, so that nobody behind or before us
+// can tell the difference. A reason without a status leaves the client without one: it
 // is gone.
-func (x *Exchange) local() {
+func (x *Exchange) prepareLocal() {
 	reason := x.Decision.Reason()
 	r := &x.reply
 	if r.status == 0 {
@@ -36,6 +36,14 @@ func (x *Exchange) local() {
 			x.asGRPC(r, contentType)
 		}
 	}
+	if r.status > 0 {
+		x.localHead(r, reason)
+	}
+}
+
+// local writes our own answer.
+func (x *Exchange) local() {
+	reason, r := x.Decision.Reason(), &x.reply
 	x.Decision.Status = uint16(r.status) //nolint:gosec // 0 to 599
 	if r.status == 0 {
 		x.stream.Abort()
@@ -44,7 +52,6 @@ func (x *Exchange) local() {
 	if reason.Fault() == decision.ClientFault && reason.Status() != 403 {
 		x.stream.CloseAfter() // where its next message begins is anybody's guess
 	}
-	x.localHead(r, reason)
 	x.answering = true
 	if err := x.stream.WriteHead(r.status, nil, &x.ToClient, int64(len(r.body))); err != nil {
 		x.clientGone(err)

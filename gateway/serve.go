@@ -19,6 +19,7 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	if x.accept() == Continue && x.choose() == Continue {
 		x.Route.chain.enter(x)
 	}
+	x.prepare()
 	x.Route.chain.respond(x)
 	x.answer()
 	x.Route.chain.finish(x)
@@ -38,6 +39,7 @@ func (g *Gateway) Refuse(s wire.Stream, req *wire.Head, err *wire.ProtocolError)
 	if err.Kind == wire.StrayProxy {
 		g.strayProxy(x.peer)
 	}
+	x.prepare()
 	x.answer()
 	g.observe(x)
 	g.metrics.InFlight.Add(-1)

@@ -165,7 +165,6 @@ func (x *Exchange) tunnel() {
 	x.Decision.Ended = decision.Proxy
 	x.Decision.By = x.Route.By
 	x.Decision.Status = 101
-	x.editAnswer()
 	if x.Req.Major >= 2 { // RFC 8441 §5: 200 says it all
 		x.Decision.Status = 200
 		x.ToClient.DropName(nameWebSocketAccept)

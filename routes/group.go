@@ -297,6 +297,7 @@ func (g *group) settle(b *builder) {
 		r.Request, r.Response = shared.request, shared.response
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
+		r.CORS = cmp.Or(shared.cors, b.moduleCORS)
 		if d.mapping.GRPC && len(r.Upgrades) > 0 {
 			r.Upgrades = nil
 			b.problem(d.mapping.Problem("allow_upgrade", "an upstream of HTTP/2, which grpc: true asks for, switches to no other protocol", config.FieldIgnored))
@@ -312,6 +313,7 @@ type sharedSettings struct {
 	loadBalancer      *config.LoadBalancer
 	request, response HeaderEdits
 	upgrades          []string
+	cors              *CORS
 }
 
 func (g *group) shared(b *builder) (s sharedSettings) {
@@ -324,6 +326,7 @@ func (g *group) shared(b *builder) (s sharedSettings) {
 		if m.AllowUpgrade != nil {
 			s.upgrades = m.AllowUpgrade
 		}
+		s.cors = cmp.Or(b.cors(&m.Meta, "cors", m.CORS), s.cors)
 		request.collect(&m.Meta, "request", m.AddRequestHeaders, m.RemoveRequestHeaders)
 		response.collect(&m.Meta, "response", m.AddResponseHeaders, m.RemoveResponseHeaders)
 	}

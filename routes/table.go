@@ -46,6 +46,7 @@ type Route struct {
 	ClosedBy          string
 	LoadBalancer      *config.LoadBalancer // nil for the Module's
 	Request, Response HeaderEdits
+	CORS              *CORS    // nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 
 	labels  map[string]string // of the whole group
@@ -105,6 +106,7 @@ func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 		m := &w.Modules[0]
 		b.table.stripPort = m.StripMatchingHostPort
 		b.table.trustXFP = m.UseRemoteAddress != nil && !*m.UseRemoteAddress
+		b.moduleCORS = b.cors(&m.Meta, "config.cors", m.CORS)
 	}
 	b.hosts()
 	b.routes()
@@ -122,6 +124,7 @@ type builder struct {
 	problems []config.Problem
 	regexps  map[regexKey]*regexp.Regexp
 
+	moduleCORS   *CORS
 	hasSecret    map[config.SecretRef]bool
 	selectors    []*selector // the distinct mappingSelectors of all Hosts
 	selectorByID map[string]*selector

@@ -131,6 +131,7 @@ func mappingChanges(spec *fields, m *config.Mapping) {
 	m.AddResponseHeaders = spec.headerAdds("add_response_headers")
 	m.RemoveRequestHeaders = spec.list("remove_request_headers")
 	m.RemoveResponseHeaders = spec.list("remove_response_headers")
+	m.CORS = spec.cors()
 	m.AllowUpgrade = spec.upgrades()
 }
 

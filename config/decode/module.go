@@ -64,6 +64,7 @@ func moduleSettings(c *fields) *config.Module {
 		CircuitBreakers:                c.moduleBreakers(),
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
+		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),
 		AddLinkerdHeaders:              c.isSet("add_linkerd_headers"),
 		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
