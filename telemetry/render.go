@@ -4,9 +4,9 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"legate/decision"
+	"legate/format"
 )
 
 // A line is the space in which one entry is rendered, and the second whose text
@@ -178,7 +178,7 @@ func appendBytes(b []byte, open string, value []byte) []byte {
 	if len(value) == 0 {
 		return b
 	}
-	return append(appendEscaped(append(b, open...), value), '"')
+	return append(format.AppendEscaped(append(b, open...), value), '"')
 }
 
 // appendText is appendBytes for strings.
@@ -186,7 +186,7 @@ func appendText(b []byte, open, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return append(appendEscaped(append(b, open...), value), '"')
+	return append(format.AppendEscaped(append(b, open...), value), '"')
 }
 
 // appendOrDash appends value, escaped so that it cannot end the line or the
@@ -195,54 +195,5 @@ func appendOrDash[T []byte | string](b []byte, value T) []byte {
 	if len(value) == 0 {
 		return append(b, '-')
 	}
-	return appendEscaped(b, value)
-}
-
-// plain says of every byte whether JSON strings hold it as it is.
-var plain = func() (t [256]bool) {
-	for c := 0x20; c < 0x7f; c++ {
-		t[c] = c != '"' && c != '\\'
-	}
-	return t
-}()
-
-const hexDigits = "0123456789abcdef"
-
-// appendEscaped appends value as the inside of a JSON string. Bytes that are not
-// UTF-8 become U+FFFD.
-func appendEscaped[T []byte | string](b []byte, value T) []byte {
-	for i := range len(value) {
-		if !plain[value[i]] {
-			return appendSpecial(append(b, value[:i]...), value[i:])
-		}
-	}
-	return append(b, value...)
-}
-
-// appendSpecial is appendEscaped from the first byte on that is not plain.
-func appendSpecial[T []byte | string](b []byte, value T) []byte {
-	for i := 0; i < len(value); {
-		c := value[i]
-		switch {
-		case plain[c]:
-			b = append(b, c)
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c < 0x20 || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		default:
-			var one [utf8.UTFMax]byte
-			n := copy(one[:], value[i:])
-			r, size := utf8.DecodeRune(one[:n])
-			if r == utf8.RuneError && size == 1 {
-				b = append(b, `\ufffd`...)
-			} else {
-				b = append(b, one[:size]...)
-			}
-			i += size
-			continue
-		}
-		i++
-	}
-	return b
+	return format.AppendEscaped(b, value)
 }
