@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/net/http2"
 )
 
 // h2service is a service that speaks HTTP/2 in the clear, and nothing else.
@@ -76,6 +79,87 @@ func TestHTTP2Upstream(t *testing.T) {
 			}
 			if want := (verdict{"proxy", "", row.status}); rec.verdict != want || rec.Endpoint != addr {
 				t.Errorf("got the record %v of %s", rec.verdict, rec.Endpoint)
+			}
+		})
+	}
+}
+
+// h2get makes a request of HTTP/2, in the clear, as a gRPC client would if grpc says so.
+func (g *gate) h2get(target string, grpc bool) (answer, record) {
+	g.t.Helper()
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(g.t.Context(), http.MethodGet, "http://"+g.addr()+target, nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if grpc {
+		req.Header.Set("Content-Type", "application/grpc")
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return answer{resp, string(body), err}, g.next()
+}
+
+// What an endpoint of HTTP/2 refuses is asked again elsewhere, and what it resets is not;
+// clients of gRPC and others over HTTP/2 each learn of it in their own words.
+func TestHTTP2Failures(t *testing.T) {
+	// resets resets the first n streams of all with code, and answers the others.
+	resets := func(n int32, code http2.ErrCode) (addr string) {
+		var seen atomic.Int32
+		return service(t, func(p *peer) {
+			f := http2.NewFramer(p.TCPConn, p.br)
+			if _, err := io.CopyN(io.Discard, p.br, int64(len(http2.ClientPreface))); err != nil || f.WriteSettings() != nil {
+				return
+			}
+			for {
+				got, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				h, ok := got.(*http2.HeadersFrame)
+				switch {
+				case !ok:
+				case seen.Add(1) <= n:
+					_ = f.WriteRSTStream(h.StreamID, code)
+				default:
+					_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: h.StreamID, BlockFragment: []byte{0x88}, EndHeaders: true, EndStream: true})
+				}
+			}
+		})
+	}
+	for _, row := range []struct {
+		name    string
+		addr    string
+		want    verdict
+		retries int
+		body    string
+	}{
+		{"refused once", resets(1, http2.ErrCodeRefusedStream), served, 1, ""},
+		{"refused thrice", resets(3, http2.ErrCodeRefusedStream), served, 3, ""},
+		{"refused always", resets(1000, http2.ErrCodeRefusedStream), verdict{"proxy", "upstream_refused_stream", 503}, 3, connectError + "remote refused stream reset"},
+		{"reset", resets(1000, http2.ErrCodeInternal), verdict{"proxy", "upstream_remote_reset", 503}, 0, connectError + "remote reset"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := open(t, everyone+mapping("x", "/x/", row.addr, "grpc: true"))
+			a, rec := g.h2get("/x/", false)
+			if rec.verdict != row.want || a.StatusCode != row.want.Status || a.body != row.body || rec.Retries != row.retries {
+				t.Errorf("got %v after %d retries, answer %d %q", rec.verdict, rec.Retries, a.StatusCode, a.body)
+			}
+			if row.want == served {
+				return
+			}
+			a, rec = g.h2get("/x/", true)
+			if a.StatusCode != 200 || rec.Reason != row.want.Reason || a.Header.Get("Grpc-Status") != "14" || a.Header.Get("Grpc-Message") != row.body || a.body != "" {
+				t.Errorf("a gRPC client: got %d %v %q", a.StatusCode, a.Header, a.body)
+			}
+			if flag := flagOf(t, rec.Reason); flag != "UR" {
+				t.Errorf("got flag %s", flag)
 			}
 		})
 	}
