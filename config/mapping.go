@@ -53,6 +53,9 @@ type Mapping struct {
 	Keepalive                      *Keepalive
 	DNSType                        DNSType
 	AddLinkerdHeaders              *bool
+	CircuitBreakers                *CircuitBreakers
+	Priority                       *Priority
+	Retry                          *RetryPolicy
 	TimeoutMS                      *int // 0 for none
 	IdleTimeoutMS                  *int // 0 for none
 

@@ -24,13 +24,15 @@ type Module struct {
 	GRPCBridge                     bool // enable_grpc_http11_bridge
 	GRPCStats                      *GRPCStats
 	EnableIPv4, EnableIPv6         *bool
-	CircuitBreakers                []CircuitBreaker // nil for Envoy's defaults
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
 	LoadBalancer                   *LoadBalancer
 	CORS                           *CORS
 	Keepalive                      *Keepalive
 	AddLinkerdHeaders              bool
+	CircuitBreakers                *CircuitBreakers
+	Retry                          *RetryPolicy
+	BufferLimitBytes               *int
 	LogType                        string // envoy_log_type: "", "text" or "json"
 	LogPath                        string // envoy_log_path
 	DiagnosticsEnabled             *bool

@@ -30,6 +30,52 @@ type HashCookie struct {
 	TTL        *time.Duration // 0 for the length of a session; nil gives no cookie
 }
 
+// Limits are what an upstream is asked to bear at once.
+type Limits struct{ Connections, Pending, Requests, Retries int64 }
+
+// DefaultLimits are those where nothing else is said.
+var DefaultLimits = Limits{Connections: 1024, Pending: 1024, Requests: 1024, Retries: 3}
+
+// CircuitBreakers are the limits for requests of either priority.
+type CircuitBreakers struct{ Default, High Limits }
+
+// A Priority says which limits count for a Mapping's requests.
+type Priority uint8
+
+// The priorities.
+const (
+	DefaultPriority Priority = iota
+	HighPriority
+)
+
+// Of returns the limits for requests of priority p.
+func (c *CircuitBreakers) Of(p Priority) Limits {
+	if p == HighPriority {
+		return c.High
+	}
+	return c.Default
+}
+
+// A RetryOn says what has a request sent again.
+type RetryOn uint8
+
+// The values of retry_on.
+const (
+	RetryServerErrors   RetryOn = iota // any 5xx, or no answer
+	RetryGatewayErrors                 // 502, 503 and 504, or no answer
+	RetryConnectFailure                // no connection
+	RetryConflict                      // 409
+	RetryRefusedStream                 // HTTP/2's REFUSED_STREAM
+	RetryStatusCodes                   // those that a trusted caller names in the request
+)
+
+// A RetryPolicy says when a request is sent again, and how often.
+type RetryPolicy struct {
+	On            RetryOn
+	Times         int           // beside the first
+	PerTryTimeout time.Duration // 0 for none
+}
+
 // A DNSType says what the addresses of a name are.
 type DNSType uint8
 

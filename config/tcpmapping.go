@@ -19,7 +19,7 @@ type TCPMapping struct {
 	OriginateTLS           bool   // v2 "tls: true"
 	Weight                 *int
 	EnableIPv4, EnableIPv6 *bool
-	CircuitBreakers        []CircuitBreaker // nil: those of the Module
+	CircuitBreakers        *CircuitBreakers // nil: those of the Module
 	IdleTimeoutMS          *int             // 0 for none
 	ClusterTag, StatsName  string
 }

@@ -43,18 +43,20 @@ const (
 	DialTimeout
 	DialFailed
 	TLSFailed
+	UpstreamOverflow
 	UpstreamNotHTTP2
 	UpstreamRefusedStream
 	UpstreamRemoteReset
 	UpstreamResetBeforeHead
 	UpstreamResetAfterHead
 	UpstreamTimeout
+	UpstreamTryTimeout
+	RetriesExhausted
 	UpstreamIdle
 	UpstreamBadAnswer
 	UpstreamHeaderTooLarge
 	AnswerTooLarge
 	TunnelIdle
-	UpstreamOverflow
 	UpstreamReset
 
 	// The gateway itself.
@@ -203,6 +205,9 @@ var reasons = [NumReasons]reasonRow{
 	TLSFailed: {"tls_failed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
 		"the TLS handshake with the endpoint failed",
 		"compare both sides' versions, authorities and certificates"},
+	UpstreamOverflow: {"upstream_overflow", at(Break, Proxy), 503, UpstreamFault, "UO", connectError + "overflow",
+		"the upstream has as many requests, requests that wait for a connection, or TCP connections as its circuit_breakers allow",
+		"scale the service out, or raise max_requests, max_pending_requests or max_connections; legate_upstream_overflows_total tells which"},
 	UpstreamNotHTTP2: {"upstream_not_http2", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
 		"the endpoint does not agree to HTTP/2, which a Mapping with grpc: true asks for",
 		"take grpc: true away, or check that the service speaks HTTP/2 on that port: over TLS by ALPN, in the clear without an upgrade"},
@@ -221,6 +226,12 @@ var reasons = [NumReasons]reasonRow{
 	UpstreamTimeout: {"upstream_timeout", at(Proxy), 504, UpstreamFault, "UT", "upstream request timeout",
 		"the endpoint is slower than timeout_ms",
 		"look at the endpoint, or raise the Mapping's timeout_ms"},
+	UpstreamTryTimeout: {"upstream_try_timeout", at(Proxy), 504, UpstreamFault, "UT", "upstream request timeout",
+		"the endpoint is slower than the retry_policy's per_try_timeout, in the last try too",
+		"look at the endpoint, or raise per_try_timeout"},
+	RetriesExhausted: {"retries_exhausted", at(Proxy), 0, UpstreamFault, "URX", "",
+		"the upstream's answer asks for another try by the retry_policy, but num_retries are used up: the client got that answer",
+		"look at the endpoints: they fail more often than retries can hide"},
 	UpstreamIdle: {"upstream_idle", at(Proxy), 504, UpstreamFault, "SI", "stream timeout",
 		"the endpoint sent no byte for idle_timeout_ms",
 		"look at the endpoint, or raise the Mapping's idle_timeout_ms"},
@@ -236,9 +247,6 @@ var reasons = [NumReasons]reasonRow{
 	TunnelIdle: {"tunnel_idle", at(Proxy), 0, NoFault, "SI", "",
 		"no byte moved through an upgraded or TCP connection, either way, for idle_timeout_ms",
 		"nothing, if few; else have its peers send pings, or raise idle_timeout_ms of the Mapping or TCPMapping"},
-	UpstreamOverflow: {"upstream_overflow", at(Proxy), 503, UpstreamFault, "UO", connectError + "overflow",
-		"as many connections to the upstream are open as may be",
-		"raise max_connections in circuit_breakers, or look for connections that stay open"},
 	UpstreamReset: {"upstream_reset", at(Proxy), 0, UpstreamFault, "UC", "",
 		"the endpoint broke a TCP connection off without ending it",
 		"look at the endpoint's log"},

@@ -66,6 +66,10 @@ func TestAllocsServe(t *testing.T) {
 			[]string{"add_request_headers: {x-a: b, x-c: {value: d, append: false}}", "remove_request_headers: [x-gone]", "add_response_headers: {x-e: f}", "timeout_ms: 5000"},
 		},
 		"cors": {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
+		"retries": {
+			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
+			[]string{"retry_policy: {retry_on: 5xx, num_retries: 3, per_try_timeout: 2s}", "circuit_breakers: [{max_requests: 10, max_connections: 10}]", "priority: high"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := echoing(t, tc.end, tc.reply)
@@ -101,4 +105,49 @@ func TestAllocsServe(t *testing.T) {
 func whole(b []byte) bool {
 	b = bytes.TrimSuffix(b, []byte("\r\n0\r\n\r\n"))
 	return bytes.HasSuffix(b, []byte("xxxxxxxxxx")) && bytes.Count(b, []byte("x")) >= 300
+}
+
+// TestAllocsRetry holds a request that is sent twice to no allocation.
+func TestAllocsRetry(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget at random")
+	}
+	const answers = "HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nnoHTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nxxxxxxxxxxxx"
+	up := service(t, func(p *peer) {
+		b := make([]byte, 4096)
+		say := []byte(answers)
+		for n := 0; ; n++ {
+			if _, err := p.Read(b); err != nil {
+				return
+			}
+			part := say[:bytes.LastIndex(say, []byte("HTTP/"))]
+			if n%2 == 1 {
+				part = say[len(part):]
+			}
+			if _, err := p.Write(part); err != nil {
+				return
+			}
+		}
+	})
+	g := open(t, everyone+cluster(up)+balanced("{policy: ring_hash, cookie: {name: sticky, ttl: 0s}}", "retry_policy: {retry_on: 5xx}"), deaf(t))
+	c := g.dial()
+	say, b := []byte(request("GET", "/r/x", "")), make([]byte, 64<<10)
+	once := func() {
+		if _, err := c.Write(say); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; !bytes.HasSuffix(b[:n], []byte("xxxxxxxxxxxx")); {
+			m, err := c.Read(b[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+		}
+	}
+	for range 20 {
+		once()
+	}
+	if n := testing.AllocsPerRun(50, once); n != 0 {
+		t.Errorf("got %v allocations a request, want 0", n)
+	}
 }

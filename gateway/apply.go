@@ -77,6 +77,7 @@ func New(opts Options) (*Gateway, error) {
 	}
 	g.snap.Store(&Snapshot{})
 	g.metrics.CountUpstreams(g.countConnections)
+	g.metrics.WatchUpstreams(g.upstreamStates)
 	return g, nil
 }
 
@@ -109,6 +110,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	}
 	next.openLog(g.opts.AccessLog)
 	g.bind(ctx, next)
+	next.thresholds.Ready()
 	next.upstreams.Start()
 	wait, cancel := context.WithTimeout(ctx, readyWait)
 	_ = next.upstreams.Ready(wait) // an upstream without addresses answers for itself

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/limiter"
 	"legate/routes"
 	"legate/upstream"
 )
@@ -108,7 +109,8 @@ func (c *compiler) table() {
 
 // routes makes every route of the table ready.
 func (c *compiler) routes(old *Snapshot) {
-	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams)
+	c.next.thresholds = limiter.NewSet(old.thresholds)
+	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(s) })
 	c.next.routes = make([]Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		c.route(&c.next.routes[i], rt)
@@ -126,14 +128,14 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	r.metrics = c.g.metrics.Route(rt.Name)
 	r.timeout = milliseconds(3000, m.TimeoutMS, c.defaults().ClusterRequestTimeoutMS)
 	r.idle = milliseconds(300_000, m.IdleTimeoutMS, nil)
-	if r.timeout > 0 {
-		r.timeoutMS = strconv.AppendInt(nil, r.timeout.Milliseconds(), 10)
-	}
 	if len(rt.Upgrades) > 0 {
 		r.metrics.AllowsUpgrades()
 	}
 	if rt.Kind == routes.Forward {
 		spec := c.specs[m.FullName()]
+		spec.Priority = rt.Priority
+		r.thresholds = c.thresholdsOf(spec)
+		r.retry = newRetry(cmp.Or(rt.Retry, c.defaults().Retry), r.thresholds)
 		r.upstream = c.next.upstreams.Get(spec)
 		r.upstreamName = r.upstream.Name()
 		r.upstreamMetrics = c.g.metrics.Upstream(r.upstreamName)
@@ -144,6 +146,13 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 		if spec.Balance == config.RingHash || spec.Balance == config.Maglev {
 			r.affinity = newAffinity(cmp.Or(rt.LoadBalancer, c.defaults().LoadBalancer))
 		}
+	}
+	expected := r.timeout
+	if r.retry != nil && r.retry.perTry > 0 {
+		expected = r.retry.perTry
+	}
+	if expected > 0 {
+		r.timeoutMS = strconv.AppendInt(nil, expected.Milliseconds(), 10)
 	}
 	r.chain = c.chain(r)
 }

@@ -23,7 +23,8 @@ type edge struct {
 	readinessProbe    bool
 	grpcWeb           bool
 	grpcBridge        bool
-	maxRequestHeaders int // bytes
+	maxRequestHeaders int   // bytes
+	bufferLimit       int64 // bytes of a request body kept for another try
 }
 
 // compileEdge reads the Module; m is nil without one.
@@ -43,10 +44,19 @@ func compileEdge(m *config.Module) edge {
 		grpcWeb:           m.GRPCWeb,
 		grpcBridge:        m.GRPCBridge,
 		maxRequestHeaders: maxRequestHeaders(m),
+		bufferLimit:       bufferLimit(m),
 	}
 }
 
 func orTrue(b *bool) bool { return b == nil || *b }
+
+// bufferLimit is Envoy's per-connection limit.
+func bufferLimit(m *config.Module) int64 {
+	if m.BufferLimitBytes == nil {
+		return 1 << 20
+	}
+	return int64(*m.BufferLimitBytes)
+}
 
 func maxRequestHeaders(m *config.Module) int {
 	if m.MaxRequestHeadersKB == nil || *m.MaxRequestHeadersKB <= 0 {

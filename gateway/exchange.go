@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
 	"legate/upstream"
@@ -49,6 +50,10 @@ type Exchange struct {
 	headAfter time.Duration
 	endpoint  string
 	retries   int
+	admitted  bool // among those that the upstream has to bear
+	tries     int  // beside the first, by the retry_policy
+	retrying  *limiter.Threshold
+	timer     *time.Timer
 	reply     localReply
 
 	// Shared with the goroutine that carries a long request body.
@@ -63,7 +68,13 @@ type Exchange struct {
 	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
 	bodyWhole bool
-	location  []byte // backs a redirect's Location
+
+	// A long body that is kept as it is carried, for another try. The carrier writes
+	// them; they may be read once finished is set or the carrier has come to rest.
+	saved        []byte
+	savedWhole   bool
+	savedTooMuch bool
+	location     []byte // backs a redirect's Location
 
 	kept   []byte // the answer's body, where it was read whole; nil else
 	status int    // what the client is told instead of the upstream's status; 0 for nothing else
@@ -95,6 +106,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.path = req.Path()
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
+	x.admitted, x.tries, x.retrying = false, 0, nil
 	x.choice, x.setCookie = upstream.Choice{}, nil
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
@@ -118,6 +130,7 @@ func (x *Exchange) free() {
 	x.match = routes.Request{}
 	x.entry = telemetry.Entry{}
 	x.returnBody()
+	x.saved, x.savedWhole, x.savedTooMuch = nil, false, false
 	x.path, x.requestID = nil, nil
 	x.wsAccept[0] = 0
 	exchanges.Put(x)

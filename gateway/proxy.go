@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/upstream"
 	"legate/wire"
 )
 
@@ -25,14 +26,32 @@ func (p *proxy) Enter(x *Exchange) Verdict {
 	if r.affinity != nil {
 		x.choice.Hash = r.affinity.hash(x)
 	}
-	for attempt := 0; ; attempt++ {
-		again, verdict := p.try(x, attempt)
-		if !again {
+	if x.Req.NoBody {
+		x.complete(x.Now)
+	}
+	for stale := 0; ; {
+		next, verdict := p.try(x, stale)
+		switch next {
+		case final:
+			x.tried()
 			return verdict
+		case replay:
+			stale++
+		case tryAgain:
+			stale = 0
 		}
 		x.retries++
 	}
 }
+
+// A following is what comes after a try.
+type following uint8
+
+const (
+	final    following = iota
+	replay             // the same once more: nobody has acted on the request
+	tryAgain           // because the retry_policy says so
+)
 
 // edit writes down what changes on the way to the upstream, the Mapping's own
 // wishes last.
@@ -96,13 +115,19 @@ func (x *Exchange) pathAndQuery() []byte {
 	return x.arena[start:len(x.arena):len(x.arena)]
 }
 
-// try carries the request over one connection. again asks for another: the
-// connection turned out to be closed before a byte of the request was seen, or the
-// endpoint says that it did nothing with it.
-func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
-	link, reason, err := p.open(x, attempt)
+// try carries the request over one connection. stale counts the tries before this one
+// whose connection turned out to be closed before a byte of the request was seen.
+func (p *proxy) try(x *Exchange, stale int) (following, Verdict) {
+	x.sent = time.Time{}
+	link, reason, err := p.open(x, stale)
 	if err != nil {
-		return false, x.stop(decision.Proxy, reason, p.route.By, err)
+		if at, ok := errors.AsType[*upstream.EndpointError](err); ok {
+			x.endpoint = at.Endpoint
+		}
+		if reason == decision.DialTimeout && x.timeoutPassed() {
+			reason = decision.UpstreamTimeout
+		}
+		return p.failed(x, reason, err)
 	}
 	x.link = link
 	x.endpoint = link.Endpoint()
@@ -113,16 +138,56 @@ func (p *proxy) try(x *Exchange, attempt int) (again bool, v Verdict) {
 		err = x.judgeUpgrade()
 	}
 	if err == nil {
-		return false, Continue
+		return p.answered(x)
 	}
-	replay := attempt < maxTries && link.Untouched() && x.replayable()
-	stale := link.Reused()
+	again := stale < maxTries && link.Untouched() && x.replayable()
+	reused := link.Reused()
+	if r := p.route.retry; r != nil && r.wantsReason(x.upstreamReason(err)) {
+		x.saveRest() // before the carrier is told to stop
+	}
 	reason, err = x.failure(err)
 	x.dropLink()
-	if replay && (stale && reason == decision.UpstreamResetBeforeHead || reason == decision.UpstreamRefusedStream) {
-		return true, Continue
+	if again && (reused && reason == decision.UpstreamResetBeforeHead || reason == decision.UpstreamRefusedStream) {
+		return replay, Continue
 	}
-	return false, x.stop(decision.Proxy, reason, p.route.By, err)
+	return p.failed(x, reason, err)
+}
+
+// answered decides about an answer whose head is there.
+func (p *proxy) answered(x *Exchange) (following, Verdict) {
+	r := p.route.retry
+	if r == nil || !r.wantsStatus(x) {
+		return final, Continue
+	}
+	x.tried()
+	if x.tries >= r.times {
+		x.Decision.Steps[decision.Proxy] = decision.RetriesExhausted
+		return final, Continue
+	}
+	if x.timeoutPassed() || !r.admit(x) {
+		return final, Continue
+	}
+	x.discard()
+	return p.again(x)
+}
+
+// failed decides about a request without an answer, whose connection is gone.
+func (p *proxy) failed(x *Exchange, reason decision.Reason, err error) (following, Verdict) {
+	r := p.route.retry
+	x.tried()
+	if r == nil || !r.wantsReason(reason) || x.timeoutPassed() || !r.admit(x) {
+		return final, x.stop(decision.Proxy, reason, p.route.By, err)
+	}
+	return p.again(x)
+}
+
+// again prepares another try, at another endpoint if there is one.
+func (p *proxy) again(x *Exchange) (following, Verdict) {
+	x.choice.Avoid = x.endpoint
+	if p.pause(x) == Stop {
+		return final, Stop
+	}
+	return tryAgain, Continue
 }
 
 const (
@@ -132,8 +197,11 @@ const (
 	maxTries = 3
 )
 
-func (p *proxy) open(x *Exchange, attempt int) (wire.Link, decision.Reason, error) {
-	if attempt < maxPooledTries {
+func (p *proxy) open(x *Exchange, stale int) (wire.Link, decision.Reason, error) {
+	if done := x.finished.Load(); done > 0 && p.route.timeout > 0 {
+		x.choice.By = x.Now.Add(time.Duration(done) + p.route.timeout)
+	}
+	if stale < maxPooledTries {
 		return p.route.upstream.Open(x.Now, x.choice)
 	}
 	return p.route.upstream.Fresh(x.Now, x.choice)
@@ -170,8 +238,14 @@ func (x *Exchange) send() error {
 		return err
 	}
 	x.sent = x.gateway.clock()
-	x.finished.Store(int64(max(x.sent.Sub(x.Now), 1)))
+	x.complete(x.sent)
 	return nil
+}
+
+// complete notes that the request has been received whole: from then on the Mapping's
+// timeout counts, however often it is sent.
+func (x *Exchange) complete(now time.Time) {
+	x.finished.CompareAndSwap(0, int64(max(now.Sub(x.Now), 1)))
 }
 
 // requestLength is the length of the body that the upstream gets.
@@ -185,7 +259,7 @@ func (x *Exchange) requestLength() int64 {
 // keepShort reads a body that is at hand and keeps it, for a second try too. One of
 // unknown length may turn out to be too long to be kept whole.
 func (x *Exchange) keepShort() error {
-	if x.body != nil || !x.stream.Ready() || x.Req.Length > int64(wire.Large.Size()) {
+	if x.body != nil || x.savedWhole || !x.stream.Ready() || x.Req.Length > int64(wire.Large.Size()) {
 		return nil
 	}
 	x.body = bodyPool(x.Req.Length).Get()
@@ -215,7 +289,7 @@ func bodyPool(length int64) *wire.Pool {
 
 // replayable reports whether the whole request can be sent again.
 func (x *Exchange) replayable() bool {
-	return x.Req.NoBody || x.bodyWhole || !x.pumping && x.stream.BytesIn() == 0
+	return x.Req.NoBody || x.bodyWhole || x.savedSoFar() || !x.pumping && x.stream.BytesIn() == 0
 }
 
 // awaitHead reads the answer's head, passing interim answers on.
@@ -226,7 +300,10 @@ func (x *Exchange) awaitHead() error {
 			return err
 		}
 		if x.Resp.Status >= 200 || x.Resp.Status == 101 {
-			sent := x.sentAt() // first: a carrier may be about to note a later time
+			sent := x.sent
+			if sent.IsZero() {
+				sent = x.sentAt() // first: a carrier may be about to note a later time
+			}
 			x.headAfter = max(x.gateway.clock().Sub(sent), 1)
 			return nil
 		}
@@ -273,7 +350,22 @@ func (x *Exchange) deadline(now time.Time) time.Time {
 			by = end
 		}
 	}
+	if end := x.tryEnd(); !end.IsZero() && (by.IsZero() || end.Before(by)) {
+		by = end
+	}
 	return by
+}
+
+// tryEnd is when this try has taken too long for an answer's head; zero for never.
+func (x *Exchange) tryEnd() time.Time {
+	r, done := x.Route.retry, x.finished.Load()
+	if r == nil || r.perTry == 0 || done == 0 || x.headAfter > 0 {
+		return time.Time{}
+	}
+	if !x.sent.IsZero() {
+		return x.sent.Add(r.perTry)
+	}
+	return x.Now.Add(time.Duration(done) + r.perTry)
 }
 
 // tick is asked while the answer is awaited: whether the client is still there, and
@@ -325,6 +417,9 @@ func (x *Exchange) failure(err error) (decision.Reason, error) {
 		return x.clientReason(client.err), client.err
 	}
 	if timedOut && !x.timeoutPassed() {
+		if end := x.tryEnd(); !end.IsZero() && !x.gateway.clock().Before(end) {
+			return decision.UpstreamTryTimeout, err
+		}
 		if complete {
 			return decision.UpstreamIdle, err
 		}

@@ -29,7 +29,7 @@ func (x *Exchange) pump() {
 	}()
 	x.pumpErr = x.copyRequest()
 	if x.pumpErr == nil {
-		x.finished.Store(int64(max(x.gateway.clock().Sub(x.Now), 1)))
+		x.complete(x.gateway.clock())
 		x.link.Wake() // the deadline is known now
 		return
 	}
@@ -45,7 +45,18 @@ func (x *Exchange) defective() bool {
 }
 
 func (x *Exchange) copyRequest() error {
+	if x.savedWhole { // another try
+		x.ending.Store(true)
+		if _, err := x.link.WriteBody(x.saved); err != nil {
+			return err
+		}
+		return x.link.EndRequest(x.stream.Trailer())
+	}
+	saves := x.saves()
 	if x.body != nil {
+		if saves && !x.bodyWhole {
+			x.save(x.body[:x.bodyBytes])
+		}
 		x.ending.Store(x.bodyWhole)
 		if _, err := x.link.WriteBody(x.body[:x.bodyBytes]); err != nil {
 			return err
@@ -56,6 +67,7 @@ func (x *Exchange) copyRequest() error {
 	}
 	b := wire.Large.Get()
 	defer wire.Large.Put(b)
+	var broken error // of the connection, while what is left of the body is kept for another
 	for {
 		n, err := x.stream.ReadBody(b)
 		if errors.Is(err, io.EOF) || x.stream.BytesIn() == x.Req.Length {
@@ -63,11 +75,22 @@ func (x *Exchange) copyRequest() error {
 		}
 		if n > 0 {
 			x.moved.Store(int64(x.gateway.clock().Sub(x.Now)))
-			if _, werr := x.link.WriteBody(b[:n]); werr != nil {
-				return werr
+			if saves {
+				x.save(b[:n])
+			}
+			if broken == nil {
+				_, broken = x.link.WriteBody(b[:n])
+			}
+			if broken != nil && (!saves || x.savedTooMuch || x.Req.Length == wire.LengthUnknown) {
+				return broken
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			x.savedWhole = saves && !x.savedTooMuch
+			if broken != nil {
+				x.complete(x.gateway.clock())
+				return broken
+			}
 			return x.link.EndRequest(x.stream.Trailer())
 		}
 		if errors.Is(err, wire.ErrStopped) {
@@ -76,10 +99,8 @@ func (x *Exchange) copyRequest() error {
 		if err != nil {
 			return &clientError{err}
 		}
-		if !x.stream.Ready() {
-			if err := x.link.Flush(); err != nil {
-				return err
-			}
+		if broken == nil && !x.stream.Ready() {
+			broken = x.link.Flush()
 		}
 	}
 }

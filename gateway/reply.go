@@ -17,6 +17,8 @@ type localReply struct {
 var (
 	textPlain = []byte("text/plain")
 	noCache   = []byte("no-cache, no-store")
+
+	nameOverloaded = []byte("x-envoy-overloaded")
 )
 
 // prepareLocal settles our own answer: Envoy's words, so that nobody behind or before us
@@ -79,6 +81,9 @@ func (x *Exchange) localHead(r *localReply, reason decision.Reason) {
 	}
 	x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
 	x.ToClient.Add(wire.FieldServer, x.Snap.edge.server)
+	if reason == decision.UpstreamOverflow && !x.Snap.edge.suppressEnvoy {
+		x.ToClient.AddName(nameOverloaded, valueTrue)
+	}
 	if reason == decision.HealthCheck {
 		x.ToClient.Add(wire.FieldCacheControl, noCache)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
 	"legate/upstream"
@@ -32,6 +33,8 @@ type Snapshot struct {
 	grpcStats *grpcStats           // nil for none
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
+
+	thresholds *limiter.Set[upstream.Spec] // by what shares them
 }
 
 // A Route is one Mapping ready to serve.
@@ -43,12 +46,14 @@ type Route struct {
 	upstreamName    string
 	metrics         *telemetry.RouteMetrics
 	upstreamMetrics *telemetry.UpstreamMetrics
-	timeout         time.Duration // of the whole answer; 0 for none
-	idle            time.Duration // without a byte moving; 0 for none
-	timeoutMS       []byte        // rendered; nil for none
-	hostRewrite     []byte        // nil keeps the client's
-	linkerd         []byte        // host and port of the service, for a Linkerd proxy; nil for none
-	affinity        *affinity     // nil where requests have nothing in common
+	timeout         time.Duration       // of the whole answer; 0 for none
+	idle            time.Duration       // without a byte moving; 0 for none
+	timeoutMS       []byte              // what the upstream is told of it, rendered; nil for none
+	hostRewrite     []byte              // nil keeps the client's
+	linkerd         []byte              // host and port of the service, for a Linkerd proxy; nil for none
+	thresholds      *limiter.Thresholds // of the upstream
+	retry           *retry              // nil for none
+	affinity        *affinity           // nil where requests have nothing in common
 }
 
 // openLog opens the access log that the Module asks for.

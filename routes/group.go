@@ -166,6 +166,7 @@ func mismatches(first, d *draft) (fields []string) {
 		}
 	}
 	differ("bypass_auth", !agrees(a.BypassAuth, m.BypassAuth), m.BypassAuth, a.BypassAuth)
+	differ("circuit_breakers", !reflect.DeepEqual(a.CircuitBreakers, m.CircuitBreakers), m.CircuitBreakers, a.CircuitBreakers)
 	differ("cluster_idle_timeout_ms", !agrees(a.ClusterIdleTimeoutMS, m.ClusterIdleTimeoutMS), m.ClusterIdleTimeoutMS, a.ClusterIdleTimeoutMS)
 	differ("cluster_max_connection_lifetime_ms", !agrees(a.ClusterMaxConnectionLifetimeMS, m.ClusterMaxConnectionLifetimeMS),
 		m.ClusterMaxConnectionLifetimeMS, a.ClusterMaxConnectionLifetimeMS)
@@ -293,7 +294,7 @@ func (g *group) settle(b *builder) {
 		if cs := cmp.Or(d.mapping.CaseSensitive, shared.caseSensitive); cs != nil {
 			r.CaseSensitive = *cs
 		}
-		r.LoadBalancer = shared.loadBalancer
+		r.LoadBalancer, r.Retry, r.Priority = shared.loadBalancer, shared.retry, shared.priority
 		r.Request, r.Response = shared.request, shared.response
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
@@ -311,6 +312,8 @@ type sharedSettings struct {
 	caseSensitive     *bool
 	regexRewrite      *regexSub
 	loadBalancer      *config.LoadBalancer
+	retry             *config.RetryPolicy
+	priority          config.Priority
 	request, response HeaderEdits
 	upgrades          []string
 	cors              *CORS
@@ -321,6 +324,10 @@ func (g *group) shared(b *builder) (s sharedSettings) {
 	for _, d := range g.members {
 		m := d.mapping
 		s.caseSensitive = cmp.Or(m.CaseSensitive, s.caseSensitive)
+		s.retry = cmp.Or(m.Retry, s.retry)
+		if m.Priority != nil {
+			s.priority = *m.Priority
+		}
 		s.loadBalancer = cmp.Or(m.LoadBalancer, s.loadBalancer)
 		s.regexRewrite = cmp.Or(d.route.rewrite.regex, s.regexRewrite)
 		if m.AllowUpgrade != nil {

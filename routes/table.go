@@ -45,6 +45,8 @@ type Route struct {
 	// for none. Such a route answers policy_invalid.
 	ClosedBy          string
 	LoadBalancer      *config.LoadBalancer // nil for the Module's
+	Retry             *config.RetryPolicy  // nil for the Module's
+	Priority          config.Priority
 	Request, Response HeaderEdits
 	CORS              *CORS    // nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case

@@ -117,20 +117,13 @@ func tcpMismatches(first, m *config.TCPMapping) (fields []string) {
 			fields = append(fields, fmt.Sprintf("%s: %v != %v", name, shown(got), shown(want)))
 		}
 	}
-	differ("circuit_breakers", m.CircuitBreakers != nil && !slices.EqualFunc(first.CircuitBreakers, m.CircuitBreakers, sameBreaker), "list", "list")
+	differ("circuit_breakers", !agrees(first.CircuitBreakers, m.CircuitBreakers), m.CircuitBreakers, first.CircuitBreakers)
 	differ("enable_ipv4", !agrees(first.EnableIPv4, m.EnableIPv4), m.EnableIPv4, first.EnableIPv4)
 	differ("enable_ipv6", !agrees(first.EnableIPv6, m.EnableIPv6), m.EnableIPv6, first.EnableIPv6)
 	differ("idle_timeout_ms", !agrees(first.IdleTimeoutMS, m.IdleTimeoutMS), m.IdleTimeoutMS, first.IdleTimeoutMS)
 	differ("tls", m.OriginateTLS && !first.OriginateTLS || m.TLS != "" && m.TLS != first.TLS, tlsWish(m), tlsWish(first))
 	return fields
 }
-
-func sameBreaker(a, b config.CircuitBreaker) bool {
-	return a.Priority == b.Priority && same(a.MaxConnections, b.MaxConnections) && same(a.MaxPendingRequests, b.MaxPendingRequests) &&
-		same(a.MaxRequests, b.MaxRequests) && same(a.MaxRetries, b.MaxRetries)
-}
-
-func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // tlsWish is what m says of TLS towards its service, for a Problem.
 func tlsWish(m *config.TCPMapping) string {

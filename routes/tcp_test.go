@@ -30,7 +30,9 @@ func originating(c string) func(*config.TCPMapping) {
 }
 
 func breaking(max int) func(*config.TCPMapping) {
-	return func(m *config.TCPMapping) { m.CircuitBreakers = []config.CircuitBreaker{{MaxConnections: &max}} }
+	return func(m *config.TCPMapping) {
+		m.CircuitBreakers = &config.CircuitBreakers{Default: config.Limits{Connections: int64(max)}}
+	}
 }
 
 // sketch renders groups: "db.example.com 127.0.0.1:5432 a 10% b 90%".

@@ -28,6 +28,8 @@ var (
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
 	upConnectionDesc = describe("upstream_connections", "Open connections to an upstream.", "upstream", "state")
+	upEndpointsDesc  = describe("upstream_endpoints", "Endpoints of an upstream, by whether they pass their health checks; those that have none are healthy.", "upstream", "state")
+	upOverflowsDesc  = describe("upstream_overflows_total", "How often a limit of an upstream's circuit_breakers was met.", "upstream", "limit")
 	upRetriesDesc    = describe("upstream_retries_total", "Requests sent to an upstream once more.", "upstream")
 	grpcRequestsDesc = describe("grpc_requests_total", "Calls of gRPC by method and the status they ended with (none if with none).", "service", "method", "grpc_status")
 	grpcMessagesDesc = describe("grpc_messages_total", "Messages of gRPC by method and direction.", "service", "method", "direction")
@@ -51,7 +53,7 @@ type collector struct{ m *Metrics }
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
-		upConnectionDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
+		upConnectionDesc, upEndpointsDesc, upOverflowsDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
 		generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
 	} {
@@ -91,6 +93,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	methods := maps.Clone(m.grpc)
 	count := m.count
+	states := m.states
 	m.mu.Unlock()
 	var pools map[string]ConnCount
 	if count != nil {
@@ -104,6 +107,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		u.collect(name, out)
 		out.gauge(upConnectionDesc, float64(pools[name].Active), name, "active")
 		out.gauge(upConnectionDesc, float64(pools[name].Idle), name, "idle")
+	}
+	if states != nil {
+		for name, u := range states() {
+			u.collect(name, out)
+		}
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
@@ -147,6 +155,14 @@ func (u *UpstreamMetrics) collect(name string, out sink) {
 	}
 	out.histogram(upDurationDesc, u.latency.Load(), name)
 	out.counter(upRetriesDesc, u.retries.Load(), name)
+}
+
+func (u *UpstreamState) collect(name string, out sink) {
+	out.gauge(upEndpointsDesc, float64(u.Healthy), name, "healthy")
+	out.gauge(upEndpointsDesc, float64(u.Unhealthy), name, "unhealthy")
+	for limit, n := range u.Overflows {
+		out.counter(upOverflowsDesc, n, name, limit)
+	}
 }
 
 // A sink takes one scrape's numbers.

@@ -36,6 +36,7 @@ type Metrics struct {
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
 	count       func() map[string]ConnCount // of connections to upstreams; nil for none
+	states      func() map[string]*UpstreamState
 	connections map[connectionKey]*Gauge
 	grpc        map[GRPCMethod]*GRPCMetrics
 	proxied     map[proxiedKey]*Counter
@@ -70,6 +71,12 @@ type UpstreamMetrics struct {
 
 // A ConnCount is how many connections to an upstream carry requests and how many rest.
 type ConnCount struct{ Active, Idle int64 }
+
+// An UpstreamState is how things stand with an upstream when somebody asks.
+type UpstreamState struct {
+	Healthy, Unhealthy int64             // endpoints
+	Overflows          map[string]uint64 // how often a limit was met, by its name
+}
 
 // NewMetrics returns metrics with a registry of their own, which also holds those
 // of the Go runtime and the process.
@@ -264,6 +271,14 @@ func (m *Metrics) Certificates(expiries map[string]time.Time) {
 
 // SetDraining says whether the gateway is shutting down.
 func (m *Metrics) SetDraining(on bool) { m.draining.Store(on) }
+
+// WatchUpstreams has states asked, at every scrape, how things stand with the upstreams,
+// by their names.
+func (m *Metrics) WatchUpstreams(states func() map[string]*UpstreamState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.states = states
+}
 
 // Watch shows how many lines a has lost.
 func (m *Metrics) Watch(a *AccessLog) { m.log.Store(a) }

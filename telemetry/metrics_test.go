@@ -30,6 +30,9 @@ func busy() *Metrics {
 	m.CountUpstreams(func() map[string]ConnCount {
 		return map[string]ConnCount{"orders.shop:8080": {Active: 1, Idle: 1}, "gone": {Active: 9}}
 	})
+	m.WatchUpstreams(func() map[string]*UpstreamState {
+		return map[string]*UpstreamState{"orders.shop:8080": {Healthy: 2, Unhealthy: 1, Overflows: map[string]uint64{"max_requests": 4}}}
+	})
 	m.InFlight.Add(5)
 	m.InFlight.Add(-2)
 	m.Connections("web.shop", "h1").Add(7)
@@ -110,6 +113,13 @@ legate_requests_in_flight 3
 legate_requests_total{code_class="2xx",reason="none",route="shop/orders"} 2
 legate_requests_total{code_class="5xx",reason="upstream_timeout",route="shop/orders"} 1
 legate_requests_total{code_class="none",reason="client_gone",route="shop/orders"} 1
+# HELP legate_upstream_overflows_total How often a limit of an upstream's circuit_breakers was met.
+# TYPE legate_upstream_overflows_total counter
+legate_upstream_overflows_total{limit="max_requests",upstream="orders.shop:8080"} 4
+# HELP legate_upstream_endpoints Endpoints of an upstream, by whether they pass their health checks; those that have none are healthy.
+# TYPE legate_upstream_endpoints gauge
+legate_upstream_endpoints{state="healthy",upstream="orders.shop:8080"} 2
+legate_upstream_endpoints{state="unhealthy",upstream="orders.shop:8080"} 1
 # HELP legate_upstream_connections Open connections to an upstream.
 # TYPE legate_upstream_connections gauge
 legate_upstream_connections{state="active",upstream="orders.shop:8080"} 1

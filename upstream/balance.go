@@ -3,6 +3,7 @@ package upstream
 import (
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -18,6 +19,8 @@ type Choice struct {
 	// Avoid is the address of the endpoint that an earlier try had: another one is
 	// taken if there is another.
 	Avoid string
+	// By is when the request ends for lack of time; zero for never.
+	By time.Time
 }
 
 // Hash turns what requests have in common into a Choice's Hash, the same in every

@@ -122,7 +122,7 @@ func TestEndpointsMove(t *testing.T) {
 	t.Cleanup(r.Close)
 	spec := Spec{Host: "old.shop", Port: 80, Source: FromEndpoints, ConnectTimeout: time.Second, IdleTimeout: time.Hour}
 	w := shop()
-	first := NewSet(r, w, nil)
+	first := NewSet(r, w, nil, nil)
 	u := first.Get(spec)
 	u.connect = func(c *conn, _ time.Time) (decision.Reason, error) {
 		c.link = &fakeLink{c: c}
@@ -138,7 +138,7 @@ func TestEndpointsMove(t *testing.T) {
 
 	w = shop()
 	w.Endpoints[0].Subsets = []config.EndpointSubset{{Ready: addrs("10.0.1.2", "10.0.1.7"), Ports: []config.EndpointPort{{Port: 8080}}}}
-	second := NewSet(r, w, first)
+	second := NewSet(r, w, first, nil)
 	if second.Get(spec) != u {
 		t.Fatal("the upstream was not carried over")
 	}
@@ -160,7 +160,7 @@ func TestEndpointsMove(t *testing.T) {
 		t.Errorf("the idle connection to %s: closed is %v, want %v", resting.Endpoint(), !want, want)
 	}
 
-	third := NewSet(r, &config.World{}, second)
+	third := NewSet(r, &config.World{}, second, nil)
 	third.Get(spec)
 	third.Start()
 	t.Cleanup(func() { third.Retire(nil) })
@@ -190,7 +190,7 @@ func TestEndpointsDirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	set := NewSet(r, shop(), nil)
+	set := NewSet(r, shop(), nil, nil)
 	for host, want := range map[string]string{"10.1.1.1": "10.1.1.1:80", "orders.shop": "127.0.0.1:7000", "hand.shop": "10.0.3.1:8080"} {
 		u := set.Get(Spec{Host: host, Port: 80, Source: FromEndpoints})
 		t.Run(host, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestEndpointsDirect(t *testing.T) {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})
-		set = NewSet(r, shop(), nil)
+		set = NewSet(r, shop(), nil, nil)
 	}
 }
 

@@ -59,9 +59,10 @@ type endpoint struct {
 	text string
 	live atomic.Int64 // its connections: connecting, in use or idle
 
-	mu     sync.Mutex
-	idle   []*conn // the last to come is the first to go: what is not needed grows old
-	closed bool    // the address is gone or the upstream retired: nothing is kept
+	mu      sync.Mutex
+	idle    []*conn   // the last to come is the first to go: what is not needed grows old
+	waiters []*waiter // for a connection, who has waited longest first
+	closed  bool      // the address is gone or the upstream retired: nothing is kept
 
 	shared []*shared  // connections that carry many exchanges, the oldest first: what is not needed rests
 	joins  []*joining // those in the making
@@ -75,6 +76,10 @@ func newEndpoint(u *Upstream, addr netip.AddrPort) *endpoint {
 // the stack has grown.
 func (e *endpoint) put(c *conn) bool {
 	e.mu.Lock()
+	if !e.closed && e.hand(c) {
+		e.mu.Unlock()
+		return true
+	}
 	kept := !e.closed && len(e.idle) < e.up.maxIdle
 	if kept {
 		e.idle = append(e.idle, c)
@@ -130,6 +135,8 @@ func (e *endpoint) drain() {
 	e.closed = true
 	idle, shared := e.idle, e.shared
 	e.idle, e.shared = nil, nil
+	for e.hand(nil) { // they find another endpoint
+	}
 	e.mu.Unlock()
 	closeAll(idle)
 	for _, s := range shared {

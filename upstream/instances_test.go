@@ -54,7 +54,7 @@ func TestConsulInstances(t *testing.T) {
 	}
 	t.Cleanup(r.Close)
 	spec := Spec{Host: "web", Source: FromConsul, Consul: Consul{strings.TrimPrefix(agent.URL, "http://"), "dc1"}}
-	set := NewSet(r, &config.World{}, nil)
+	set := NewSet(r, &config.World{}, nil, nil)
 	a := set.Get(spec)
 	spec.Balance = config.LeastRequest
 	b := set.Get(spec)

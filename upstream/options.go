@@ -25,8 +25,7 @@ type Options struct {
 	ResolvConf string // "" for /etc/resolv.conf
 	HostsFile  string // "" for /etc/hosts
 
-	MaxIdle        int // idle connections kept per endpoint; 0 for 1024
-	MaxConnections int // connections per upstream; 0 for no limit
+	MaxIdle int // idle connections kept per endpoint; 0 for 1024
 
 	Now func() time.Time // nil for the system's clock
 	Log *slog.Logger     // nil for none

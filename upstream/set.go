@@ -10,6 +10,7 @@ import (
 // goroutine and not changed after Start.
 type Set struct {
 	resolver *Resolver
+	budget   func(Spec) Budget
 	world    *config.World // where Services' endpoints are; nil once started
 	prev     *Set          // where to take from; nil once started
 	bySpec   map[Spec]*Upstream
@@ -17,9 +18,10 @@ type Set struct {
 }
 
 // NewSet begins a set for w that takes over from prev what it has in common with it.
-// prev may be nil. Nothing starts, and prev does not change.
-func NewSet(r *Resolver, w *config.World, prev *Set) *Set {
-	return &Set{resolver: r, world: w, prev: prev, bySpec: map[Spec]*Upstream{}}
+// prev may be nil. budget says what bounds an upstream, and may be nil too. Nothing
+// starts, and prev does not change.
+func NewSet(r *Resolver, w *config.World, prev *Set, budget func(Spec) Budget) *Set {
+	return &Set{resolver: r, world: w, prev: prev, budget: budget, bySpec: map[Spec]*Upstream{}}
 }
 
 // Get returns the upstream of spec: this set's, the previous one's with its
@@ -34,6 +36,9 @@ func (s *Set) Get(spec Spec) *Upstream {
 	}
 	if u == nil {
 		u = New(spec, s.resolver)
+		if s.budget != nil {
+			u.budget = s.budget(spec)
+		}
 	}
 	s.bySpec[spec] = u
 	s.list = append(s.list, u)

@@ -149,15 +149,15 @@ func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.R
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
 	}
-	if err := u.admit(e); err != nil {
-		return nil, decision.UpstreamOverflow, err
+	if !u.admit(e) {
+		return nil, decision.UpstreamOverflow, errNoPlace
 	}
 	s := &shared{end: e, born: now}
 	s.rest.Store(now.UnixNano())
 	if reason, err := u.connectMux(s, by); err != nil {
 		u.dismiss(e)
 		u.stats.failed(reason)
-		return nil, reason, err
+		return nil, reason, &EndpointError{e.text, err}
 	}
 	u.stats.opened.Add(1)
 	return s, decision.None, nil

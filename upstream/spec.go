@@ -52,11 +52,13 @@ type Spec struct {
 	Consul  Consul               // where to ask; only FromConsul
 	Balance config.BalancePolicy // how endpoints share requests
 
+	Raw      bool                   // connections are given away as they are: it is a TCPMapping's
+	Priority config.Priority        // whose pool it is
+	Breakers config.CircuitBreakers // what the service is asked to bear
+
 	ConnectTimeout time.Duration // TCP and TLS together
 	IdleTimeout    time.Duration
 	MaxLifetime    time.Duration    // 0 for no limit
-	Bounded        bool             // MaxConnections counts
-	MaxConnections int              // that may be open at once
 	Keepalive      config.Keepalive // of TCP
 	Family         Family
 	RespectTTL     bool
@@ -68,6 +70,13 @@ type Spec struct {
 
 // Name returns the value of the label envoy_cluster_name.
 func (s *Spec) Name() string { return s.Label }
+
+// Cluster returns what tells s's service from others in the eyes of who sizes its
+// circuit_breakers: pools that differ only in times and the like share their limits.
+func (s Spec) Cluster() Spec {
+	return Spec{Host: s.Host, Port: s.Port, TLS: s.TLS, Source: s.Source, Consul: s.Consul, Balance: s.Balance,
+		Raw: s.Raw, Priority: s.Priority, Breakers: s.Breakers, Tag: s.Tag}
+}
 
 // Named reports whether the endpoints are known by a name of DNS.
 func (s *Spec) Named() bool {
@@ -133,6 +142,10 @@ func (r *specReader) read() Spec {
 		DNSType:    m.DNSType,
 		Tag:        m.ClusterTag,
 		Label:      m.StatsName,
+	}
+	spec.Breakers = config.CircuitBreakers{Default: config.DefaultLimits, High: config.DefaultLimits}
+	if b := cmp.Or(m.CircuitBreakers, r.module.CircuitBreakers); b != nil {
+		spec.Breakers = *b
 	}
 	if keep := cmp.Or(m.Keepalive, r.module.Keepalive); keep != nil {
 		spec.Keepalive = *keep

@@ -259,6 +259,7 @@ func TestTimesAndFamilies(t *testing.T) {
 		m.Meta, m.Service = meta("Mapping", "m", "default"), "foo"
 		want := row.want
 		want.Host, want.Port = "foo", 80
+		want.Breakers = config.CircuitBreakers{Default: config.DefaultLimits, High: config.DefaultLimits}
 		if want.Label == "" {
 			want.Label = "foo"
 		}

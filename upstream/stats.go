@@ -8,13 +8,12 @@ import (
 
 // counters are what an upstream counts. Only connecting and closing touch them.
 type counters struct {
-	live     atomic.Int64 // connecting, in use or idle
-	opened   atomic.Uint64
-	refused  atomic.Uint64
-	timeout  atomic.Uint64
-	failure  atomic.Uint64
-	badTLS   atomic.Uint64
-	overflow atomic.Uint64
+	live    atomic.Int64 // connecting, in use or idle
+	opened  atomic.Uint64
+	refused atomic.Uint64
+	timeout atomic.Uint64
+	failure atomic.Uint64
+	badTLS  atomic.Uint64
 }
 
 func (c *counters) failed(r decision.Reason) {
@@ -36,8 +35,9 @@ type Stats struct {
 	Idle   int64 // resting in the pool
 	Opened uint64
 
+	Healthy, Unhealthy int64 // endpoints
+
 	Refused, Timeout, Failed, TLSFailed uint64 // connections that did not come about
-	Overflow                            uint64 // refused by our own limit
 }
 
 // ConnectFailures is the sum of the connections that did not come about.
@@ -51,12 +51,12 @@ func (u *Upstream) Stats() Stats {
 		Timeout:   u.stats.timeout.Load(),
 		Failed:    u.stats.failure.Load(),
 		TLSFailed: u.stats.badTLS.Load(),
-		Overflow:  u.stats.overflow.Load(),
 	}
 	live := u.stats.live.Load()
 	for _, e := range u.ends.Load().list {
 		s.Idle += int64(e.idleCount())
 	}
+	s.Healthy = int64(len(u.ends.Load().list))
 	// A connection may have come to rest between the two looks.
 	s.Active = max(live-s.Idle, 0)
 	return s

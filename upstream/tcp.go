@@ -2,16 +2,13 @@ package upstream
 
 import (
 	"crypto/tls"
+	"errors"
 	"sync/atomic"
 
 	"legate/config"
 	"legate/decision"
 	"legate/wire"
 )
-
-// defaultMaxConnections is what Envoy allows an upstream where no circuit breaker says
-// otherwise.
-const defaultMaxConnections = 1024
 
 // OfTCP returns m's Spec and what is wrong with its fields, as Of does. A TCPMapping's
 // upstream has a limit of its own to its connections, and so shares no pool with
@@ -20,25 +17,11 @@ func (s *Specs) OfTCP(m *config.TCPMapping) (Spec, []config.Problem) {
 	r := specReader{Specs: s, refused: "its connections are closed", mapping: &config.Mapping{
 		Meta: m.Meta, Service: m.Service, Resolver: m.Resolver, TLS: m.TLS, OriginateTLS: m.OriginateTLS,
 		EnableIPv4: m.EnableIPv4, EnableIPv6: m.EnableIPv6, ClusterTag: m.ClusterTag, StatsName: m.StatsName,
+		CircuitBreakers: m.CircuitBreakers,
 	}}
 	spec := r.read()
-	spec.Bounded, spec.MaxConnections = true, s.maxConnections(m)
+	spec.Raw = true
 	return spec, r.problems
-}
-
-// maxConnections is the threshold of m's own circuit breakers, or else the Module's.
-// All TCP connections are of the default priority.
-func (s *Specs) maxConnections(m *config.TCPMapping) int {
-	breakers := m.CircuitBreakers
-	if breakers == nil {
-		breakers = s.module.CircuitBreakers
-	}
-	for _, b := range breakers {
-		if b.Priority == config.DefaultPriority && b.MaxConnections != nil {
-			return *b.MaxConnections
-		}
-	}
-	return defaultMaxConnections
 }
 
 // A Connection is a connection to an endpoint as its bytes are: one side of a
@@ -53,7 +36,7 @@ type Connection struct {
 // and never goes there. It blocks up to the connect timeout. On failure the connection
 // is nil, the reason says why and the error is for operators.
 func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
-	e, by, err := u.next(Choice{})
+	e, by, err := u.next(u.now(), Choice{})
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
@@ -61,8 +44,8 @@ func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
 	if by.IsZero() {
 		by = u.now().Add(u.spec.ConnectTimeout)
 	}
-	if err := u.admit(e); err != nil {
-		return nil, decision.UpstreamOverflow, err
+	if !u.admit(e) {
+		return nil, decision.UpstreamOverflow, errTooManyTCP
 	}
 	raw, secure, reason, err := u.socket(e, by)
 	if err != nil {
@@ -73,6 +56,8 @@ func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
 	u.stats.opened.Add(1)
 	return newConnection(raw, secure, e), decision.None, nil
 }
+
+var errTooManyTCP = errors.New("as many connections to the upstream are open as may be")
 
 func newConnection(raw *wire.Conn, secure *tls.Conn, e *endpoint) *Connection {
 	return &Connection{End: wire.NewEnd(raw, secure, nil), end: e}

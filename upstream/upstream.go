@@ -32,8 +32,8 @@ type Upstream struct {
 	now      func() time.Time
 	tls      *tls.Config // nil on cleartext
 	stats    counters
+	budget   Budget
 	maxIdle  int
-	maxConns int
 	connect  func(c *conn, by time.Time) (decision.Reason, error) // dial, but in tests
 	port     uint16
 
@@ -69,7 +69,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 		resolver: r,
 		now:      r.now,
 		maxIdle:  cmp.Or(r.opts.MaxIdle, defaultMaxIdle),
-		maxConns: r.opts.MaxConnections,
+		budget:   unlimited{},
 		known:    make(chan struct{}),
 	}
 	u.connect, u.connectMux = u.dial, u.dialMux
@@ -85,9 +85,20 @@ func New(spec Spec, r *Resolver) *Upstream {
 var (
 	errNotStarted = errors.New("the upstream has not started")
 	errNoHost     = errors.New("the service names no host")
-	errTooMany    = errors.New("the upstream is at its connection limit")
+	errTooMany    = errors.New("as many requests as may be wait for a connection")
+	errNoPlace    = errors.New("no connection came to rest, and there was no place for one more, in time")
+	errMoved      = errors.New("the endpoint went while the request waited for a connection")
 	errNoAnswer   = errors.New("DNS has not answered in time")
 )
+
+// An EndpointError is why no connection to an endpoint came about.
+type EndpointError struct {
+	Endpoint string // its address
+	err      error
+}
+
+func (e *EndpointError) Error() string { return e.err.Error() }
+func (e *EndpointError) Unwrap() error { return e.err }
 
 // Spec returns what u was made from.
 func (u *Upstream) Spec() *Spec { return &u.spec }
@@ -245,12 +256,13 @@ func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
 }
 
 // Open returns a connection for one exchange: one that rested in the pool, or a new
-// one, for which it blocks up to the connect timeout. now is the request's time. On
-// failure the link is nil, the reason says why and the error is for operators.
+// one, for which it blocks up to the connect timeout; where there may be no more of
+// them it waits for one to rest, up to c.By. now is the request's time. On failure the
+// link is nil, the reason says why and the error is for operators.
 //
 // Budget: 0 allocs when a connection rests in the pool.
 func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next(c)
+	e, by, err := u.next(now, c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
@@ -260,26 +272,39 @@ func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, er
 	if c := e.fresh(now); c != nil {
 		return c.link, decision.None, nil
 	}
-	return u.open(u.target(e), by)
+	return u.openNew(e, now, by, c)
 }
 
 // Fresh is Open that never takes a connection from the pool: for the second try of
 // a request whose pooled connection turned out to be closed. A connection that is
 // shared tells its end to everyone at once, so there it is the same as Open.
 func (u *Upstream) Fresh(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next(c)
+	e, by, err := u.next(now, c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	if u.spec.HTTP2 {
 		return u.openShared(u.target(e), now, by)
 	}
-	return u.open(u.target(e), by)
+	return u.openNew(e, now, by, c)
 }
 
-// next returns the endpoint for a request. Before the first answer it waits for it;
-// by is then what is left of the connect timeout, and zero otherwise.
-func (u *Upstream) next(c Choice) (e *endpoint, by time.Time, err error) {
+// openNew is open, at another endpoint if e goes meanwhile.
+func (u *Upstream) openNew(e *endpoint, now, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
+	link, reason, err := u.open(u.target(e), by, c.By)
+	if !errors.Is(err, errMoved) {
+		return link, reason, err
+	}
+	if e, by, err = u.next(now, c); err != nil {
+		return nil, decision.NoEndpoints, err
+	}
+	return u.open(u.target(e), by, c.By)
+}
+
+// next returns the endpoint for a request. Before the first answer it waits for it; by
+// is then the end of the connect timeout, or c.By if that comes before it, and zero
+// otherwise.
+func (u *Upstream) next(now time.Time, c Choice) (e *endpoint, by time.Time, err error) {
 	es := u.ends.Load()
 	if len(es.list) == 0 {
 		if by, err = u.firstAnswer(); err != nil {
@@ -288,6 +313,9 @@ func (u *Upstream) next(c Choice) (e *endpoint, by time.Time, err error) {
 		if es = u.ends.Load(); len(es.list) == 0 {
 			return nil, by, es.err
 		}
+	}
+	if by.IsZero() && !c.By.IsZero() && c.By.Before(now.Add(u.spec.ConnectTimeout)) {
+		by = c.By
 	}
 	return es.balance.pick(c), by, nil
 }
@@ -310,41 +338,62 @@ func (u *Upstream) firstAnswer() (by time.Time, err error) {
 	}
 }
 
-// open connects to e. A zero by stands for a whole connect timeout from now.
-func (u *Upstream) open(e *endpoint, by time.Time) (wire.Link, decision.Reason, error) {
+// open connects to e, or waits for a connection where there may be no more of them. A
+// zero by stands for a whole connect timeout from now; patience is how long may be
+// waited, as long as for a connection if it is zero.
+func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decision.Reason, error) {
+	if !u.budget.Wait() {
+		return nil, decision.UpstreamOverflow, errTooMany
+	}
+	defer u.budget.Waited()
 	now := u.now()
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
 	}
-	if err := u.admit(e); err != nil {
-		return nil, decision.UpstreamOverflow, err
+	if !u.admit(e) {
+		if patience.IsZero() {
+			patience = by
+		}
+		c, placed, reason, err := u.queue(e, patience)
+		if !placed {
+			if err != nil {
+				return nil, reason, err
+			}
+			return c.link, decision.None, nil
+		}
+		e.live.Add(1)
+		u.stats.live.Add(1)
+		now = u.now()
+		if by = now.Add(u.spec.ConnectTimeout); patience.Before(by) {
+			by = patience
+		}
 	}
 	c := &conn{end: e, born: now}
 	if reason, err := u.connect(c, by); err != nil {
 		u.dismiss(e)
 		u.stats.failed(reason)
-		return nil, reason, err
+		return nil, reason, &EndpointError{e.text, err}
 	}
 	u.stats.opened.Add(1)
 	return c.link, decision.None, nil
 }
 
-// admit counts a connection to e that is about to be made, unless there are too many.
-func (u *Upstream) admit(e *endpoint) error {
-	e.live.Add(1)
-	live := u.stats.live.Add(1)
-	if u.maxConns > 0 && live > int64(u.maxConns) || u.spec.Bounded && live > int64(u.spec.MaxConnections) {
-		u.dismiss(e)
-		u.stats.overflow.Add(1)
-		return errTooMany
+// admit counts a connection to e that is about to be made, if there is a place for it.
+// An endpoint without any has one in any case: it would starve.
+func (u *Upstream) admit(e *endpoint) bool {
+	if first := e.live.Add(1) == 1; !u.budget.Connect(first && !u.spec.Raw) {
+		e.live.Add(-1)
+		return false
 	}
-	return nil
+	u.stats.live.Add(1)
+	return true
 }
 
 // dismiss counts a connection to e that is no more.
 func (u *Upstream) dismiss(e *endpoint) {
 	e.live.Add(-1)
 	u.stats.live.Add(-1)
+	u.budget.Disconnect()
 }
 
 // sweepEvery is how often idle connections are looked after.

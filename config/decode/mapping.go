@@ -86,6 +86,7 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.ClusterTag = spec.text("cluster_tag")
 	m.LoadBalancer = spec.loadBalancer()
 	m.Keepalive = spec.keepalive()
+	m.CircuitBreakers, m.Priority, m.Retry = spec.circuitBreakers(), spec.priority(), spec.retryPolicy()
 	m.DNSType = mappingDNSType(spec)
 	m.AddLinkerdHeaders = spec.flag("add_linkerd_headers")
 	m.Weight = spec.number("weight", 0, math.MaxInt32)

@@ -61,11 +61,13 @@ func moduleSettings(c *fields) *config.Module {
 		GRPCStats:                      c.grpcStats("grpc_stats"),
 		EnableIPv4:                     c.flag("enable_ipv4"),
 		EnableIPv6:                     c.flag("enable_ipv6"),
-		CircuitBreakers:                c.moduleBreakers(),
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
 		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),
+		CircuitBreakers:                c.circuitBreakers(),
+		Retry:                          c.retryPolicy(),
+		BufferLimitBytes:               c.number("buffer_limit_bytes", 0, math.MaxInt32),
 		AddLinkerdHeaders:              c.isSet("add_linkerd_headers"),
 		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
 		LogPath:                        c.text("envoy_log_path"),
@@ -92,17 +94,6 @@ func (f *fields) once(name, now string) {
 		f.o.report(e.key, f.path+name, "has had no effect since Ambassador 2: "+now+" took its place", config.Notice).Instead =
 			"it counts only as long as there is no Listener"
 	}
-}
-
-// moduleBreakers reads the Module's circuit_breakers, of which one threshold is served
-// and for TCPMappings only.
-func (f *fields) moduleBreakers() []config.CircuitBreaker {
-	breakers := f.circuitBreakers()
-	if breakers != nil {
-		f.o.report(f.at("circuit_breakers"), f.path+"circuit_breakers", string(notYet)+" for Mappings", config.FieldIgnored).Instead =
-			"TCPMappings keep to its max_connections"
-	}
-	return breakers
 }
 
 // probe returns whether one of the gateway's own paths is served, nil if nothing

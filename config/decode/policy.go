@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"time"
@@ -104,6 +105,79 @@ func (f *fields) duration(name string) *time.Duration {
 		return nil
 	}
 	return &d
+}
+
+// circuitBreakers reads the limits for both priorities, nil if nothing is said. Of
+// several entries for one priority the first counts.
+func (f *fields) circuitBreakers() *config.CircuitBreakers {
+	if f.value("circuit_breakers") == nil {
+		return nil
+	}
+	c := &config.CircuitBreakers{Default: config.DefaultLimits, High: config.DefaultLimits}
+	seen := map[string]bool{}
+	for _, b := range f.objects("circuit_breakers") {
+		l := config.DefaultLimits
+		for name, to := range map[string]*int64{
+			"max_connections": &l.Connections, "max_pending_requests": &l.Pending, "max_requests": &l.Requests, "max_retries": &l.Retries,
+		} {
+			if n := b.number(name, 0, math.MaxUint32); n != nil {
+				*to = int64(*n)
+			}
+		}
+		priority := cmp.Or(b.oneOf("priority", "default", "high"), "default")
+		b.finish(nil)
+		switch {
+		case seen[priority]:
+		case priority == "high":
+			c.High = l
+		default:
+			c.Default = l
+		}
+		seen[priority] = true
+	}
+	return c
+}
+
+// priority reads which limits count, nil if nothing is said.
+func (f *fields) priority() *config.Priority {
+	p := config.DefaultPriority
+	switch f.oneOf("priority", "default", "high") {
+	case "":
+		return nil
+	case "high":
+		p = config.HighPriority
+	}
+	return &p
+}
+
+var retryOn = map[string]config.RetryOn{
+	"5xx": config.RetryServerErrors, "gateway-error": config.RetryGatewayErrors, "connect-failure": config.RetryConnectFailure,
+	"retriable-4xx": config.RetryConflict, "refused-stream": config.RetryRefusedStream, "retriable-status-codes": config.RetryStatusCodes,
+}
+
+// retryPolicy reads a retry_policy, nil if it is missing or makes no sense.
+func (f *fields) retryPolicy() *config.RetryPolicy {
+	r := f.object("retry_policy")
+	if r == nil {
+		return nil
+	}
+	p := &config.RetryPolicy{Times: 1}
+	on := r.oneOf("retry_on", "5xx", "gateway-error", "connect-failure", "retriable-4xx", "refused-stream", "retriable-status-codes")
+	if r.value("retry_on") == nil {
+		r.missing("retry_on")
+	}
+	if n := r.number("num_retries", 0, math.MaxInt32); n != nil {
+		p.Times = *n
+	}
+	if d := r.duration("per_try_timeout"); d != nil {
+		p.PerTryTimeout = *d
+	}
+	r.finish(nil)
+	if on == "" {
+		return nil
+	}
+	p.On = retryOn[on]
+	return p
 }
 
 // keepalive reads a keepalive, nil if it is missing. The reference reads its time from

@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"legate/decision"
+	"legate/limiter"
+	"legate/routes"
+	"legate/upstream"
+)
+
+// A threshold is the stage that keeps an upstream from more requests at once than its
+// circuit_breakers allow.
+type threshold struct {
+	requests *limiter.Threshold
+	by       string
+}
+
+// threshold returns nil for a route without an upstream.
+func (c *compiler) threshold(r *Route) Stage {
+	if r.Kind != routes.Forward {
+		return nil
+	}
+	return &threshold{&r.thresholds.Requests, r.By}
+}
+
+// thresholdsOf returns what spec's upstream may be asked to bear, as it stands.
+func (c *compiler) thresholdsOf(spec upstream.Spec) *limiter.Thresholds {
+	return c.next.thresholds.Get(spec.Cluster(), spec.Breakers.Of(spec.Priority))
+}
+
+// Enter counts the request, unless there are too many. Budget: 0 allocs.
+func (t *threshold) Enter(x *Exchange) Verdict {
+	if x.admitted = t.requests.Enter(); !x.admitted {
+		return x.stop(decision.Break, decision.UpstreamOverflow, t.by, nil)
+	}
+	return Continue
+}
+
+// Finish counts it no more. Budget: 0 allocs.
+func (t *threshold) Finish(x *Exchange) {
+	x.tried()
+	if x.admitted {
+		x.admitted = false
+		t.requests.Leave()
+	}
+}

@@ -1,0 +1,186 @@
+package upstream
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"legate/config"
+	"legate/decision"
+	"legate/limiter"
+)
+
+// bounded makes an upstream with those limits.
+func bounded(t *testing.T, l config.Limits, addrs ...string) (*Upstream, *limiter.Thresholds) {
+	t.Helper()
+	u := fakeUpstream(t, Spec{ConnectTimeout: time.Second}, Options{}, addrs...)
+	th := limiter.New(l)
+	u.budget = th
+	return u, th
+}
+
+// A result is what came of an Open.
+type result struct {
+	link   *fakeLink
+	reason decision.Reason
+	err    error
+	took   time.Duration
+}
+
+// ask opens in a goroutine of its own, and has begun to wait when it returns.
+func ask(u *Upstream, c Choice) <-chan result {
+	done := make(chan result, 1)
+	go func() {
+		begun := time.Now()
+		link, reason, err := u.Open(begun, c)
+		r := result{reason: reason, err: err, took: time.Since(begun)}
+		if link != nil {
+			r.link = link.(*fakeLink)
+		}
+		done <- r
+	}()
+	synctest.Wait()
+	return done
+}
+
+// waits reports that nothing has come of an Open yet.
+func waits(done <-chan result) bool {
+	synctest.Wait()
+	return len(done) == 0
+}
+
+// Requests beyond the connections wait, and are served in the order in which they came.
+func TestQueueIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := bounded(t, config.Limits{Connections: 2, Pending: 10}, "10.0.0.1")
+		a, b := open(t, u), open(t, u)
+		first, second, third := ask(u, Choice{}), ask(u, Choice{}), ask(u, Choice{})
+		if !waits(first) || !waits(second) || !waits(third) {
+			t.Fatal("a third connection was made")
+		}
+		a.Release()
+		if r := <-first; r.link != a {
+			t.Errorf("the first got %+v, want the connection that came to rest", r)
+		}
+		if !waits(second) || !waits(third) {
+			t.Error("one connection served two")
+		}
+		b.Close() // its place is free
+		if r := <-second; r.link == nil || r.link == a || r.link == b {
+			t.Errorf("the second got %+v, want a new connection", r)
+		}
+		if late := ask(u, Choice{}); !waits(third) || !waits(late) {
+			t.Error("somebody was served without a connection")
+		} else {
+			a.Release()
+			if r := <-third; r.link != a || !waits(late) {
+				t.Errorf("the third got %+v", r)
+			}
+			a.Release()
+			(<-late).link.Release()
+		}
+	})
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, th := bounded(t, config.Limits{Connections: 1, Pending: 2}, "10.0.0.1")
+		held := open(t, u)
+		first, second := ask(u, Choice{}), ask(u, Choice{By: time.Now().Add(3 * time.Second)})
+		if r := <-ask(u, Choice{}); r.reason != decision.UpstreamOverflow || !errors.Is(r.err, errTooMany) {
+			t.Errorf("beyond max_pending_requests: got %+v", r)
+		}
+		if r := <-first; r.reason != decision.DialTimeout || !errors.Is(r.err, errNoPlace) || r.took != time.Second {
+			t.Errorf("without a time of its own: got %+v, want an end after the connect timeout", r)
+		}
+		if r := <-second; r.reason != decision.DialTimeout || r.took != 3*time.Second {
+			t.Errorf("with a time of its own: got %+v, want an end then", r)
+		}
+		held.Release()
+		if next := open(t, u); next != held {
+			t.Error("who gave up has the connection")
+		} else {
+			next.Release()
+		}
+		th.States(func(name string, s limiter.State) {
+			if want := map[string]limiter.State{
+				"max_connections":      {Limit: 1, Now: 1, Overflows: 2},
+				"max_pending_requests": {Limit: 2, Overflows: 1},
+			}[name]; s != want {
+				t.Errorf("%s: got %+v, want %+v", name, s, want)
+			}
+		})
+	})
+}
+
+// Every endpoint has one connection at least, whatever the limit; and upstreams that
+// share a budget hand places to one another.
+func TestQueueAcrossUpstreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, th := bounded(t, config.Limits{Connections: 1, Pending: 10}, "10.0.0.1")
+		b := fakeUpstream(t, Spec{ConnectTimeout: time.Second}, Options{}, "10.0.0.2")
+		b.budget = th
+		one, other := open(t, a), open(t, b)
+		wait := ask(b, Choice{})
+		if one.Close(); !waits(wait) {
+			t.Error("there is one connection still, and one is the limit")
+		}
+		other.Release()
+		if r := <-wait; r.link != other {
+			t.Errorf("got %+v", r)
+		}
+		wait = ask(b, Choice{})
+		again := open(t, a)
+		again.Close()
+		other.Close()
+		if r := <-wait; r.err != nil {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+// Who waits at an endpoint that goes finds another.
+func TestQueueMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := bounded(t, config.Limits{Connections: 1, Pending: 10}, "10.0.0.1")
+		open(t, u)
+		wait := ask(u, Choice{})
+		u.update(ips("10.0.0.2"), nil)
+		if r := <-wait; r.err != nil || r.link.Endpoint() != "10.0.0.2:80" {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+// Under load nothing is lost: neither a connection nor a place nor a waiter.
+func TestQueueUnderLoad(t *testing.T) {
+	u, th := bounded(t, config.Limits{Connections: 3, Pending: 1000}, "10.0.0.1", "10.0.0.2")
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			for n := range 300 {
+				l, reason, err := u.Open(time.Now(), Choice{By: time.Now().Add(20 * time.Second)})
+				if err != nil {
+					t.Errorf("got %v %v", reason, err)
+					return
+				}
+				if (i+n)%7 == 0 {
+					l.(*fakeLink).Close()
+				} else {
+					l.Release()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if s := u.Stats(); s.Active != 0 || s.Idle > 3 {
+		t.Errorf("in the end: %+v", s)
+	}
+	th.States(func(name string, s limiter.State) {
+		if name != "max_connections" && s.Now != 0 || s.Now > 3 {
+			t.Errorf("in the end %s: %+v", name, s)
+		}
+	})
+}
