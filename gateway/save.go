@@ -26,6 +26,7 @@ func (x *Exchange) save(p []byte) {
 // While a body of known length is still on its way to a connection that is of no use
 // any more, the rest of it is waited for: it will be needed.
 func (x *Exchange) saveRest() bool {
+	x.waitPump() // the last of it may have been answered before we know that it was sent
 	if x.pumping && x.finished.Load() == 0 && x.saves() && x.Req.Length != wire.LengthUnknown {
 		x.link.Abort()
 		x.pumpDone.Wait()
