@@ -20,8 +20,9 @@ type Module struct {
 	ClusterIdleTimeoutMS           *int
 	ClusterMaxConnectionLifetimeMS *int
 	ListenerIdleTimeoutMS          *int
-	GRPCWeb                        bool // enable_grpc_web
-	GRPCBridge                     bool // enable_grpc_http11_bridge
+	IPAllow, IPDeny                []IPRule // who may ask and who may not; empty for everybody
+	GRPCWeb                        bool     // enable_grpc_web
+	GRPCBridge                     bool     // enable_grpc_http11_bridge
 	GRPCStats                      *GRPCStats
 	EnableIPv4, EnableIPv6         *bool
 	Resolver                       string

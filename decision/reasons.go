@@ -23,6 +23,7 @@ const (
 	MethodUnsupported
 	ProxyHeaderUnexpected
 	UpgradeRefused
+	AddressDenied
 	ClientGone
 	StreamIdle
 	TooManyConnections
@@ -155,6 +156,9 @@ var reasons = [NumReasons]reasonRow{
 	UpgradeRefused: {"upgrade_refused", at(Proxy), 403, ClientFault, "-", "",
 		"the request asks for a protocol that the Mapping does not allow",
 		"name the protocol in the Mapping's allow_upgrade, if it is wanted"},
+	AddressDenied: {"address_denied", at(Accept), 403, ClientFault, "-", "RBAC: access denied",
+		"the Module's ip_allow or ip_deny keeps the client's address out",
+		"compare the line's client_ip with those lists; peer there is the other end of the socket"},
 	ClientGone: {"client_gone", anyStage, 0, ClientFault, "DC", "",
 		"the client closed before its answer was complete",
 		"nothing, if few; compare duration_ms with the client's own timeout"},

@@ -21,6 +21,7 @@ type edge struct {
 	suppressEnvoy     bool
 	livenessProbe     bool
 	readinessProbe    bool
+	access            access
 	grpcWeb           bool
 	grpcBridge        bool
 	maxRequestHeaders int   // bytes
@@ -41,6 +42,7 @@ func compileEdge(m *config.Module) edge {
 		suppressEnvoy:     m.SuppressEnvoyHeaders,
 		livenessProbe:     orTrue(m.LivenessProbeEnabled),
 		readinessProbe:    orTrue(m.ReadinessProbeEnabled),
+		access:            compileAccess(m),
 		grpcWeb:           m.GRPCWeb,
 		grpcBridge:        m.GRPCBridge,
 		maxRequestHeaders: maxRequestHeaders(m),

@@ -96,6 +96,9 @@ func (x *Exchange) choose() Verdict {
 	if rt != nil {
 		x.Route = &x.Snap.routes[rt.Index]
 	}
+	if x.admit() == Stop {
+		return Stop
+	}
 	if probe := x.Snap.edge.probe(x.Req.Path()); probe != noProbe {
 		if v, answered := x.answerProbe(probe, rt, host); answered {
 			return v

@@ -30,9 +30,18 @@ func decodeModule(o *object, spec *fields) any {
 	c.soft = true
 	m := moduleSettings(c)
 	for _, name := range []string{"ip_allow", "ip_deny"} {
-		if e := c.value(name); e != nil {
-			o.extra = append(o.extra, o.guardBeside(e.key, c.path+name, string(notYet)))
+		rules, unusable := c.ipRules(name)
+		if unusable {
+			o.extra = append(o.extra, o.guardBeside(c.at(name), c.path+name, "names no address that can be understood"))
 		}
+		if name == "ip_allow" {
+			m.IPAllow = rules
+		} else {
+			m.IPDeny = rules
+		}
+	}
+	if len(m.IPAllow) > 0 && len(m.IPDeny) > 0 {
+		o.report(c.at("ip_deny"), c.path+"ip_deny", "Ambassador takes no ip_deny beside ip_allow", config.Notice).Instead = "whom ip_allow lets in ip_deny can still keep out"
 	}
 	c.finish(moduleUnserved)
 	spec.finish(nil)
