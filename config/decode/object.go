@@ -208,7 +208,7 @@ func (o *object) ids(spec *fields) {
 		ids = more
 	}
 	switch {
-	case o.dropped:
+	case o.dropped, resolve(spec.node).Kind != yaml.MappingNode:
 		o.IDs = []string{anyID}
 	case len(ids) > 0:
 		o.IDs = nil
