@@ -56,6 +56,7 @@ type Mapping struct {
 	CircuitBreakers                *CircuitBreakers
 	Priority                       *Priority
 	Retry                          *RetryPolicy
+	HealthChecks                   []HealthCheck
 	TimeoutMS                      *int // 0 for none
 	IdleTimeoutMS                  *int // 0 for none
 

@@ -76,6 +76,33 @@ type RetryPolicy struct {
 	PerTryTimeout time.Duration // 0 for none
 }
 
+// A HealthCheck is one way of asking endpoints how they are. Either HTTP or GRPC is there.
+type HealthCheck struct {
+	Timeout, Interval time.Duration
+
+	HealthyThreshold, UnhealthyThreshold int // results in a row that change the verdict
+
+	HTTP *HTTPCheck
+	GRPC *GRPCCheck
+}
+
+// An HTTPCheck asks by GET.
+type HTTPCheck struct {
+	Path, Hostname string
+	Add            []HeaderAdd
+	Remove         []string
+	Expected       []StatusRange
+}
+
+// A StatusRange is the statuses from Min to Max, both included.
+type StatusRange struct{ Min, Max int }
+
+// A GRPCCheck asks by gRPC's health protocol.
+type GRPCCheck struct {
+	Service   string // whose health is asked for
+	Authority string
+}
+
 // A DNSType says what the addresses of a name are.
 type DNSType uint8
 

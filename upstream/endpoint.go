@@ -59,6 +59,9 @@ type endpoint struct {
 	text string
 	live atomic.Int64 // its connections: connecting, in use or idle
 
+	failing atomic.Int32 // health checks that it does not pass
+	unwatch func()       // ends them; nil without any
+
 	mu      sync.Mutex
 	idle    []*conn   // the last to come is the first to go: what is not needed grows old
 	waiters []*waiter // for a connection, who has waited longest first
@@ -131,6 +134,9 @@ func (e *endpoint) fresh(now time.Time) *conn {
 
 // drain closes what is idle and keeps nothing from now on.
 func (e *endpoint) drain() {
+	if e.unwatch != nil {
+		e.unwatch()
+	}
 	e.mu.Lock()
 	e.closed = true
 	idle, shared := e.idle, e.shared

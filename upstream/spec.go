@@ -56,6 +56,8 @@ type Spec struct {
 	Priority config.Priority        // whose pool it is
 	Breakers config.CircuitBreakers // what the service is asked to bear
 
+	Checks Checks // of health
+
 	ConnectTimeout time.Duration // TCP and TLS together
 	IdleTimeout    time.Duration
 	MaxLifetime    time.Duration    // 0 for no limit
@@ -161,6 +163,11 @@ func (r *specReader) read() Spec {
 	}
 	r.source(&spec, &svc)
 	r.balance(&spec)
+	if spec.Source != FromDNS {
+		spec.Checks = newChecks(m.HealthChecks)
+	} else if len(m.HealthChecks) > 0 {
+		r.problem(m.Problem("health_checks", "need a KubernetesEndpointResolver or a ConsulResolver", config.FieldIgnored), "endpoints are not checked")
+	}
 	if !qualified(svc.host) && spec.Source != FromConsul && !r.ownNamespace() {
 		svc.host += "." + m.Namespace
 	}

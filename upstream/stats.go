@@ -56,7 +56,13 @@ func (u *Upstream) Stats() Stats {
 	for _, e := range u.ends.Load().list {
 		s.Idle += int64(e.idleCount())
 	}
-	s.Healthy = int64(len(u.ends.Load().list))
+	for _, e := range u.ends.Load().list {
+		if e.failing.Load() == 0 {
+			s.Healthy++
+		} else {
+			s.Unhealthy++
+		}
+	}
 	// A connection may have come to rest between the two looks.
 	s.Active = max(live-s.Idle, 0)
 	return s
@@ -66,6 +72,7 @@ func (u *Upstream) Stats() Stats {
 type EndpointState struct {
 	Address string
 	Idle    int
+	Healthy bool // passes its health checks, if there are any
 }
 
 // Endpoints returns u's endpoints and why they are missing or old; nil if they are
@@ -74,7 +81,7 @@ func (u *Upstream) Endpoints() ([]EndpointState, error) {
 	es := u.ends.Load()
 	list := make([]EndpointState, len(es.list))
 	for i, e := range es.list {
-		list[i] = EndpointState{Address: e.text, Idle: e.idleCount()}
+		list[i] = EndpointState{Address: e.text, Idle: e.idleCount(), Healthy: e.failing.Load() == 0}
 	}
 	return list, es.err
 }

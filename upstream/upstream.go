@@ -34,6 +34,7 @@ type Upstream struct {
 	stats    counters
 	budget   Budget
 	maxIdle  int
+	checks   []config.HealthCheck
 	connect  func(c *conn, by time.Time) (decision.Reason, error) // dial, but in tests
 	port     uint16
 
@@ -70,6 +71,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 		now:      r.now,
 		maxIdle:  cmp.Or(r.opts.MaxIdle, defaultMaxIdle),
 		budget:   unlimited{},
+		checks:   spec.Checks.list(),
 		known:    make(chan struct{}),
 	}
 	u.connect, u.connectMux = u.dial, u.dialMux
@@ -230,7 +232,7 @@ func (u *Upstream) replace(addrs []netip.AddrPort, err error) (gone []*endpoint)
 	case slices.Equal(next.list, old.list):
 		next.balance = old.balance
 	default:
-		next.balance = newBalancer(u.spec.Balance, next.list, &u.turn)
+		next.balance = newBalancer(u.spec.Balance, u.serving(next.list), &u.turn)
 	}
 	u.ends.Store(next)
 	for _, e := range old.list {
@@ -252,7 +254,9 @@ func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
 			return e
 		}
 	}
-	return newEndpoint(u, addr)
+	e := newEndpoint(u, addr)
+	u.watchHealth(e)
+	return e
 }
 
 // Open returns a connection for one exchange: one that rested in the pool, or a new

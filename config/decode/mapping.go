@@ -88,6 +88,9 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.Keepalive = spec.keepalive()
 	m.CircuitBreakers, m.Priority, m.Retry = spec.circuitBreakers(), spec.priority(), spec.retryPolicy()
 	m.DNSType = mappingDNSType(spec)
+	if m.HealthChecks = spec.healthChecks("health_checks"); m.HealthChecks == nil {
+		m.HealthChecks = spec.healthChecks("v3health_checks")
+	}
 	m.AddLinkerdHeaders = spec.flag("add_linkerd_headers")
 	m.Weight = spec.number("weight", 0, math.MaxInt32)
 	m.EnableIPv4, m.EnableIPv6 = spec.flag("enable_ipv4"), spec.flag("enable_ipv6")

@@ -19,10 +19,8 @@ var mappingUnserved = map[string]fate{
 	"bypass_error_response_overrides": notYet,
 	"error_response_overrides":        notYet,
 	"failure_breaker":                 notYet,
-	"health_checks":                   notYet,
 	"labels":                          notYet,
 	"shadow":                          notYet,
-	"v3health_checks":                 notYet,
 	"docs":                            quiet, // only the developer portal reads it
 	"envoy_override":                  quiet,
 	"modules":                         quiet,
