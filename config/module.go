@@ -28,6 +28,7 @@ type Module struct {
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
 	LoadBalancer                   *LoadBalancer
+	Gzip                           *Gzip // nil for none
 	CORS                           *CORS
 	Keepalive                      *Keepalive
 	AddLinkerdHeaders              bool

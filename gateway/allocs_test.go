@@ -151,3 +151,35 @@ func TestAllocsRetry(t *testing.T) {
 		t.Errorf("got %v allocations a request, want 0", n)
 	}
 }
+
+// TestAllocsGzip holds a request whose answer is compressed to no allocation.
+func TestAllocsGzip(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget at random")
+	}
+	up := echoing(t, "\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 300\r\n\r\n"+strings.Repeat("x", 300))
+	g := open(t, everyone+module("gzip: {}")+mapping("r", "/r/", up), deaf(t))
+	c := g.dial()
+	say, b := []byte(request("GET", "/r/x", "", "Accept-Encoding: br;q=0.9, gzip;q=0.95")), make([]byte, 64<<10)
+	once := func() {
+		if _, err := c.Write(say); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; !bytes.HasSuffix(b[:n], []byte("\r\n0\r\n\r\n")); {
+			m, err := c.Read(b[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+		}
+	}
+	for range 100 {
+		once()
+	}
+	if n := testing.AllocsPerRun(500, once); n != 0 {
+		t.Errorf("got %v allocations a request, want 0", n)
+	}
+	if !bytes.Contains(b, []byte("content-encoding: gzip")) {
+		t.Errorf("answered %.200q", b)
+	}
+}

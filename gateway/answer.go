@@ -28,6 +28,33 @@ func (x *Exchange) replace(s decision.Stage, r decision.Reason, err error) {
 	x.prepare()
 }
 
+// told is the first value of a field that the client is about to be told, nil for none.
+// Budget: 0 allocs.
+func (x *Exchange) told(f wire.Field) []byte {
+	if x.link != nil && !x.ToClient.Drops(f, nil) && x.Resp.Has(f) {
+		return x.Resp.Get(f)
+	}
+	for _, a := range x.ToClient.Adds() {
+		if a.ID == f {
+			return a.Value
+		}
+	}
+	return nil
+}
+
+// shape is what the client is about to be told of the answer's length, and whether no
+// body follows. Budget: 0 allocs.
+func (x *Exchange) shape() (status int, length int64, empty bool) {
+	if x.link == nil {
+		n := int64(len(x.reply.body))
+		return x.reply.status, n, n == 0 || x.Req.Method() == wire.HEAD
+	}
+	if x.kept != nil {
+		return x.Resp.Status, int64(len(x.kept)), len(x.kept) == 0
+	}
+	return cmp.Or(x.status, x.Resp.Status), x.Resp.Length, x.Resp.NoBody
+}
+
 // answer sends the client whatever answer there is: the upstream's, or our own.
 // Budget: 0 allocs.
 func (x *Exchange) answer() {

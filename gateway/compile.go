@@ -24,6 +24,7 @@ type compiler struct {
 	implicit bool                     // there are no Listeners: two are assumed
 	groups   []*routes.TCPGroup
 	tcpSpecs map[string]upstream.Spec // by the TCPMapping's full name
+	gzipper  *gzipper                 // nil for none
 	problems []config.Problem
 	next     *Snapshot
 }

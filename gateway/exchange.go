@@ -79,6 +79,7 @@ type Exchange struct {
 	kept   []byte // the answer's body, where it was read whole; nil else
 	status int    // what the client is told instead of the upstream's status; 0 for nothing else
 
+	zip      *gzipStream    // the stream, where the client takes answers compressed
 	web      *webStream     // the stream, where it is one of gRPC-Web's
 	counted  *countedStream // the stream, where its messages are counted
 	wsAccept [28]byte       // the Sec-WebSocket-Accept that our key must bring; zero where the client made the key

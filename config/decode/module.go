@@ -72,6 +72,7 @@ func moduleSettings(c *fields) *config.Module {
 		EnableIPv6:                     c.flag("enable_ipv6"),
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
+		Gzip:                           c.gzip(),
 		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),
 		CircuitBreakers:                c.circuitBreakers(),

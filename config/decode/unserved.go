@@ -72,7 +72,6 @@ var moduleUnserved = map[string]fate{
 	"error_response_overrides":        notYet,
 	"failure_breaker":                 notYet,
 	"forward_client_cert_details":     notYet,
-	"gzip":                            notYet,
 	"header_case_overrides":           notYet,
 	"headers_with_underscores_action": notYet,
 	"lua_scripts":                     notYet,
