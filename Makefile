@@ -35,6 +35,7 @@ e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-se
 	@$(call need,haproxy,haproxy)
 	@$(call need,chromium,chromium)
 	LEGATE_TOOLS=$(CURDIR)/$(TOOLS) go test -count=1 ./e2e/...
+	@go test -count=1 -v -run '^TestCoverage$$' ./e2e/ambassador | grep -o 'rows of .*'
 
 test: unit e2e ## unit and e2e
 
