@@ -304,7 +304,7 @@ func askGRPC(link wire.Link, host string, c *config.GRPCCheck, by time.Time) err
 // healthRequest is a grpc.health.v1.HealthCheckRequest as a message on the wire: field
 // 1 is the service's name.
 func healthRequest(service string) []byte {
-	service = service[:min(len(service), 127)] // longer names need longer lengths
+	service = service[:min(len(service), 127)]                                  // longer names need longer lengths
 	msg := []byte{0, 0, 0, 0, byte(len(service) + 2), 0x0a, byte(len(service))} //nolint:gosec // because it is at most 129
 	return append(msg, service...)
 }
