@@ -39,7 +39,7 @@ func (s *callee) UnaryCall(ctx context.Context, in *testpb.SimpleRequest) (*test
 			<-ctx.Done()
 			s.left <- struct{}{}
 		}
-		return nil, status.Error(codes.Code(st.GetCode()), st.GetMessage()) //nolint:gosec // a test's own number
+		return nil, status.Error(codes.Code(st.GetCode()), st.GetMessage())
 	}
 	if err := grpc.SetTrailer(ctx, metadata.Pairs("x-received", fmt.Sprint(len(in.GetPayload().GetBody())))); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s *callee) StreamingInputCall(stream grpc.ClientStreamingServer[testpb.Str
 	for {
 		in, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&testpb.StreamingInputCallResponse{AggregatedPayloadSize: int32(sum)}) //nolint:gosec // small
+			return stream.SendAndClose(&testpb.StreamingInputCallResponse{AggregatedPayloadSize: int32(sum)})
 		}
 		if err != nil {
 			return err
@@ -114,7 +114,6 @@ func (g *gateway) callGRPC(t testing.TB, secure bool) testpb.TestServiceClient {
 	addr, creds := g.clear, insecure.NewCredentials()
 	if secure {
 		addr = g.secure
-		//nolint:gosec // the chain is verified against the authority that issued it
 		creds = credentials.NewTLS(&tls.Config{ServerName: "gate.test", InsecureSkipVerify: true, VerifyConnection: verifyChain})
 	}
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
@@ -161,7 +160,7 @@ func tryGRPC(t *testing.T, g *gateway, c testpb.TestServiceClient, s *callee) {
 	ctx := t.Context()
 	for _, size := range []int{0, 1, 1000, 100_000, 4 << 20} {
 		var trailer metadata.MD
-		out, err := c.UnaryCall(ctx, &testpb.SimpleRequest{ResponseSize: int32(size), Payload: bytesOf(size)}, grpc.Trailer(&trailer)) //nolint:gosec // small
+		out, err := c.UnaryCall(ctx, &testpb.SimpleRequest{ResponseSize: int32(size), Payload: bytesOf(size)}, grpc.Trailer(&trailer))
 		if err != nil || len(out.GetPayload().GetBody()) != size || !slices.Equal(trailer.Get("x-received"), []string{fmt.Sprint(size)}) {
 			t.Errorf("a call of %d bytes: got %d bytes, %v %v", size, len(out.GetPayload().GetBody()), err, trailer)
 		}
