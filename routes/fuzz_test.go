@@ -195,12 +195,38 @@ func holdToRules(t *testing.T, w *config.World, opts Options, requests []*Reques
 	for _, r := range requests {
 		_, _, reason := table.Match(r)
 		answers[reason.String()]++
+		holdToJudgement(t, table, r)
 		if got, want := answer(table, r), o.match(r); got != want {
 			t.Errorf("%s %s %s (TLS %v %q, secure %v, roll %d, listener %d): got %s, want %s\nhosts %+v\nmappings %+v\nproblems %v",
 				r.Head.MethodName(), r.Head.Host(), r.Head.Target(), r.TLS, r.SNI, r.Secure, r.Roll, r.Listener, got, want, w.Hosts, w.Mappings, problems)
 			return
 		}
 	}
+}
+
+// holdToJudgement compares what is told of every route with what Match does.
+func holdToJudgement(t *testing.T, table *Table, r *Request) {
+	t.Helper()
+	chosen, host, reason := table.Match(r)
+	judged := table.Judge(r)
+	if host == nil != (judged == nil && len(table.Routes) > 0) && len(table.Routes) > 0 {
+		t.Errorf("host %v, and %d routes are judged", host, len(judged))
+	}
+	for i := range judged {
+		switch j := &judged[i]; {
+		case (j.Route == chosen) != (j.Lost == ""), j.Lost == "was not found", i < indexOf(chosen) && strings.HasPrefix(j.Lost, "comes after"):
+			t.Errorf("%s, %s: of %s it is said %q", r.Head.Host(), reason, j.Route.Name, j.Lost)
+		case j.Route == chosen && !slices.Contains(table.HostsOf(chosen), host):
+			t.Errorf("%s serves %s, and is said not to", host.By, chosen.Name)
+		}
+	}
+}
+
+func indexOf(rt *Route) int {
+	if rt == nil {
+		return -1
+	}
+	return rt.Index
 }
 
 // An oracle reads the rules word by word and cares for nothing else.

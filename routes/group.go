@@ -281,7 +281,7 @@ func (g *group) settle(b *builder) {
 	shared := g.shared(b)
 	for _, d := range g.members {
 		r := d.route
-		r.labels = labels
+		r.key, r.labels = g.key, labels
 		r.host = d.host
 		switch {
 		case first.PrefixRegex:

@@ -51,7 +51,8 @@ type Route struct {
 	CORS              *CORS    // nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 
-	labels  map[string]string // of the whole group
+	key     sortKey // of the whole group, as are the labels
+	labels  map[string]string
 	host    hostCond
 	conds   []cond
 	acme    bool // answers ACME challenges, which never need a secure connection
