@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/gateway"
 )
 
 // State is what the port shows. Its methods are called from many goroutines, and
@@ -24,6 +25,9 @@ type State interface {
 	Problems() []config.Problem
 	Routes() any // rendered as JSON, as are the others
 	Config() any // at least generation and sources
+	// Explain tells what would become of a request; an error says what of the question
+	// makes no sense.
+	Explain(q gateway.Question) (*gateway.Explanation, error)
 }
 
 // The bodies with which Ambassador answers probes.
@@ -94,6 +98,7 @@ func Handler(opts Options) http.Handler {
 	get("/api/v1/problems", asJSON(func() any { return Problems(s.Problems()) }))
 	get("/api/v1/routes", asJSON(s.Routes))
 	get("/api/v1/config", asJSON(s.Config))
+	mux.HandleFunc("POST /api/v1/explain", explain(s))
 	if opts.Metrics != nil {
 		mux.Handle("GET /metrics", opts.Metrics)
 	}
@@ -118,6 +123,29 @@ func probe(good func() bool, yes, no string) http.HandlerFunc {
 			body = no
 		}
 		_, _ = w.Write([]byte(body)) // who does not read the answer has no use for the error
+	}
+}
+
+// maxQuestion bounds the body of a question.
+const maxQuestion = 64 << 10
+
+// explain answers what would become of a request.
+func explain(s State) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q gateway.Question
+		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion))
+		dec.DisallowUnknownFields()
+		err := dec.Decode(&q)
+		if err != nil {
+			http.Error(w, "the body must be a question in JSON, such as {\"method\": \"GET\", \"url\": \"https://shop.example.com/\"}", http.StatusBadRequest)
+			return
+		}
+		e, err := s.Explain(q)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		asJSON(func() any { return e })(w, r)
 	}
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/gateway"
 )
 
 // A state is a State that says what a test wants.
@@ -27,6 +29,13 @@ func (s *state) Problems() []config.Problem { return s.problems }
 func (s *state) Routes() any                { return s.routes }
 func (s *state) Config() any {
 	return map[string]any{"generation": 7, "sources": []string{"shop.yaml"}}
+}
+
+func (s *state) Explain(q gateway.Question) (*gateway.Explanation, error) {
+	if q.URL == "" {
+		return nil, errors.New("url: is missing")
+	}
+	return &gateway.Explanation{Request: q.Method + " " + q.URL}, nil
 }
 
 func healthy() *state { return &state{alive: true, ready: true, routes: []string{"/orders/"}} }
@@ -71,6 +80,28 @@ func TestAnswers(t *testing.T) {
 	}
 	if status, _ := ask(Handler(Options{State: healthy(), Pprof: true}), "GET", "/debug/pprof/"); status != 200 {
 		t.Errorf("pprof on: got %d, want 200", status)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, test := range []struct {
+		name, body string
+		status     int
+		says       string
+	}{
+		{"a question", `{"method": "GET", "url": "http://a/"}`, 200, `"request": "GET http://a/"`},
+		{"makes no sense", `{"method": "GET"}`, 400, "url: is missing\n"},
+		{"no JSON", "GET http://a/", 400, "the body must be a question"},
+		{"a field that there is not", `{"uri": "http://a/"}`, 400, "the body must be a question"},
+		{"too long", `{"url": "` + strings.Repeat("a", maxQuestion) + `"}`, 400, "the body must be a question"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			Handler(Options{State: healthy()}).ServeHTTP(w, httptest.NewRequest("POST", "/api/v1/explain", strings.NewReader(test.body)))
+			if w.Code != test.status || !strings.Contains(w.Body.String(), test.says) {
+				t.Errorf("got %d %q, want %d and %q", w.Code, w.Body, test.status, test.says)
+			}
+		})
 	}
 }
 

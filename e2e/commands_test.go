@@ -48,6 +48,13 @@ func TestCommandsThatCannotStart(t *testing.T) {
 		{"check", 2, "nothing to check: name files with -f"},
 		{"check -f /nowhere.yaml", 2, "/nowhere.yaml: no such file or directory"},
 		{"check -f " + good + " -o xml", 2, "--output: must be text or json"},
+		{"routes", 2, "name files with -f, or a gateway with --admin"},
+		{"routes -f " + good + " -o xml", 2, "--output: must be one of text, wide, json"},
+		{"routes --admin nowhere", 2, "--admin: must be a URL"},
+		{"explain -f " + good, 2, "name a method and a URL"},
+		{"explain -f " + good + " GET /", 2, "url: must be like https://"},
+		{"explain -f " + good + " GET http://a/ more", 2, `unexpected argument "more"`},
+		{"explain -f " + good + " GET http://a/nowhere", 3, ""},
 		{"version now", 2, `unexpected argument "now"`},
 		{"help", 0, ""},
 	} {
@@ -100,6 +107,35 @@ func TestCheck(t *testing.T) {
 	}
 	if _, status := legate(t, "check", "-f", dir); status != 2 {
 		t.Errorf("the folder: status %d, want 2", status)
+	}
+}
+
+// Files and the gateway that serves them say the same of their routes and of a request.
+func TestRoutesAndExplain(t *testing.T) {
+	t.Parallel()
+	manifests := mapping("orders", "/orders/", "127.0.0.1:1") + manifest("Mapping", "home", `{hostname: shop.example.com, prefix: /, service: "127.0.0.1:2"}`)
+	g := start(t, setup{manifests: manifests})
+	path, admin := g.file, "http://"+g.admin
+	for _, source := range [][]string{{"-f", path}, {"--admin", admin}} {
+		out, status := legate(t, append([]string{"routes", "-o", "json"}, source...)...)
+		var routes []struct{ Name, Why string }
+		if err := json.Unmarshal([]byte(out), &routes); err != nil || status != 0 {
+			t.Fatalf("%s: status %d, %v in %q", source, status, err, out)
+		}
+		if got := fmt.Sprint(routes); got != "[{orders.default } {home.default prefix length 1 < 8}]" {
+			t.Errorf("%s: routes %s", source, got)
+		}
+		if out, _ := legate(t, append([]string{"routes", "--host", "other.example.com"}, source...)...); strings.Contains(out, "home") || !strings.Contains(out, "orders") {
+			t.Errorf("%s: of another host: %s", source, out)
+		}
+		for request, want := range map[string]int{"http://a/orders/1": 0, "http://a/nowhere": 3} {
+			if out, status := legate(t, append([]string{"explain", "GET", request}, source...)...); status != want {
+				t.Errorf("%s: %s: status %d, want %d: %s", source, request, status, want, out)
+			}
+		}
+	}
+	if out, _ := legate(t, "explain", "GET", "http://a/orders/1", "--admin", admin); !strings.Contains(out, "127.0.0.1:1") {
+		t.Errorf("a gateway that serves knows its endpoints: %s", out)
 	}
 }
 

@@ -134,6 +134,16 @@ func (g *Gateway) Check(w config.World) []config.Problem {
 	return g.compile(w, g.snap.Load()).Problems
 }
 
+// Rehearse makes w current without serving it: no port is bound and no name looked up,
+// but routes can be shown and requests explained. For who never applies anything.
+func (g *Gateway) Rehearse(w config.World) []config.Problem {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	next := g.compile(w, g.snap.Load())
+	g.snap.Store(next)
+	return next.Problems
+}
+
 // report tells operators what is now current.
 func (g *Gateway) report(s *Snapshot, begun time.Time) {
 	byEffect := map[string]int{}

@@ -28,11 +28,13 @@ type Exchange struct {
 	Client   netip.Addr
 	External bool // not from a private network
 	Secure   bool // came over a secure connection, by the Listener's model
+	Dry      bool // only asked about: decide everything, do nothing
 
 	gateway   *Gateway
 	stream    wire.Stream
 	peer      *wire.Peer
 	match     routes.Request
+	roll      *int // decides by weight where somebody chose it; nil else
 	requestID []byte
 	path      []byte // as the client sent it, before normalisation
 	arena     []byte // backs what is made for this exchange only
@@ -133,6 +135,7 @@ func (x *Exchange) free() {
 	x.returnBody()
 	x.saved, x.savedWhole, x.savedTooMuch = nil, false, false
 	x.path, x.requestID = nil, nil
+	x.Dry, x.roll = false, nil
 	x.wsAccept[0] = 0
 	exchanges.Put(x)
 }

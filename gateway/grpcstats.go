@@ -70,7 +70,7 @@ func (c *compiler) grpcStats(r *Route) Stage {
 
 // Enter begins to count a call's messages. Budget: 0 allocs.
 func (s *grpcStats) Enter(x *Exchange) Verdict {
-	if x.web == nil && !isGRPC(x.Req) {
+	if x.Dry || x.web == nil && !isGRPC(x.Req) {
 		return Continue
 	}
 	c := countedStreams.Get().(*countedStream) //nolint:forcetypeassert // nothing else is put in

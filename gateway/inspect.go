@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -22,10 +23,22 @@ type RouteView struct {
 	Share    uint8  `json:"share"`
 	ClosedBy string `json:"closed_by,omitempty"`
 
+	HostRegex bool          `json:"host_regex,omitempty"` // Hostname is a regular expression
+	Hosts     []HostView    `json:"hosts,omitempty"`      // that the route is attached to
+	Order     *routes.Order `json:"order,omitempty"`      // what its place follows from
+	Why       string        `json:"why,omitempty"`        // it comes after the one before it
+	Written   string        `json:"written,omitempty"`    // file and line
+
 	// Of a TCPMapping, whose Hostname is the server name of the handshake.
 	Protocol string `json:"protocol,omitempty"` // "tcp"
 	Address  string `json:"address,omitempty"`
 	Port     int    `json:"port,omitempty"`
+}
+
+// A HostView is a Host that a route is attached to.
+type HostView struct {
+	Host     string `json:"host"`
+	Hostname string `json:"hostname"`
 }
 
 // Routes returns the current routes in match order, and after them those of
@@ -37,9 +50,10 @@ func (g *Gateway) Routes() any {
 		r := &s.routes[i]
 		m := r.Mapping
 		views[i] = RouteView{
-			Name: r.name, Prefix: m.Prefix, Hostname: m.Hostname, Method: m.Method, Service: m.Service,
-			Upstream: r.upstreamName, Share: r.Share, ClosedBy: r.ClosedBy,
+			Name: r.name, Prefix: m.Prefix, Hostname: hostnameOf(r.Route), Method: m.Method, Service: m.Service,
+			Upstream: r.upstreamName, Share: r.Share, ClosedBy: r.ClosedBy, HostRegex: m.HostRegex, Written: written(&m.Meta),
 		}
+		s.place(&views[i], i)
 		if r.Kind == routes.Redirect {
 			views[i].Redirect = r.Status
 		}
@@ -54,6 +68,27 @@ func (g *Gateway) Routes() any {
 		}
 	}
 	return views
+}
+
+// place tells where the route at i stands, and why.
+func (s *Snapshot) place(v *RouteView, i int) {
+	r := s.routes[i].Route
+	order := r.Order()
+	v.Order = &order
+	if i > 0 {
+		v.Why = r.After(s.routes[i-1].Route)
+	}
+	for _, h := range s.table.HostsOf(r) {
+		v.Hosts = append(v.Hosts, HostView{h.By, h.Name})
+	}
+}
+
+// written says where an object was read.
+func written(m *config.Meta) string {
+	if m.File == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", m.File, m.Line)
 }
 
 // A ConfigView tells which configuration serves.

@@ -26,6 +26,9 @@ func (p *proxy) Enter(x *Exchange) Verdict {
 	if r.affinity != nil {
 		x.choice.Hash = r.affinity.hash(x)
 	}
+	if x.Dry {
+		return Continue
+	}
 	if x.Req.NoBody {
 		x.complete(x.Now)
 	}

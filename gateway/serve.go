@@ -92,6 +92,9 @@ func (x *Exchange) choose() Verdict {
 		return x.stop(decision.Match, decision.NoHost, "", nil)
 	}
 	x.match = matchRequest(x, slot)
+	if x.roll != nil {
+		x.match.Roll = uint8(*x.roll) //nolint:gosec // 0 to 99
+	}
 	rt, host, reason := x.Snap.table.Match(&x.match)
 	if rt != nil {
 		x.Route = &x.Snap.routes[rt.Index]

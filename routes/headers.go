@@ -34,6 +34,29 @@ func (e *HeaderEdits) Apply(to *wire.Edits) {
 	}
 }
 
+// Removes returns the names that e removes, but for those that it only replaces.
+func (e *HeaderEdits) Removes() (names []string) {
+	replaced := func(name string) bool {
+		for i := range e.Adds {
+			if e.Adds[i].FieldName() == name {
+				return true
+			}
+		}
+		return false
+	}
+	for f := wire.FieldOther + 1; f < wire.NumFields; f++ {
+		if e.Drop.Has(f) && !replaced(f.String()) {
+			names = append(names, f.String())
+		}
+	}
+	for _, name := range e.Names {
+		if !replaced(string(name)) {
+			names = append(names, string(name))
+		}
+	}
+	return names
+}
+
 // headerWishes are what the members of a group want changed about headers.
 type headerWishes struct {
 	adds    []headerWish

@@ -85,7 +85,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 
 // Errors of Open beside those of the network.
 var (
-	errNotStarted = errors.New("the upstream has not started")
+	errNotStarted = errors.New("not looked up yet")
 	errNoHost     = errors.New("the service names no host")
 	errTooMany    = errors.New("as many requests as may be wait for a connection")
 	errNoPlace    = errors.New("no connection came to rest, and there was no place for one more, in time")

@@ -6,18 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"time"
 
 	"github.com/spf13/pflag"
 
 	"legate/admin"
-	"legate/certs"
 	"legate/config"
-	"legate/config/files"
-	"legate/gateway"
-	"legate/telemetry"
-	"legate/wire"
 )
 
 func checkCommand(_ context.Context, p *Program, args []string) int {
@@ -47,29 +40,8 @@ func (p *Program) check(paths []string, output string) ([]config.Problem, error)
 	if output != "text" && output != "json" {
 		return nil, fmt.Errorf("--output: must be text or json, got %q", output)
 	}
-	opts, err := config.OptionsFromEnv(p.getenv)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := files.Read(paths, p.decodeOptions(opts))
-	if err != nil {
-		return nil, err
-	}
-	g, err := gateway.New(gateway.Options{
-		Upstream: upstreamOptions(opts, p.getenv),
-		Routes:   routesOptions(opts, p.getenv),
-		Metrics:  telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
-		Log:      slog.New(slog.DiscardHandler),
-		Clock:    time.Now,
-		Certificates: func(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-			b := certs.Build(w, certs.Options{Namespace: opts.Namespace}, nil)
-			return b.Table, b.Dropped, b.Problems
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return g.Check(config.Merge(opts, objects)), nil
+	_, problems, err := p.rehearse(paths)
+	return problems, err
 }
 
 func printProblems(w io.Writer, problems []config.Problem, output string) error {

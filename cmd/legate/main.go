@@ -22,6 +22,8 @@ func commands() []command {
 		{"run", "serve the manifests of files", runCommand},
 		{"dev", "serve on a laptop, with an echo service and a local certificate", devCommand},
 		{"check", "say what of the manifests would not be served as written", checkCommand},
+		{"routes", "show the order in which routes are matched, and why", routesCommand},
+		{"explain", "say what would become of a request, and why", explainCommand},
 		{"version", "print version, commit and Go version", versionCommand},
 	}
 }
@@ -43,6 +45,8 @@ const (
 	exitFine  = 0
 	exitError = 1 // could not start, or warnings with --strict
 	exitUsage = 2 // bad flags, or errors in what was checked
+
+	exitRefused = 3 // the request that was asked about would be refused
 )
 
 func main() {
@@ -80,6 +84,11 @@ func (p *Program) usage(w io.Writer) {
 
 // parse reads flags and reports the exit status if the command ends with that.
 func (p *Program) parse(flags *pflag.FlagSet, args []string) (status int, ended bool) {
+	return p.parseWith(flags, args, 0)
+}
+
+// parseWith is parse for a command that takes that many arguments beside its flags.
+func (p *Program) parseWith(flags *pflag.FlagSet, args []string, arguments int) (status int, ended bool) {
 	flags.SetOutput(p.Stderr)
 	err := flags.Parse(args)
 	switch {
@@ -88,8 +97,8 @@ func (p *Program) parse(flags *pflag.FlagSet, args []string) (status int, ended 
 	case err != nil:
 		fmt.Fprintf(p.Stderr, "legate %s: %v\n", flags.Name(), err)
 		return exitUsage, true
-	case flags.NArg() > 0:
-		fmt.Fprintf(p.Stderr, "legate %s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
+	case flags.NArg() > arguments:
+		fmt.Fprintf(p.Stderr, "legate %s: unexpected argument %q\n", flags.Name(), flags.Arg(arguments))
 		return exitUsage, true
 	}
 	return 0, false

@@ -217,3 +217,9 @@ func nominatable(token []byte) bool {
 	f := wire.LookupField(low[:n])
 	return f != wire.FieldHost && !wire.HopByHop.Has(f)
 }
+
+// ReadRequest reads a whole request head from buf as the server does, so that what it
+// would say can be told without a connection.
+func ReadRequest(h *wire.Head, buf []byte, lim *Limits) *wire.ProtocolError {
+	return parseRequest(h, buf, lim)
+}
