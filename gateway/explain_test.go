@@ -86,7 +86,7 @@ func TestExplain(t *testing.T) {
 	if got := fmt.Sprint(e.Candidates, e.Others); got != "[{open.default /open/ * 100 }] 5" {
 		t.Errorf("candidates %s", got)
 	}
-	if got := fmt.Sprint(e.Stages); got != "[{accept  continue  []} {match  continue  []} {proxy proxy continue  []}]" {
+	if got := fmt.Sprint(e.Stages); got != "[{accept  continue  []} {match  continue  []} {break threshold continue  [requests in flight: 0 of 1024]} {proxy proxy continue  []}]" {
 		t.Errorf("stages %s", got)
 	}
 }

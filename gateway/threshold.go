@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+
 	"legate/decision"
 	"legate/limiter"
 	"legate/routes"
@@ -29,10 +31,27 @@ func (c *compiler) thresholdsOf(spec upstream.Spec) *limiter.Thresholds {
 
 // Enter counts the request, unless there are too many. Budget: 0 allocs.
 func (t *threshold) Enter(x *Exchange) Verdict {
+	if x.Dry {
+		return t.peek(x)
+	}
 	if x.admitted = t.requests.Enter(); !x.admitted {
 		return x.stop(decision.Break, decision.UpstreamOverflow, t.by, nil)
 	}
 	return Continue
+}
+
+// peek says what Enter would, and counts nothing.
+func (t *threshold) peek(x *Exchange) Verdict {
+	if s := t.requests.State(); s.Now >= s.Limit {
+		return x.stop(decision.Break, decision.UpstreamOverflow, t.by, nil)
+	}
+	return Continue
+}
+
+// explain tells how much room there is.
+func (t *threshold) explain(*Exchange) []string {
+	s := t.requests.State()
+	return []string{fmt.Sprintf("requests in flight: %d of %d", s.Now, s.Limit)}
 }
 
 // Finish counts it no more. Budget: 0 allocs.
