@@ -18,6 +18,7 @@ const (
 	TooManyHeaders
 	HeadTimeout
 	BodyTooSlow
+	BodyTooLarge
 	HTTP10Disabled
 	VersionUnsupported
 	MethodUnsupported
@@ -141,6 +142,9 @@ var reasons = [NumReasons]reasonRow{
 	BodyTooSlow: {"body_too_slow", at(Accept, Proxy), 408, ClientFault, "SI", "stream timeout",
 		"the request body came slower than the minimum rate",
 		"nothing, if few: slow or hostile clients"},
+	BodyTooLarge: {"body_too_large", at(Accept), 413, ClientFault, "-", "Payload Too Large",
+		"the request body is over the limit of Module buffer",
+		"raise buffer.max_request_bytes if such requests are legitimate"},
 	HTTP10Disabled: {"http10_disabled", at(Accept), 426, ClientFault, "DPE", "",
 		"the client speaks HTTP/1.0, which the Module does not enable",
 		"set Module enable_http10 to serve HTTP/1.0"},
@@ -162,7 +166,7 @@ var reasons = [NumReasons]reasonRow{
 	ClientGone: {"client_gone", anyStage, 0, ClientFault, "DC", "",
 		"the client closed before its answer was complete",
 		"nothing, if few; compare duration_ms with the client's own timeout"},
-	StreamIdle: {"stream_idle", at(Proxy), 408, ClientFault, "SI", "stream timeout",
+	StreamIdle: {"stream_idle", at(Accept, Proxy), 408, ClientFault, "SI", "stream timeout",
 		"no byte of the request moved for the idle timeout",
 		"raise the Mapping's idle_timeout_ms if clients may pause that long"},
 	TooManyConnections: {"too_many_connections", at(Accept), 0, ClientFault, "-", "",

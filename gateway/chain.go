@@ -10,6 +10,7 @@ func (c *compiler) chain(r *Route) (ch Chain) {
 	ch.add(decision.Accept, c.grpcWeb())     // what follows speaks gRPC, also where it refuses
 	ch.add(decision.Accept, c.grpcStats(r))  // counts what is gRPC by now, refusals too
 	ch.add(decision.Accept, c.gzip())        // compresses what all others have settled
+	ch.add(decision.Accept, c.buffer())      // nothing is decided about a request that may not come to an end
 	ch.add(decision.CORS, c.cors(r))         // a preflight carries no token, and a page must be able to read why it was denied
 	ch.add(decision.Authn, c.guard(r))       // what cannot be protected is closed before anything is spent on it
 	ch.add(decision.Break, c.threshold(r))   // what the upstream cannot bear it is not asked for

@@ -70,6 +70,7 @@ type Exchange struct {
 	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
 	bodyWhole bool
+	buffered  bool // the body was read whole before anything else
 
 	// A long body that is kept as it is carried, for another try. The carrier writes
 	// them; they may be read once finished is set or the carrier has come to rest.
@@ -146,5 +147,5 @@ func (x *Exchange) returnBody() {
 		return
 	}
 	bodyPool(int64(cap(x.body))).Put(x.body)
-	x.body, x.bodyWhole = nil, false
+	x.body, x.bodyWhole, x.buffered = nil, false, false
 }

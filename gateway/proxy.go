@@ -253,6 +253,9 @@ func (x *Exchange) complete(now time.Time) {
 
 // requestLength is the length of the body that the upstream gets.
 func (x *Exchange) requestLength() int64 {
+	if x.buffered && x.stream.Trailer() == nil {
+		return int64(x.bodyBytes)
+	}
 	if x.web != nil && x.web.asked == webText {
 		return wire.LengthUnknown // text is longer than what it stands for
 	}

@@ -72,6 +72,7 @@ func moduleSettings(c *fields) *config.Module {
 		EnableIPv6:                     c.flag("enable_ipv6"),
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
+		BufferMaxRequestBytes:          c.buffer(),
 		Gzip:                           c.gzip(),
 		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),
@@ -116,6 +117,21 @@ func (f *fields) probe(name string) *bool {
 	enabled := sub.flag("enabled")
 	sub.finish(probeUnserved)
 	return enabled
+}
+
+// buffer returns the most that a request may hold which is received whole, nil if
+// nothing was said.
+func (f *fields) buffer() *int {
+	sub := f.object("buffer")
+	if sub == nil {
+		return nil
+	}
+	n := sub.number("max_request_bytes", 1, math.MaxInt32)
+	if !sub.has("max_request_bytes") {
+		sub.missing("max_request_bytes")
+	}
+	sub.finish(nil)
+	return n
 }
 
 // grpcStats returns what is counted of gRPC, nil if nothing was said.

@@ -62,7 +62,6 @@ var selectorUnserved = map[string]fate{
 var moduleUnserved = map[string]fate{
 	"admin_port":                      quiet,
 	"auth_enabled":                    gone,
-	"buffer":                          notYet,
 	"debug_mode":                      gone,
 	"default_label_domain":            notYet,
 	"default_labels":                  notYet,
