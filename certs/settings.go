@@ -46,7 +46,7 @@ func (b *builder) settings(h *config.Host) (settings, bool) {
 
 // context takes c as h's settings if the two agree about the certificate.
 func (b *builder) context(h *config.Host, c *config.TLSContext) (settings, bool) {
-	s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: c.SecretNamespacing == nil || *c.SecretNamespacing}
+	s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: b.w.SecretNamespacing(c)}
 	if own := hostSecret(h); c.Secret != "" && s.secretName(c.Secret) != own {
 		b.fail(h.Problem("tlsContext", c.Ref().String()+" has Secret "+s.secretName(c.Secret).String()+", but tlsSecret is "+own.String(), config.ObjectDropped))
 		return settings{}, false

@@ -73,7 +73,7 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) *tls.Config {
 		if !slices.ContainsFunc(c.Hosts, func(name string) bool { return strings.EqualFold(name, host) }) {
 			continue
 		}
-		s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: c.SecretNamespacing == nil || *c.SecretNamespacing}
+		s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: b.w.SecretNamespacing(c)}
 		if r, ok := b.contextRecipe(c, &s); ok {
 			if c, ok := b.tcpReady(&r, &s); ok {
 				return c

@@ -4,12 +4,6 @@ package config
 // what it must be.
 type NameValue struct{ Name, Value string }
 
-// A HeaderAdd is one header that a Mapping adds.
-type HeaderAdd struct {
-	Name, Value string
-	Append      bool // true: beside what is there; false: instead of it
-}
-
 // A RegexSub replaces every match of Pattern by Substitution.
 type RegexSub struct{ Pattern, Substitution string }
 
@@ -61,16 +55,13 @@ type Mapping struct {
 	IdleTimeoutMS                  *int // 0 for none
 
 	// Changed how.
-	Rewrite               *string // nil: "/"; "" leaves the path alone
-	RegexRewrite          *RegexSub
-	HostRewrite           string
-	AutoHostRewrite       bool
-	AddRequestHeaders     []HeaderAdd
-	AddResponseHeaders    []HeaderAdd
-	RemoveRequestHeaders  []string
-	RemoveResponseHeaders []string
-	CORS                  *CORS    // nil where nothing was said
-	AllowUpgrade          []string // protocols, in lower case; nil where nothing was said
+	Rewrite           *string // nil: "/"; "" leaves the path alone
+	RegexRewrite      *RegexSub
+	HostRewrite       string
+	AutoHostRewrite   bool
+	Request, Response HeaderWishes // what is said of headers
+	CORS              *CORS        // nil where nothing was said
+	AllowUpgrade      []string     // protocols, in lower case; nil where nothing was said
 
 	// Answered here.
 	HostRedirect         bool

@@ -36,8 +36,15 @@ type Module struct {
 	CircuitBreakers                *CircuitBreakers
 	Retry                          *RetryPolicy
 	BufferLimitBytes               *int
-	LogType                        string // envoy_log_type: "", "text" or "json"
+	LogType                        string // envoy_log_type: "", "text", "json" or "typed_json"
 	LogPath                        string // envoy_log_path
+	LogFormat                      *Template
+	Defaults                       Defaults
+	ClientCerts                    ClientCerts
+	ClientCertDetails              CertDetails
+	Underscores                    UnderscoreAction
+	ProperCase                     bool
+	HeaderCases                    []string // header_case_overrides
 	DiagnosticsEnabled             *bool
 	LivenessProbeEnabled           *bool
 	ReadinessProbeEnabled          *bool

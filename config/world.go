@@ -91,3 +91,15 @@ func sortKind[T any](objects []T, meta func(*T) *Meta) {
 		slices.SortStableFunc(objects, func(a, b T) int { return compareMeta(meta(&a), meta(&b)) })
 	}
 }
+
+// SecretNamespacing reports whether "a.b" names Secret a of namespace b in c: as c says,
+// or the Module's defaults, or else it does.
+func (w *World) SecretNamespacing(c *TLSContext) bool {
+	switch {
+	case c.SecretNamespacing != nil:
+		return *c.SecretNamespacing
+	case len(w.Modules) > 0 && w.Modules[0].Defaults.SecretNamespacing != nil:
+		return *w.Modules[0].Defaults.SecretNamespacing
+	}
+	return true
+}

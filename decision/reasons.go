@@ -16,6 +16,7 @@ const (
 	URITooLong
 	HeaderTooLarge
 	TooManyHeaders
+	HeaderUnderscore
 	HeadTimeout
 	BodyTooSlow
 	BodyTooLarge
@@ -136,6 +137,9 @@ var reasons = [NumReasons]reasonRow{
 	TooManyHeaders: {"too_many_headers", at(Accept, Proxy), 431, ClientFault, "DPE", "",
 		"the request has too many header fields",
 		"look at the client"},
+	HeaderUnderscore: {"header_underscore", at(Accept), 400, ClientFault, "DPE", "",
+		"the name of a header holds an underscore, which the Module rejects",
+		"look at the client; Module headers_with_underscores_action decides about such names"},
 	HeadTimeout: {"head_timeout", at(Accept), 408, ClientFault, "DPE", "",
 		"the request head did not arrive in time",
 		"nothing, if few: slow or hostile clients"},

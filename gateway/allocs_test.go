@@ -65,6 +65,11 @@ func TestAllocsServe(t *testing.T) {
 			request("GET", "/r/x", "", "X-Gone: 1", "X-Forwarded-For: 203.0.113.9"), "\r\n\r\n", length + body,
 			[]string{"add_request_headers: {x-a: b, x-c: {value: d, append: false}}", "remove_request_headers: [x-gone]", "add_response_headers: {x-e: f}", "timeout_ms: 5000"},
 		},
+		"formats": {
+			request("GET", "/r/x", "", "X_Gone: 1", "User-Agent: t"), "\r\n\r\n", strings.Replace(length, "content-type", "x-mine: 1\r\ncontent-type", 1) + body,
+			[]string{`add_request_headers: {x-a: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(user-agent)%", x-c: {value: "%PROTOCOL%", append: false}}`,
+				`add_response_headers: {x-e: "%UPSTREAM_HOST% %RESP(x-mine)%"}`},
+		},
 		"cors": {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
 		"retries": {
 			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
@@ -73,7 +78,12 @@ func TestAllocsServe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := echoing(t, tc.end, tc.reply)
-			g := open(t, everyone+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
+			manifests := everyone
+			if name == "formats" {
+				manifests += module("proper_case: true", "headers_with_underscores_action: DROP_HEADER", "envoy_log_type: typed_json",
+					`envoy_log_format: {t: "%START_TIME(%F %T.%3f)%", c: "%RESPONSE_CODE%", r: ["%RESP(content-type)%", "%TRAILER(x)%", "%UPSTREAM_LOCAL_ADDRESS%"], a: "%REQ(X-A)% %DOWNSTREAM_REMOTE_ADDRESS%"}`)
+			}
+			g := open(t, manifests+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
 			c := g.dial()
 			say, b := []byte(tc.request), make([]byte, 64<<10)
 			once := func() {

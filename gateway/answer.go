@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/format"
 	"legate/wire"
 )
 
 // prepare makes the answer what it is before stages have their say in it: the
 // upstream's, with what changes about it on the way, or our own. Budget: 0 allocs.
 func (x *Exchange) prepare() {
+	x.relayed, x.keptEarly = x.link != nil, false
+	x.ToClient.Casing = x.Snap.edge.casing
 	if x.link != nil {
 		x.editAnswer()
 	} else {
@@ -90,6 +93,7 @@ func (x *Exchange) relay() {
 	}
 	x.waitPump()
 	x.stopPump()
+	x.keepEarly()
 	x.link.Release()
 }
 
@@ -206,14 +210,10 @@ func (x *Exchange) broken(err error) {
 const envoyFields = wire.FieldSet(1<<wire.FieldXEnvoyExpectedRqTimeoutMs | 1<<wire.FieldXEnvoyExternalAddress |
 	1<<wire.FieldXEnvoyInternal | 1<<wire.FieldXEnvoyOriginalPath | 1<<wire.FieldXEnvoyUpstreamServiceTime)
 
-// editAnswer writes down what changes on the way to the client: what the edge owns,
-// and then the Mapping's own wishes.
+// editAnswer writes down what changes on the way to the client: the Mapping's own
+// wishes, and what the edge has the last word about.
 func (x *Exchange) editAnswer() {
 	e := &x.Snap.edge
-	x.ToClient.Set(wire.FieldServer, e.server)
-	if !x.Resp.Has(wire.FieldDate) {
-		x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
-	}
 	x.ToClient.DropSet(envoyFields)
 	for i := range x.Resp.Len() {
 		if id, name, _ := x.Resp.Line(i); id == wire.FieldOther && len(name) > len(envoyPrefix) && string(name[:len(envoyPrefix)]) == envoyPrefix {
@@ -226,5 +226,11 @@ func (x *Exchange) editAnswer() {
 	if x.setCookie != nil {
 		x.ToClient.Add(wire.FieldSetCookie, x.setCookie)
 	}
-	x.Route.Response.Apply(&x.ToClient)
+	x.apply(&x.Route.Response, &x.ToClient)
+	x.ToClient.Set(wire.FieldServer, e.server)
+	if _, dated := field(&x.Resp, &x.ToClient, &fieldDate); !dated {
+		x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
+	}
 }
+
+var fieldDate = format.Field{ID: wire.FieldDate}

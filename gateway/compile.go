@@ -40,6 +40,7 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 		c.module = &w.Modules[0]
 	}
 	c.next.edge = compileEdge(c.module)
+	c.logFormat()
 	c.next.grpcStats = compileGRPCStats(c.module, c.g.metrics)
 	c.reader = upstream.NewSpecs(c.module, c.world, g.opts.Upstream)
 	c.tcpMappings()

@@ -26,6 +26,10 @@ type edge struct {
 	grpcBridge        bool
 	maxRequestHeaders int   // bytes
 	bufferLimit       int64 // bytes of a request body kept for another try
+	clientCerts       config.ClientCerts
+	certDetails       config.CertDetails
+	underscores       config.UnderscoreAction
+	casing            *wire.Casing // nil for lower case
 }
 
 // compileEdge reads the Module; m is nil without one.
@@ -47,6 +51,10 @@ func compileEdge(m *config.Module) edge {
 		grpcBridge:        m.GRPCBridge,
 		maxRequestHeaders: maxRequestHeaders(m),
 		bufferLimit:       bufferLimit(m),
+		clientCerts:       m.ClientCerts,
+		certDetails:       m.ClientCertDetails,
+		underscores:       m.Underscores,
+		casing:            casing(m),
 	}
 }
 
@@ -77,7 +85,7 @@ func (x *Exchange) sanitise() {
 		x.appendForwardedFor()
 	}
 	x.forwardedProto(e, l.l7Depth)
-	x.ToUp.Drop(wire.FieldXForwardedClientCert)
+	x.forwardClientCert(e)
 	x.ToUp.Drop(wire.FieldXEnvoyOriginalPath)
 	x.ToUp.Drop(wire.FieldXEnvoyExpectedRqTimeoutMs)
 	x.ToUp.Drop(wire.FieldXEnvoyInternal)

@@ -82,6 +82,13 @@ type Exchange struct {
 	kept   []byte // the answer's body, where it was read whole; nil else
 	status int    // what the client is told instead of the upstream's status; 0 for nothing else
 
+	values    [][]byte      // of formats, while headers are edited
+	early     [][]byte      // what the access log wants of the answer, by slot
+	keptEarly bool          // early holds it
+	relayed   bool          // the answer is the upstream's
+	recording bool          // the request is over and its record is written
+	took      time.Duration // once recording
+
 	zip      *gzipStream    // the stream, where the client takes answers compressed
 	web      *webStream     // the stream, where it is one of gRPC-Web's
 	counted  *countedStream // the stream, where its messages are counted
@@ -114,6 +121,8 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.choice, x.setCookie = upstream.Choice{}, nil
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
+	x.relayed, x.recording, x.keptEarly = false, false, false
+	x.ToUp.Casing = x.Snap.edge.casing
 	x.moved.Store(0)
 	x.finished.Store(0)
 	x.ending.Store(false)

@@ -231,6 +231,10 @@ func (e *Explanation) conclude(x *Exchange) {
 	e.ToUp = editsView(x.Req, &x.ToUp)
 	var answer wire.Edits
 	x.Route.Response.Apply(&answer)
+	for i := range x.Route.Response.Formats { // there is no answer to speak of
+		f := &x.Route.Response.Formats[i]
+		f.Put(&answer, []byte(f.Text))
+	}
 	e.ToClient = editsView(nil, &answer)
 	e.ToClient.Removed = x.Route.Response.Removes()
 	e.Upstream = x.askedUpstream()

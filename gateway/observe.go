@@ -28,6 +28,8 @@ func (g *Gateway) observe(x *Exchange) {
 // describe fills the access-log entry.
 func (x *Exchange) describe(took time.Duration) {
 	e := &x.entry
+	x.recording, x.took = true, took
+	e.Format, e.Source = x.Snap.logFormat, x
 	e.Start, e.Duration, e.UpstreamTime = x.Now, took, x.headAfter
 	e.Method, e.Host, e.Path = x.Req.MethodName(), x.Req.Host(), x.path
 	e.RequestID = x.requestID

@@ -56,34 +56,36 @@ const (
 	tryAgain           // because the retry_policy says so
 )
 
-// edit writes down what changes on the way to the upstream, the Mapping's own
-// wishes last.
+// edit writes down what changes on the way to the upstream: the Mapping's own wishes,
+// and then path and authority, which they still see as they came.
 func (p *proxy) edit(x *Exchange) {
 	r := p.route
-	start := len(x.arena)
-	if out, rewritten := r.RewritePath(append(x.arena, '/'), x.Req.Path()); rewritten {
-		x.arena = out
-		if len(out) > start+1 && out[start+1] == '/' {
-			start++ // it begins as a path must; one that does not is made to
-		}
-		x.ToUp.Path = out[start:len(out):len(out)]
-		if !x.Snap.edge.suppressEnvoy {
-			x.ToUp.Set(wire.FieldXEnvoyOriginalPath, x.pathAndQuery())
-		}
-	}
-	if r.hostRewrite != nil {
-		x.ToUp.Host = r.hostRewrite
-	}
 	if r.timeoutMS != nil && !x.Snap.edge.suppressEnvoy {
 		x.ToUp.Add(wire.FieldXEnvoyExpectedRqTimeoutMs, r.timeoutMS)
 	}
 	if x.Req.Has(wire.FieldTE) && takesTrailers(x.Req) {
 		x.ToUp.Set(wire.FieldTE, valueTrailers)
 	}
+	x.apply(&r.Request, &x.ToUp)
 	if r.linkerd != nil {
 		x.ToUp.AddName(nameLinkerd, r.linkerd)
 	}
-	r.Request.Apply(&x.ToUp)
+	if r.hostRewrite != nil {
+		x.ToUp.Host = r.hostRewrite
+	}
+	start := len(x.arena)
+	out, rewritten := r.RewritePath(append(x.arena, '/'), x.Req.Path())
+	if !rewritten {
+		return
+	}
+	x.arena = out
+	if len(out) > start+1 && out[start+1] == '/' {
+		start++ // it begins as a path must; one that does not is made to
+	}
+	x.ToUp.Path = out[start:len(out):len(out)]
+	if !x.Snap.edge.suppressEnvoy {
+		x.ToUp.Set(wire.FieldXEnvoyOriginalPath, x.pathAndQuery())
+	}
 }
 
 // nameLinkerd is the field by which a Linkerd proxy learns which service is meant.
@@ -109,9 +111,12 @@ func takesTrailers(req *wire.Head) bool {
 }
 
 // pathAndQuery returns the path that was matched, with the query.
-func (x *Exchange) pathAndQuery() []byte {
+func (x *Exchange) pathAndQuery() []byte { return x.withQuery(x.Req.Path()) }
+
+// withQuery returns a path with the query of the request.
+func (x *Exchange) withQuery(path []byte) []byte {
 	start := len(x.arena)
-	x.arena = append(x.arena, x.Req.Path()...)
+	x.arena = append(x.arena, path...)
 	if q, ok := x.Req.Query(); ok {
 		x.arena = append(append(x.arena, '?'), q...)
 	}
@@ -471,6 +476,7 @@ func (x *Exchange) upstreamReason(err error) decision.Reason {
 
 // dropLink breaks the connection: what came over it cannot be trusted any more.
 func (x *Exchange) dropLink() {
+	x.keepEarly()
 	x.link.Abort()
 	x.link.Release()
 	x.link = nil

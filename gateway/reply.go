@@ -79,17 +79,17 @@ func (x *Exchange) localHead(r *localReply, reason decision.Reason) {
 	if r.contentType != nil {
 		x.ToClient.Add(wire.FieldContentType, r.contentType)
 	}
-	x.ToClient.Add(wire.FieldDate, x.gateway.date(x.Now))
-	x.ToClient.Add(wire.FieldServer, x.Snap.edge.server)
 	if reason == decision.UpstreamOverflow && !x.Snap.edge.suppressEnvoy {
 		x.ToClient.AddName(nameOverloaded, valueTrue)
 	}
 	if reason == decision.HealthCheck {
 		x.ToClient.Add(wire.FieldCacheControl, noCache)
 	}
-	if reason == decision.HTTPSRedirect {
-		x.Route.Response.Apply(&x.ToClient)
+	if reason != decision.HealthCheck {
+		x.apply(&x.Route.Response, &x.ToClient)
 	}
+	x.ToClient.Set(wire.FieldDate, x.gateway.date(x.Now))
+	x.ToClient.Set(wire.FieldServer, x.Snap.edge.server)
 }
 
 func (x *Exchange) clientGone(err error) {

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 
 	"legate/config"
+	"legate/format"
 	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
@@ -30,6 +32,9 @@ type Snapshot struct {
 	unbound   []*config.Listener // whose port could not be had
 	upstreams *upstream.Set
 	accessLog *telemetry.AccessLog // nil for none
+	logFormat *format.Format       // nil for the log's own
+	logEarly  []*format.Command    // of logFormat
+	certFacts sync.Map             // *wire.CertFacts by *tls.Config, as they are asked for
 	grpcStats *grpcStats           // nil for none
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added

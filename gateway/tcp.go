@@ -115,6 +115,9 @@ func (g *Gateway) observeTCP(s *Snapshot, peer *wire.Peer, rec *decision.Record,
 	if peer.Proxy != nil {
 		e.VPCEndpoint = peer.Proxy.VPCEndpoint
 	}
+	if s.logFormat != nil {
+		e.Format, e.Source = s.logFormat, tcpSource{e, peer, s}
+	}
 	s.accessLog.Append(e)
 }
 

@@ -321,6 +321,7 @@ type sharedSettings struct {
 
 func (g *group) shared(b *builder) (s sharedSettings) {
 	var request, response headerWishes
+	module := b.module
 	for _, d := range g.members {
 		m := d.mapping
 		s.caseSensitive = cmp.Or(m.CaseSensitive, s.caseSensitive)
@@ -334,8 +335,8 @@ func (g *group) shared(b *builder) (s sharedSettings) {
 			s.upgrades = m.AllowUpgrade
 		}
 		s.cors = cmp.Or(b.cors(&m.Meta, "cors", m.CORS), s.cors)
-		request.collect(&m.Meta, "request", m.AddRequestHeaders, m.RemoveRequestHeaders)
-		response.collect(&m.Meta, "response", m.AddResponseHeaders, m.RemoveResponseHeaders)
+		request.collect(m, "request", &m.Request, &module.Defaults.Request, &module.Meta)
+		response.collect(m, "response", &m.Response, &module.Defaults.Response, &module.Meta)
 	}
 	if g.members[0].mapping.HostRedirect { // Ambassador takes these from forwarding members only
 		return s

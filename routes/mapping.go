@@ -80,7 +80,7 @@ func (b *builder) read(d *draft) (field string, err error) {
 			return "prefix", err
 		}
 	}
-	for _, step := range []func(*draft) (string, error){b.readHost, b.readHeaders, b.readMethod, b.readQuery, b.readRewrite, b.readRedirect} {
+	for _, step := range []func(*draft) (string, error){b.readHost, b.readHeaders, b.readMethod, b.readQuery, b.readRewrite, b.readRedirect, b.readHeaderValues} {
 		if field, err := step(d); err != nil {
 			return field, err
 		}

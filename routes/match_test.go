@@ -617,6 +617,10 @@ func TestDroppedMappings(t *testing.T) {
 		{func(m *config.Mapping) { m.Method, m.MethodRegex = "[", true }, "method", "missing closing"},
 		{func(m *config.Mapping) { m.RegexRewrite = &config.RegexSub{Pattern: "["} }, "regex_rewrite", "missing closing"},
 		{func(m *config.Mapping) { m.RegexRewrite = &config.RegexSub{Pattern: "a", Substitution: `\1`} }, "regex_rewrite", "no group"},
+		{adding("x", "a\r\nb: c"), "add_request_headers.x", "line break"},
+		{adding("x", "%NO_SUCH%"), "add_request_headers.x", "there is no command %NO_SUCH%"},
+		{adding("x", "50%"), "add_request_headers.x", "a % by itself is written %%"},
+		{func(m *config.Mapping) { m.Response.Add = []config.HeaderAdd{{Name: "y", Value: "%REQ%"}} }, "add_response_headers.y", "name of a header"},
 		{status(300), "", ""},
 		{func(m *config.Mapping) { redirecting(m); status(300)(m) }, "redirect_response_code", "300"},
 	} {
@@ -635,21 +639,21 @@ func TestDroppedMappings(t *testing.T) {
 func TestGroupSettings(t *testing.T) {
 	w := world(anyHost(),
 		mapping("a", "/x/", rewriteTo("/a/"), func(m *config.Mapping) {
-			m.AddRequestHeaders = []config.HeaderAdd{{Name: "X-One", Value: "a", Append: true}, {Name: "x-two", Value: "100%%", Append: false}}
-			m.RemoveRequestHeaders = []string{"Cookie", "x-gone"}
+			m.Request.Add = []config.HeaderAdd{{Name: "X-One", Value: "a", Append: true}, {Name: "x-two", Value: "100%%", Append: false}}
+			m.Request.Remove = []string{"Cookie", "x-gone"}
 		}),
 		mapping("b", "/x/", weight(50), anyCase, func(m *config.Mapping) {
-			m.AddRequestHeaders = []config.HeaderAdd{{Name: "x-one", Value: "b", Append: true}, {Name: "server", Value: "s", Append: false}}
-			m.AddResponseHeaders = []config.HeaderAdd{{Name: "x-empty", Value: "", Append: false}}
-			m.RemoveResponseHeaders = []string{"x-powered-by"}
+			m.Request.Add = []config.HeaderAdd{{Name: "x-one", Value: "b", Append: true}, {Name: "server", Value: "s", Append: false}}
+			m.Response.Add = []config.HeaderAdd{{Name: "x-empty", Value: "", Append: false}}
+			m.Response.Remove = []string{"x-powered-by"}
 		}),
 		mapping("c", "/x/", func(m *config.Mapping) { m.RegexRewrite = &config.RegexSub{Pattern: "x", Substitution: "y"} }),
 	)
 	table := build(t, w)
 	want := HeaderEdits{
-		Drop:  wire.SetOf(wire.FieldCookie, wire.FieldServer),
-		Names: [][]byte{[]byte("x-gone"), []byte("x-two")},
-		Adds: []wire.Add{
+		removed:  names{wire.SetOf(wire.FieldCookie), [][]byte{[]byte("x-gone")}},
+		replaced: names{wire.SetOf(wire.FieldServer), [][]byte{[]byte("x-two")}},
+		adds: []wire.Add{
 			{Name: []byte("x-one"), Value: []byte("b")}, {Name: []byte("x-two"), Value: []byte("100%")},
 			{ID: wire.FieldServer, Name: []byte("server"), Value: []byte("s")},
 		},
@@ -659,29 +663,13 @@ func TestGroupSettings(t *testing.T) {
 	}
 	for _, r := range table.Routes {
 		if !reflect.DeepEqual(r.Request, want) {
-			t.Errorf("%s: request edits %s", r.Name, r.Request.Adds)
+			t.Errorf("%s: request edits %s", r.Name, r.Request.adds)
 		}
-		if r.CaseSensitive || len(r.Response.Names) != 1 || len(r.Response.Adds) != 0 {
+		if r.CaseSensitive || len(r.Response.removed.others) != 1 || len(r.Response.adds) != 0 {
 			t.Errorf("%s: case sensitive %v, response %v", r.Name, r.CaseSensitive, r.Response)
 		}
 		if got, _ := r.RewritePath(nil, []byte("/x/x")); string(got) != "/y/y" {
 			t.Errorf("%s: rewritten to %s", r.Name, got)
-		}
-	}
-}
-
-func TestHeaderProblems(t *testing.T) {
-	for _, row := range []struct{ name, value, want string }{
-		{":path", "x", "cannot be edited"}, {"Host", "x", "cannot be edited"}, {"Content-Length", "1", "cannot be edited"},
-		{"x y", "x", "is not a header name"}, {"x", "a\r\nb: c", "line break"}, {"x", "%PROTOCOL%", "not served yet"},
-		{"x", "50%", "not served yet"},
-	} {
-		table, problems := Build(world(anyHost(), mapping("m", "/", func(m *config.Mapping) {
-			m.AddRequestHeaders = []config.HeaderAdd{{Name: row.name, Value: row.value, Append: true}}
-		})), Options{})
-		expectProblem(t, row.name, problems, row.want)
-		if problems[0].Effect != config.FieldIgnored || len(table.Routes[0].Request.Adds) != 0 {
-			t.Errorf("%s: %v", row.name, problems[0])
 		}
 	}
 }

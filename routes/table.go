@@ -101,6 +101,7 @@ func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 		regexps:      map[regexKey]*regexp.Regexp{},
 		hasSecret:    map[config.SecretRef]bool{},
 		selectorByID: map[string]*selector{},
+		module:       &config.Module{},
 	}
 	for i := range w.Secrets {
 		b.hasSecret[config.SecretRef{Name: w.Secrets[i].Name, Namespace: w.Secrets[i].Namespace}] = true
@@ -109,6 +110,7 @@ func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 		m := &w.Modules[0]
 		b.table.stripPort = m.StripMatchingHostPort
 		b.table.trustXFP = m.UseRemoteAddress != nil && !*m.UseRemoteAddress
+		b.module = m
 		b.moduleCORS = b.cors(&m.Meta, "config.cors", m.CORS)
 	}
 	b.hosts()
@@ -127,6 +129,7 @@ type builder struct {
 	problems []config.Problem
 	regexps  map[regexKey]*regexp.Regexp
 
+	module       *config.Module // never nil
 	moduleCORS   *CORS
 	hasSecret    map[config.SecretRef]bool
 	selectors    []*selector // the distinct mappingSelectors of all Hosts

@@ -107,9 +107,12 @@ func openLog(path string) (*os.File, error) {
 // Budget: 0 allocs.
 func (a *AccessLog) Append(e *Entry) {
 	l := a.lines.Get().(*line)
-	if a.opts.Format == JSON {
+	switch {
+	case e.Format != nil:
+		l.format(e)
+	case a.opts.Format == JSON:
 		l.json(e)
-	} else {
+	default:
 		l.text(e)
 	}
 	a.take(l.buf)

@@ -1,6 +1,7 @@
 // Package telemetry tells what happened: one access-log line and a few counters
 // for every request, made from the record the stages left. It decides nothing,
-// and it never writes a query string, a cookie or a token.
+// and it never writes a cookie or a token, and a query string only
+// in a format whose author asks for it.
 package telemetry
 
 import (
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/format"
 )
 
 // An Entry is what the access log says of one request. The views need to be valid
@@ -32,4 +34,8 @@ type Entry struct {
 	VPCEndpoint        string // AWS's name of the endpoint that the connection came through
 	Generation         uint64
 	Retries            int
+
+	// Format, where it is not nil, is written instead, of what Source says.
+	Format *format.Format
+	Source format.Source
 }

@@ -122,6 +122,14 @@ func (l *line) text(e *Entry) {
 	l.buf = append(b, "\"\n"...)
 }
 
+// format renders e by its own format, and ends the line if that does not.
+func (l *line) format(e *Entry) {
+	l.buf = e.Format.Append(l.buf[:0], e.Source)
+	if n := len(l.buf); n == 0 || l.buf[n-1] != '\n' {
+		l.buf = append(l.buf, '\n')
+	}
+}
+
 // time appends t in UTC with milliseconds.
 func (l *line) time(b []byte, t time.Time) []byte {
 	if s := t.Unix(); s != l.second || l.stamp[0] == 0 {

@@ -239,7 +239,7 @@ func parseLists(text []byte) ([]*x509.RevocationList, error) {
 // view: "name" or, where secret_namespacing is on, "name.namespace".
 func (r *contextReader) secret(ref string) (map[string][]byte, error) {
 	name, namespace := ref, r.ctx.Namespace
-	if r.ctx.SecretNamespacing == nil || *r.ctx.SecretNamespacing {
+	if r.world.SecretNamespacing(r.ctx) {
 		if i := strings.LastIndexByte(ref, '.'); i >= 0 {
 			name, namespace = ref[:i], ref[i+1:]
 		}

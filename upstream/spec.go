@@ -143,7 +143,7 @@ func (r *specReader) read() Spec {
 		RespectTTL: m.RespectDNSTTL,
 		DNSType:    m.DNSType,
 		Tag:        m.ClusterTag,
-		Label:      m.StatsName,
+		Label:      cmp.Or(m.StatsName, r.module.Defaults.StatsName),
 	}
 	spec.Breakers = config.CircuitBreakers{Default: config.DefaultLimits, High: config.DefaultLimits}
 	if b := cmp.Or(m.CircuitBreakers, r.module.CircuitBreakers); b != nil {

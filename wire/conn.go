@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -536,6 +537,16 @@ func (c *Conn) CloseWrite() error {
 // LocalAddr returns our address. This and what follows completes net.Conn for
 // crypto/tls; deadlines set here are exact.
 func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// LocalAddrPort is LocalAddr without allocating; invalid for what is no TCP socket.
+func (c *Conn) LocalAddrPort() netip.AddrPort {
+	tcp, ok := c.nc.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	at := tcp.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
 
 // RemoteAddr returns the other side's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }

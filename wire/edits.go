@@ -20,6 +20,8 @@ type Edits struct {
 
 	Upgrade []byte // the protocols to offer, or that are switched to; nil for none
 
+	Casing *Casing // how HTTP/1.1 spells names; nil for lower case
+
 	HasQuery bool
 	drop     FieldSet
 	names    [][]byte // further names to drop, in lower case
@@ -41,6 +43,18 @@ func (e *Edits) DropName(name []byte) {
 		e.drop |= 1 << f
 		return
 	}
+	e.names = append(e.names, name)
+}
+
+// Remove removes every line of a name, interned as f and given in lower case, also
+// those that were added before.
+func (e *Edits) Remove(f Field, name []byte) {
+	if f != FieldOther {
+		e.Unadd(f)
+		e.drop |= 1 << f
+		return
+	}
+	e.adds = slices.DeleteFunc(e.adds, func(a Add) bool { return a.ID == FieldOther && string(a.Name) == string(name) })
 	e.names = append(e.names, name)
 }
 
@@ -70,8 +84,7 @@ func (e *Edits) SetName(name, value []byte) {
 		e.Set(f, value)
 		return
 	}
-	e.adds = slices.DeleteFunc(e.adds, func(a Add) bool { return string(a.Name) == string(name) })
-	e.names = append(e.names, name)
+	e.Remove(FieldOther, name)
 	e.AddName(name, value)
 }
 

@@ -42,6 +42,8 @@ type TLSInfo struct {
 	Protocol        string // agreed on by ALPN; "" for none
 	Resumed         bool
 	Chain           []*x509.Certificate // of the client, leaf first; nil for none
+
+	facts clientFacts
 }
 
 // NewTLSInfo keeps of a handshake what requests need: a connection rests for long, and

@@ -131,10 +131,8 @@ func mappingChanges(spec *fields, m *config.Mapping) {
 	m.RegexRewrite = spec.regexSub("regex_rewrite")
 	m.HostRewrite = spec.text("host_rewrite")
 	m.AutoHostRewrite = spec.isSet("auto_host_rewrite")
-	m.AddRequestHeaders = spec.headerAdds("add_request_headers")
-	m.AddResponseHeaders = spec.headerAdds("add_response_headers")
-	m.RemoveRequestHeaders = spec.list("remove_request_headers")
-	m.RemoveResponseHeaders = spec.list("remove_response_headers")
+	m.Request = spec.headerWishes("request")
+	m.Response = spec.headerWishes("response")
 	m.CORS = spec.cors()
 	m.AllowUpgrade = spec.upgrades()
 }
@@ -244,34 +242,6 @@ func (f *fields) conditions(name string, regex *[]config.NameValue) []config.Nam
 	sortPairs(pairs)
 	sortPairs(*regex)
 	return pairs
-}
-
-// headerAdds returns the headers to add, sorted by name: nil if the field is
-// missing, empty if its author wants none.
-func (f *fields) headerAdds(name string) []config.HeaderAdd {
-	sub := f.object(name)
-	if sub == nil {
-		return nil
-	}
-	adds := make([]config.HeaderAdd, 0, len(sub.written))
-	for i := range sub.written {
-		e := &sub.written[i]
-		add := config.HeaderAdd{Name: e.name, Append: true}
-		if resolve(e.value).Kind == yaml.MappingNode {
-			h := f.o.open(e.value, sub.path+e.name+".")
-			add.Value = h.text("value")
-			if b := h.flag("append"); b != nil {
-				add.Append = *b
-			}
-			h.take("v2Representation")
-			h.finish(nil)
-		} else {
-			add.Value, _ = sub.scalar(e)
-		}
-		adds = append(adds, add)
-	}
-	slices.SortFunc(adds, func(a, b config.HeaderAdd) int { return cmp.Compare(a.Name, b.Name) })
-	return adds
 }
 
 // regexSub returns a pattern and what replaces it, nil if missing.

@@ -86,9 +86,9 @@ func moduleSettings(c *fields) *config.Module {
 		LivenessProbeEnabled:           c.probe("liveness_probe"),
 		ReadinessProbeEnabled:          c.probe("readiness_probe"),
 	}
-	if m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json"); m.LogType == "typed_json" {
-		m.LogType = "json"
-	}
+	m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json")
+	c.headerSettings(m)
+	m.LogFormat = c.logFormat(m.LogType)
 	m.UseProxyProto = c.isSet("use_proxy_proto")
 	if n := c.number("xff_num_trusted_hops", 0, math.MaxInt32); n != nil {
 		m.XFFNumTrustedHops = *n

@@ -81,10 +81,7 @@ func NewLink(raw *wire.Conn, secure *tls.Conn, endpoint string, owner Owner) *Li
 func (l *Link) Endpoint() string { return l.endpoint }
 
 // Local returns our side's address.
-func (l *Link) Local() netip.AddrPort {
-	a, _ := netip.ParseAddrPort(l.raw.LocalAddr().String())
-	return a
-}
+func (l *Link) Local() netip.AddrPort { return l.raw.LocalAddrPort() }
 
 // Reused reports whether the connection carried an exchange before this one.
 func (l *Link) Reused() bool { return l.exchanges > 1 }
@@ -132,6 +129,7 @@ func (l *Link) WriteHead(req *wire.Head, e *wire.Edits, length int64) error {
 		out = appendInt(out, length)
 		out = append(out, '\r', '\n')
 	}
+	spell(out, e)
 	l.out = append(out, '\r', '\n')
 	return nil
 }

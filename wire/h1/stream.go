@@ -110,13 +110,17 @@ func (c *conn) WriteHead(status int, h *wire.Head, e *wire.Edits, length int64) 
 		return errAborted
 	}
 	out := c.buffer()
+	start := len(out)
 	out = append(out, statusLine(status)...)
 	out = appendFields(out, h, e)
 	if status < 200 {
+		spell(out[start:], e)
 		c.out = append(out, '\r', '\n')
 		return nil
 	}
-	c.out = append(c.frame(out, status, length), '\r', '\n')
+	out = c.frame(out, status, length)
+	spell(out[start:], e)
+	c.out = append(out, '\r', '\n')
 	c.headWritten = true
 	return nil
 }

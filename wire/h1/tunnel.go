@@ -18,7 +18,9 @@ func (c *conn) Tunnel(h *wire.Head, e *wire.Edits, up wire.Link) error {
 		return errNoTunnel
 	}
 	c.closeAfter = true
-	c.out = append(appendFields(append(c.buffer(), statusLine(101)...), h, e), '\r', '\n')
+	head := appendFields(append(c.buffer(), statusLine(101)...), h, e)
+	spell(head, e)
+	c.out = append(head, '\r', '\n')
 	c.headWritten, c.ended = true, true
 	if err := c.Flush(); err != nil {
 		return err

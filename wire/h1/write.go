@@ -70,6 +70,13 @@ func appendFields(out []byte, h *wire.Head, e *wire.Edits) []byte {
 	return out
 }
 
+// spell gives the names in a head the spelling that e asks for.
+func spell(head []byte, e *wire.Edits) {
+	if e != nil && e.Casing != nil {
+		e.Casing.Spell(head)
+	}
+}
+
 // appendTrailer appends the trailer's fields that may come late.
 func appendTrailer(out []byte, trailer *wire.Head) []byte {
 	if trailer == nil {

@@ -62,10 +62,7 @@ func (l *Link) begin() {
 func (l *Link) Endpoint() string { return l.client.endpoint }
 
 // Local returns our side's address.
-func (l *Link) Local() netip.AddrPort {
-	a, _ := netip.ParseAddrPort(l.mux.raw.LocalAddr().String())
-	return a
-}
+func (l *Link) Local() netip.AddrPort { return l.mux.raw.LocalAddrPort() }
 
 // Reused reports whether the connection carried an exchange before this one.
 func (l *Link) Reused() bool { return l.id > 1 }
