@@ -218,6 +218,20 @@ func TestWatchNamedFile(t *testing.T) {
 	w.until("a2")
 }
 
+// A path without a folder is one in the folder where the process was started.
+func TestWatchNamedFileHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, mapping("a"), "a.yaml")
+	w := watchPaths(t, time.Hour, "a.yaml")
+	w.until("a")
+	write(t, mapping("a2"), "a.yaml")
+	w.until("a2")
+	if err := os.Rename(write(t, mapping("a3"), "a.tmp"), "a.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("a3")
+}
+
 func TestWatchVanishedFolderKeepsItsObjects(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "manifests")
 	write(t, mapping("a"), dir, "a.yaml")

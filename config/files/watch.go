@@ -75,6 +75,7 @@ func (w *watch) changed() bool { return !w.reader.scan().equal(w.last) }
 // concerns reports whether e may change what is read. Of a folder that is only
 // watched for the sake of one file, most events do not.
 func (w *watch) concerns(e fsnotify.Event) bool {
+	e.Name = filepath.Clean(e.Name) // in the present folder it is told as "./name"
 	switch {
 	case w.last.names[e.Name]:
 		return e.Op != fsnotify.Chmod
