@@ -60,7 +60,11 @@ func (k *keeper) survey(sets [][]Object) *survey {
 				st = &standing{id: id, before: k.sources[i][id]}
 				s.of[i][id] = st
 			}
-			st.now = append(st.now, *o)
+			if st.now == nil {
+				st.now = set[j : j+1 : j+1] // nearly always the only one
+			} else {
+				st.now = append(st.now, *o)
+			}
 		}
 		for _, st := range s.of[i] {
 			st.stale = st.before != nil && st.broken()
@@ -335,6 +339,12 @@ func (s *survey) learn(problems []Problem) {
 // good returns what of the present version may stand in for later ones, the object and
 // then the guards that it implies: nil if it does not serve itself.
 func (st *standing) good() []Object {
+	if len(st.now) == 1 { // as nearly always
+		if o := &st.now[0]; o.Value == nil || o.Broken {
+			return nil
+		}
+		return st.now
+	}
 	last := -1 // of several definitions
 	for i := range st.now {
 		if o := &st.now[i]; o.Value != nil && !o.Broken && (last < 0 || !sameText(o, &st.now[last])) {

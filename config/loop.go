@@ -15,7 +15,8 @@ type Loop struct {
 	Sources []Source
 	Options Options
 	// Quiet is how long nothing may change before a World is made, 50 ms if zero;
-	// Max is the longest a change waits for that, 1 s if zero.
+	// Max is the longest a change waits for that, 1 s if zero. A change that comes after
+	// at least Max without any is most likely alone, and waits for a fifth of Quiet.
 	Quiet, Max time.Duration
 	// Apply gets every new World, one at a time, and returns what of it is not served
 	// as written. Before it serves w it may tell instead what of w would not be: if that
@@ -71,6 +72,7 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 	kept := keeper{opts: l.Options}
 	g := gathering{sets: make([][]Object, len(l.Sources)), heard: make([]bool, len(l.Sources)), silent: len(l.Sources)}
 	var since time.Time // of the oldest change not yet applied; zero for none
+	var last time.Time  // when a set came last
 	due := time.NewTimer(0)
 	defer due.Stop()
 	if g.silent > 0 {
@@ -88,6 +90,9 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 				continue
 			}
 			first := g.take(a)
+			now := time.Now()
+			alone := since.IsZero() && now.Sub(last) >= longest
+			last = now
 			if g.silent > 0 {
 				continue
 			}
@@ -95,11 +100,14 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 				due.Reset(0)
 				continue
 			}
-			now := time.Now()
 			if since.IsZero() {
 				since = now
 			}
-			due.Reset(min(quiet, since.Add(longest).Sub(now)))
+			wait := quiet
+			if alone {
+				wait = quiet / 5
+			}
+			due.Reset(min(wait, since.Add(longest).Sub(now)))
 		case <-due.C:
 			since = time.Time{}
 			if g.changed() {

@@ -130,6 +130,30 @@ func TestLoopWaitsForQuiet(t *testing.T) {
 	})
 }
 
+// A change that comes out of the blue is most likely the only one.
+func TestLoopWaitsLessForOneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newScript()
+		r, cancel := runLoop(t, &Loop{}, a)
+		defer cancel()
+		a.say("a", 1)
+		r.expect(t, 999*time.Millisecond, "a.x:1")
+		a.say("b", 1) // there was one within the second
+		r.expect(t, 49*time.Millisecond, "a.x:1")
+		r.expect(t, 951*time.Millisecond, "a.x:1", "b.x:1")
+		a.say("c", 1)
+		r.expect(t, 9*time.Millisecond, "a.x:1", "b.x:1")
+		r.expect(t, 2*time.Millisecond, "a.x:1", "b.x:1", "c.x:1")
+		a.say("d", 1) // it was not alone after all
+		r.expect(t, 49*time.Millisecond, "a.x:1", "b.x:1", "c.x:1")
+		r.expect(t, 1001*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1")
+		a.say("e", 1)
+		a.say("f", 1) // and here neither is
+		r.expect(t, 49*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1")
+		r.expect(t, 2*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1", "f.x:1")
+	})
+}
+
 func TestLoopWaitsNoLongerThanMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newScript()

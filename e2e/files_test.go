@@ -177,11 +177,18 @@ func TestChangeAmongTenThousand(t *testing.T) {
 	const changed = 7_777
 	up := echo(t, "up")
 	g := start(t, setup{plain: true, args: []string{"--log-level", "warn"}, manifests: everyone + tenThousand(up, changed, 0)})
+	rss := g.memory("VmRSS")
+	t.Logf("resident with ten thousand Mappings: %d MiB", rss>>20)
+	if rss > 120<<20 {
+		t.Errorf("resident: %d MiB, want at most 120", rss>>20)
+	}
 	c := g.connect(t)
 	ask := request{target: fmt.Sprintf("/service-%05d/", changed)}
 	var each []time.Duration
+	calm := time.Now().Add(time.Second)
 	for n := 1; n <= 5; n++ {
 		manifests := everyone + tenThousand(up, changed, n)
+		eventually(t, 2*time.Second, "the next change comes alone", func() bool { return time.Now().After(calm) })
 		written := time.Now()
 		g.write(manifests)
 		eventually(t, 20*time.Second, "the change serves", func() bool {
@@ -190,6 +197,7 @@ func TestChangeAmongTenThousand(t *testing.T) {
 			return a.saw.Target == fmt.Sprintf("/generation-%d/", n)
 		})
 		each = append(each, time.Since(written))
+		calm = time.Now().Add(time.Second)
 	}
 	slices.Sort(each)
 	t.Logf("from the change to its serving: %v (median of %d; %v to %v)", each[2].Round(time.Millisecond), len(each), each[0].Round(time.Millisecond), each[4].Round(time.Millisecond))

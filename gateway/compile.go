@@ -19,9 +19,9 @@ type compiler struct {
 	world    *config.World
 	module   *config.Module // nil for none
 	reader   *upstream.Specs
-	specs    map[string]upstream.Spec // by the Mapping's full name
-	closed   bool                     // every Host was dropped: none may be assumed
-	implicit bool                     // there are no Listeners: two are assumed
+	specs    map[*config.Mapping]*upstream.Spec
+	closed   bool // every Host was dropped: none may be assumed
+	implicit bool // there are no Listeners: two are assumed
 	groups   []*routes.TCPGroup
 	tcpSpecs map[string]upstream.Spec // by the TCPMapping's full name
 	gzipper  *gzipper                 // nil for none
@@ -84,19 +84,36 @@ func isAmong(refs []config.Ref, m *config.Meta) bool {
 // upstreamSpecs reads every Mapping's service and leaves out Mappings that cannot
 // serve because of it.
 func (c *compiler) upstreamSpecs() {
-	c.specs = make(map[string]upstream.Spec, len(c.world.Mappings))
-	kept := make([]config.Mapping, 0, len(c.world.Mappings))
-	for i := range c.world.Mappings {
-		m := &c.world.Mappings[i]
-		if !m.HostRedirect {
-			spec, problems := c.reader.Of(m)
-			c.problems = append(c.problems, problems...)
-			if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
-				continue
-			}
-			c.specs[m.FullName()] = spec
+	all := c.world.Mappings
+	specs := make([]upstream.Spec, len(all))
+	broken := make([]bool, len(all))
+	left := len(all)
+	for i := range all {
+		if all[i].HostRedirect {
+			continue
 		}
-		kept = append(kept, *m)
+		spec, problems := c.reader.Of(&all[i])
+		c.problems = append(c.problems, problems...)
+		specs[i] = spec
+		if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
+			broken[i] = true
+			left--
+		}
+	}
+	kept := all // Mappings are large: they are copied only where some have to go
+	if left < len(all) {
+		kept = make([]config.Mapping, 0, left)
+	}
+	c.specs = make(map[*config.Mapping]*upstream.Spec, left)
+	for i, n := 0, 0; i < len(all); i++ {
+		if broken[i] {
+			continue
+		}
+		if left < len(all) {
+			kept = append(kept, all[i])
+		}
+		c.specs[&kept[n]] = &specs[i]
+		n++
 	}
 	c.world.Mappings = kept
 }
@@ -134,7 +151,7 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 		r.metrics.AllowsUpgrades()
 	}
 	if rt.Kind == routes.Forward {
-		spec := c.specs[m.FullName()]
+		spec := *c.specs[m]
 		spec.Priority = rt.Priority
 		r.thresholds = c.thresholdsOf(spec)
 		r.retry = newRetry(cmp.Or(rt.Retry, c.defaults().Retry), r.thresholds)

@@ -12,7 +12,11 @@ type Set[K comparable] struct {
 // NewSet begins a set that takes over from prev what it has in common with it, as it
 // stands. prev may be nil, and does not change.
 func NewSet[K comparable](prev *Set[K]) *Set[K] {
-	return &Set[K]{prev: prev, byKey: map[K]*Thresholds{}}
+	size := 0
+	if prev != nil {
+		size = len(prev.byKey) // a map that grows hashes every key again
+	}
+	return &Set[K]{prev: prev, byKey: make(map[K]*Thresholds, size)}
 }
 
 // Get returns the thresholds of key, which the limits must be a part of.

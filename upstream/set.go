@@ -21,7 +21,11 @@ type Set struct {
 // prev may be nil. budget says what bounds an upstream, and may be nil too. Nothing
 // starts, and prev does not change.
 func NewSet(r *Resolver, w *config.World, prev *Set, budget func(Spec) Budget) *Set {
-	return &Set{resolver: r, world: w, prev: prev, budget: budget, bySpec: map[Spec]*Upstream{}}
+	size := 0
+	if prev != nil {
+		size = len(prev.list) // a map that grows hashes every Spec again
+	}
+	return &Set{resolver: r, world: w, prev: prev, budget: budget, bySpec: make(map[Spec]*Upstream, size), list: make([]*Upstream, 0, size)}
 }
 
 // Get returns the upstream of spec: this set's, the previous one's with its
@@ -78,8 +82,15 @@ func (s *Set) Ready(ctx context.Context) error {
 
 // Retire retires the upstreams that next does not have; all of them if next is nil.
 func (s *Set) Retire(next *Set) {
+	stays := map[*Upstream]bool{}
+	if next != nil {
+		stays = make(map[*Upstream]bool, len(next.list))
+		for _, u := range next.list {
+			stays[u] = true
+		}
+	}
 	for _, u := range s.list {
-		if next == nil || next.bySpec[u.spec] != u {
+		if !stays[u] {
 			u.Retire()
 		}
 	}
