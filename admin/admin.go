@@ -1,6 +1,6 @@
 // Package admin is the port for operators and probes: health, metrics, and what
 // the gateway thinks of its configuration. It is never public, and it changes
-// nothing.
+// nothing but the level of the program's log.
 package admin
 
 import (
@@ -25,6 +25,10 @@ type State interface {
 	Problems() []config.Problem
 	Routes() any // rendered as JSON, as are the others
 	Config() any // at least generation and sources
+	Generation() uint64
+	Upstreams() []gateway.UpstreamView
+	Decisions() []gateway.DecisionView // the latest first
+	DiagnosticsOpen() bool             // others than this machine may see the dashboard
 	// Explain tells what would become of a request; an error says what of the question
 	// makes no sense.
 	Explain(q gateway.Question) (*gateway.Explanation, error)
@@ -44,6 +48,10 @@ type Options struct {
 	Metrics http.Handler // answers /metrics; nil for none
 	Pprof   bool         // serve /debug/pprof/
 	Log     *slog.Logger // of the server's own troubles; nil for slog.Default
+	Version string
+
+	Level        *slog.LevelVar       // of the program's log, for who may change it; nil for nobody
+	Certificates func() []Certificate // of Hosts; nil for none
 }
 
 // A Server answers on the admin port.
@@ -98,6 +106,11 @@ func Handler(opts Options) http.Handler {
 	get("/api/v1/problems", asJSON(func() any { return Problems(s.Problems()) }))
 	get("/api/v1/routes", asJSON(s.Routes))
 	get("/api/v1/config", asJSON(s.Config))
+	get("/api/v1/upstreams", asJSON(func() any { return s.Upstreams() }))
+	get("/api/v1/decisions", asJSON(func() any { return s.Decisions() }))
+	diag := newDashboard(opts, time.Now())
+	get("/api/v1/certificates", asJSON(func() any { return diag.certificates() }))
+	mux.Handle("GET /ambassador/v0/diag/", diag)
 	mux.HandleFunc("POST /api/v1/explain", explain(s))
 	if opts.Metrics != nil {
 		mux.Handle("GET /metrics", opts.Metrics)

@@ -21,6 +21,9 @@ type state struct {
 	alive, ready bool
 	problems     []config.Problem
 	routes       any
+	upstreams    []gateway.UpstreamView
+	decisions    []gateway.DecisionView
+	closed       bool // diagnostics are switched off
 }
 
 func (s *state) Alive() bool                { return s.alive }
@@ -31,6 +34,10 @@ func (s *state) Config() any {
 	return map[string]any{"generation": 7, "sources": []string{"shop.yaml"}}
 }
 
+func (s *state) Generation() uint64                { return 7 }
+func (s *state) Upstreams() []gateway.UpstreamView { return s.upstreams }
+func (s *state) Decisions() []gateway.DecisionView { return s.decisions }
+func (s *state) DiagnosticsOpen() bool             { return !s.closed }
 func (s *state) Explain(q gateway.Question) (*gateway.Explanation, error) {
 	if q.URL == "" {
 		return nil, errors.New("url: is missing")

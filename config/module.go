@@ -46,6 +46,7 @@ type Module struct {
 	ProperCase                     bool
 	HeaderCases                    []string // header_case_overrides
 	DiagnosticsEnabled             *bool
+	DiagnosticsNonLocal            bool // diagnostics.allow_non_local
 	LivenessProbeEnabled           *bool
 	ReadinessProbeEnabled          *bool
 }

@@ -50,7 +50,8 @@ type Gateway struct {
 	snap     atomic.Pointer[Snapshot]
 	dates    atomic.Pointer[dateStamp]
 	draining atomic.Bool
-	strays   sometimes   // PROXY headers where none are read
+	strays   sometimes // PROXY headers where none are read
+	recent   recent
 	cut      atomic.Bool // the drain ran out of time: what ends now ends because of us
 
 	applying sync.Mutex // guards ports and the building of snapshots

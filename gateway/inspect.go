@@ -110,6 +110,61 @@ func (g *Gateway) Config() any {
 	}
 }
 
+// Generation returns the number of the configuration that serves, 0 before the first.
+func (g *Gateway) Generation() uint64 { return g.snap.Load().Gen }
+
+// An UpstreamView is an upstream as operators see it.
+type UpstreamView struct {
+	Name      string         `json:"name"`
+	Endpoints []EndpointView `json:"endpoints"`
+	Error     string         `json:"error,omitempty"` // why endpoints are missing or old
+	Active    int64          `json:"active"`          // connections that carry a request
+	Idle      int64          `json:"idle"`
+	Opened    uint64         `json:"opened"` // connections, ever
+	Failed    uint64         `json:"failed"` // connections that did not come about
+}
+
+// An EndpointView is one address of an upstream.
+type EndpointView struct {
+	Address string `json:"address"`
+	Healthy bool   `json:"healthy"`
+	Idle    int    `json:"idle"`
+}
+
+// Upstreams returns the current upstreams, by name.
+func (g *Gateway) Upstreams() []UpstreamView {
+	s := g.snap.Load()
+	if s.upstreams == nil {
+		return []UpstreamView{}
+	}
+	all := s.upstreams.All()
+	views := make([]UpstreamView, 0, len(all))
+	for _, u := range all {
+		stats := u.Stats()
+		v := UpstreamView{
+			Name: u.Name(), Endpoints: []EndpointView{},
+			Active: stats.Active, Idle: stats.Idle, Opened: stats.Opened, Failed: stats.ConnectFailures(),
+		}
+		ends, err := u.Endpoints()
+		for _, e := range ends {
+			v.Endpoints = append(v.Endpoints, EndpointView{e.Address, e.Healthy, e.Idle})
+		}
+		if err != nil {
+			v.Error = err.Error()
+		}
+		views = append(views, v)
+	}
+	slices.SortFunc(views, func(a, b UpstreamView) int { return cmp.Compare(a.Name, b.Name) })
+	return views
+}
+
+// DiagnosticsOpen reports whether others than this machine may see the dashboard, as the
+// Module says.
+func (g *Gateway) DiagnosticsOpen() bool {
+	modules := g.snap.Load().world.Modules
+	return len(modules) == 0 || orTrue(modules[0].DiagnosticsEnabled) || modules[0].DiagnosticsNonLocal
+}
+
 // An Address is where a Listener listens.
 type Address struct {
 	Port  int

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"time"
 
+	"legate/decision"
 	"legate/wire"
 )
 
@@ -17,6 +18,9 @@ func (g *Gateway) observe(x *Exchange) {
 	}
 	for range x.retries {
 		x.Route.upstreamMetrics.Retry()
+	}
+	if r := d.Reason(); r != decision.None && r != decision.HealthCheck {
+		g.recent.note(x)
 	}
 	if x.Snap.accessLog == nil {
 		return

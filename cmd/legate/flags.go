@@ -59,7 +59,7 @@ type settings struct {
 	process  process
 	config   config.Options
 	upstream upstream.Options
-	level    slog.Level
+	level    slog.LevelVar
 	proxy    listen.ProxyMode
 	trust    []netip.Prefix         // whose PROXY headers are believed; empty: everybody's
 	applied  func(*gateway.Gateway) // called once a configuration serves; may be nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"legate/admin"
@@ -30,6 +31,7 @@ type server struct {
 	log      *slog.Logger
 	logs     *accessLogs
 	certs    *certs.Built
+	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
 	stopLoop context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -62,12 +64,15 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin port: %w", err)
 	}
-	srv.admin = admin.New(admin.Options{State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log})
+	srv.admin = admin.New(admin.Options{
+		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level,
+		Version: version, Certificates: srv.shownCertificates,
+	})
 	return srv, nil
 }
 
 func newLogger(w io.Writer, s *settings) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: s.level}
+	opts := &slog.HandlerOptions{Level: &s.level}
 	if s.flags.logFormat == "text" {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
@@ -82,7 +87,20 @@ func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, 
 		expiries[srv.certs.Certificates[i].Hostname] = srv.certs.Certificates[i].NotAfter
 	}
 	srv.metrics.Certificates(expiries)
+	srv.shown.Store(&srv.certs.Certificates)
 	return srv.certs.Table, srv.certs.Dropped, srv.certs.Problems
+}
+
+// shownCertificates returns the certificates of Hosts as the admin port shows them.
+func (srv *server) shownCertificates() []admin.Certificate {
+	list := []admin.Certificate{}
+	if shown := srv.shown.Load(); shown != nil {
+		for i := range *shown {
+			c := &(*shown)[i]
+			list = append(list, admin.Certificate{Host: c.Host.String(), Hostname: c.Hostname, Names: c.Names, Issuer: c.Issuer, NotAfter: c.NotAfter})
+		}
+	}
+	return list
 }
 
 // start serves. The channel tells of an error that ends everything.

@@ -82,13 +82,13 @@ func moduleSettings(c *fields) *config.Module {
 		AddLinkerdHeaders:              c.isSet("add_linkerd_headers"),
 		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
 		LogPath:                        c.text("envoy_log_path"),
-		DiagnosticsEnabled:             c.probe("diagnostics"),
 		LivenessProbeEnabled:           c.probe("liveness_probe"),
 		ReadinessProbeEnabled:          c.probe("readiness_probe"),
 	}
 	m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json")
 	c.headerSettings(m)
 	m.LogFormat = c.logFormat(m.LogType)
+	m.DiagnosticsEnabled, m.DiagnosticsNonLocal = c.diagnostics()
 	m.UseProxyProto = c.isSet("use_proxy_proto")
 	if n := c.number("xff_num_trusted_hops", 0, math.MaxInt32); n != nil {
 		m.XFFNumTrustedHops = *n
@@ -132,6 +132,18 @@ func (f *fields) buffer() *int {
 	}
 	sub.finish(nil)
 	return n
+}
+
+// diagnostics returns whether the dashboard is served, nil if nothing was said, and
+// whether others than this machine may see one that is not.
+func (f *fields) diagnostics() (enabled *bool, nonLocal bool) {
+	sub := f.object("diagnostics")
+	if sub == nil {
+		return nil, false
+	}
+	enabled, nonLocal = sub.flag("enabled"), sub.isSet("allow_non_local")
+	sub.finish(probeUnserved)
+	return enabled, nonLocal
 }
 
 // grpcStats returns what is counted of gRPC, nil if nothing was said.

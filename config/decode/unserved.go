@@ -80,7 +80,7 @@ var moduleUnserved = map[string]fate{
 }
 
 var probeUnserved = map[string]fate{
-	"allow_non_local": notYet,
+	"allow_non_local": "means nothing: health is told to everybody",
 	"prefix":          notYet,
 	"rewrite":         notYet,
 	"service":         notYet,
