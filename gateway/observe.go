@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/format"
 	"legate/wire"
 )
 
@@ -51,8 +52,11 @@ func (x *Exchange) describe(took time.Duration) {
 	if x.peer.Proxy != nil {
 		e.VPCEndpoint = x.peer.Proxy.VPCEndpoint
 	}
-	e.UserAgent, e.XFF = x.Req.Get(wire.FieldUserAgent), x.Req.Get(wire.FieldXForwardedFor)
+	e.UserAgent = x.Req.Get(wire.FieldUserAgent)
+	e.XFF, _ = x.requestField(&fieldXFF) // with the peer, as Envoy's line has it
 }
+
+var fieldXFF = format.Field{ID: wire.FieldXForwardedFor, Name: "x-forwarded-for"}
 
 func tlsVersion(v uint16) string {
 	switch v {

@@ -191,7 +191,7 @@ func (x *Exchange) pseudoField(name string) ([]byte, bool) {
 	return nil, false
 }
 
-var fieldXFP = format.Field{ID: wire.FieldXForwardedProto}
+var fieldXFP = format.Field{ID: wire.FieldXForwardedProto, Name: "x-forwarded-proto"}
 
 // answerField returns a header of the answer as the client gets it.
 func (x *Exchange) answerField(f *format.Field) ([]byte, bool) {

@@ -293,3 +293,22 @@ func TestAddressesBehindProxies(t *testing.T) {
 		}
 	}
 }
+
+// The built-in line of text has X-Forwarded-For as the service gets it.
+func TestTextLineHasThePeer(t *testing.T) {
+	up, seen := seeing(t, plainOK)
+	var written lockedBuffer
+	access := telemetry.NewAccessLog(&written, telemetry.AccessLogOptions{Format: telemetry.Text, Interval: time.Hour})
+	g := open(t, everyone+mapping("r", "/", up), func(o *Options) { o.AccessLog = func(string, string) *telemetry.AccessLog { return access } })
+	c := g.dial()
+	c.say(request("GET", "/", "", "X-Forwarded-For: 198.51.100.7"))
+	c.hear("GET")
+	<-seen
+	g.waitFor("the line is there", func() bool {
+		access.Flush()
+		return strings.Contains(written.String(), ` "198.51.100.7, 127.0.0.1" `)
+	})
+	if err := access.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
