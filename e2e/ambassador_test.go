@@ -138,7 +138,7 @@ type asked struct {
 }
 
 // ask sends a case's request. Records are awaited later, as they are written together;
-// but those of requests that are refused before they have an id, at once.
+// but those of requests that are refused before they have an id that is told, at once.
 func (p *proof) ask(t *testing.T, c *ambassador.Case) *asked {
 	t.Helper()
 	r := request{target: c.Get, host: c.Host, header: c.Headers, body: c.Body}
@@ -156,7 +156,7 @@ func (p *proof) ask(t *testing.T, c *ambassador.Case) *asked {
 	got.answer, got.err = client.exchange(r)
 	got.answer.from = from
 	if got.err == nil && strings.Contains(c.Want, " accept ") {
-		rec := p.gateway.record(t, got.answer)
+		rec := p.log.next(t, from, func(r *record) bool { return r.Stage == "accept" })
 		got.record = &rec
 	}
 	return got

@@ -1,0 +1,69 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func opaque(name, key string, value []byte) string {
+	return fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ndata: {%s: %s}\n", name, key, base64.StdEncoding.EncodeToString(value))
+}
+
+// A Host that asks for certificates takes those of its authority, and
+// tells the others why not.
+func TestClientCertificates(t *testing.T) {
+	t.Parallel()
+	good := authority.issue(t, "good.client")
+	stranger := newAuthority().issue(t, "strange.client")
+	host := func(name, settings string) string {
+		return tlsHost(name, name+".test", "cert-"+name, route, "tls: {"+settings+"}") + authority.issue(t, name+".test").secret("cert-"+name)
+	}
+	g := start(t, setup{manifests: opaque("ca", "tls.crt", authority.pem()) +
+		host("required", "ca_secret: ca, cert_required: true") + host("optional", "ca_secret: ca") +
+		mapping("x", "/x/", echo(t, "up"))})
+	for _, p := range g.problems() {
+		t.Errorf("says %s", p.Text)
+	}
+	for _, c := range []struct {
+		name, host   string
+		shows        *certificate
+		old, current string // what TLS 1.2 and 1.3 tell; "" for an answer
+	}{
+		{"none where one is required", "required.test", nil, "handshake failure", "certificate required"},
+		{"a good one", "required.test", &good, "", ""},
+		{"a stranger's", "required.test", &stranger, "unknown certificate authority", "unknown certificate authority"},
+		{"none where one is welcome", "optional.test", nil, "", ""},
+		{"a good one where it is welcome", "optional.test", &good, "", ""},
+		{"a stranger's where one is welcome", "optional.test", &stranger, "unknown certificate authority", "unknown certificate authority"},
+	} {
+		for version, want := range map[uint16]string{tls.VersionTLS12: c.old, tls.VersionTLS13: c.current} {
+			t.Run(c.name+", "+tls.VersionName(version), func(t *testing.T) {
+				config := &tls.Config{ServerName: c.host, RootCAs: authority.pool, MinVersion: version, MaxVersion: version}
+				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					if c.shows == nil {
+						return &tls.Certificate{}, nil
+					}
+					return &c.shows.pair, nil
+				}
+				got := ""
+				conn, err := tls.Dial("tcp", g.secure, config)
+				if err == nil {
+					defer conn.Close()
+					var a answer
+					if a, err = newClient(conn).exchange(request{host: c.host, target: "/x/"}); err == nil && a.StatusCode != 200 {
+						t.Errorf("status %d", a.StatusCode)
+					}
+				}
+				if err != nil {
+					got = err.Error()
+				}
+				if want == "" && err != nil || !strings.Contains(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
