@@ -22,11 +22,14 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, said[len(said)-1])
 	}
-	served := names(said[3], `(?m)^# TYPE (legate_[a-z_]+) `)
+	served := names(said[3], `(?m)^# TYPE ((?:legate|envoy|ambassador)_[a-z_]+) `)
 	operating := strings.Join(read(t, "docs/operating.md").lines, "\n")
 	_, table, _ := strings.Cut(operating, "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	listed := names(table, "`(legate_[a-z_]+)`")
+	listed := names(table, "`((?:legate|envoy|ambassador)_[a-z_]+)`")
+	for _, label := range []string{"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class"} {
+		delete(listed, label)
+	}
 	for name := range served {
 		if !listed[name] {
 			t.Errorf("docs/operating.md does not list %s", name)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 
 	"legate/config"
@@ -41,8 +42,23 @@ func (c *compiler) listeners() {
 		if !serves && l.Kind == "Listener" { // nobody wrote the others
 			c.problems = append(c.problems, p)
 		}
-		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves})
+		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves, metrics: c.g.metrics.Listener(statsPrefix(l))})
 	}
+}
+
+// statsPrefix is the name by which the requests of l are counted under Envoy's names.
+func statsPrefix(l *config.Listener) string {
+	switch {
+	case l.StatsPrefix != "":
+		return l.StatsPrefix
+	case l.Has(config.ProtoHTTP) && l.Has(config.ProtoTLS):
+		return "ingress_https"
+	case l.Has(config.ProtoHTTP):
+		return "ingress_http"
+	case l.Has(config.ProtoTLS):
+		return fmt.Sprintf("ingress_tls_%d", l.Port)
+	}
+	return fmt.Sprintf("ingress_tcp_%d", l.Port)
 }
 
 // listener reports whether l has anything to serve, or else why its port stays closed.

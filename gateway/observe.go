@@ -14,6 +14,9 @@ func (g *Gateway) observe(x *Exchange) {
 	took := g.clock().Sub(x.Now)
 	d := &x.Decision
 	x.Route.metrics.Observe(int(d.Status), d.Ended, d.Reason(), took)
+	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
+		x.Snap.listeners[i].metrics.Observe(int(d.Status), d.Reason(), took)
+	}
 	if x.headAfter > 0 {
 		x.Route.upstreamMetrics.Observe(x.Resp.Status, x.headAfter)
 	}

@@ -78,7 +78,8 @@ type listenerView struct {
 	security config.SecurityModel
 	l7Depth  int
 	internal []netip.Prefix // internal_address_config; nil for private networks
-	served   bool           // bound, and not disabled
+	metrics  *telemetry.ListenerMetrics
+	served   bool // bound, and not disabled
 }
 
 // listener returns the index of the Listener behind a bound port, -1 for none.

