@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -136,6 +137,20 @@ func TestTCPWholePort(t *testing.T) {
 			t.Errorf("%s: got %d in, %d out", tc.route, r.BytesIn, r.BytesOut)
 		}
 	}
+}
+
+// A connection's line obeys envoy_log_format, too; what only requests have is missing.
+func TestTCPLogFormat(t *testing.T) {
+	t.Parallel()
+	port := freePorts(t, 1)[0]
+	up := greeter(t, "plain", nil)
+	log := filepath.Join(t.TempDir(), "access.log")
+	start(t, setup{manifests: tcpMapping("plain", port, up) + module("envoy_log_type: typed_json, envoy_log_path: "+log+
+		`, envoy_log_format: {route: "%ROUTE_NAME%", host: "%UPSTREAM_HOST%", in: "%BYTES_RECEIVED%", out: "%BYTES_SENT%", flags: "%RESPONSE_FLAGS%", code: "%RESPONSE_CODE%", method: "%REQ(:METHOD)%", client: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}`)})
+	if got := talk(t, dialTCP(t, port), "hello"); got != "plain hello bye" {
+		t.Errorf("got %q", got)
+	}
+	fileHolds(t, log, fmt.Sprintf(`{"route":"plain.default","host":%q,"in":5,"out":15,"flags":"-","code":0,"method":null,"client":"127.0.0.1"}`, up))
 }
 
 // Names choose among the TCPMappings of a port and the Hosts of its Listener. TLS is

@@ -30,6 +30,7 @@ type edge struct {
 	certDetails       config.CertDetails
 	underscores       config.UnderscoreAction
 	casing            *wire.Casing // nil for lower case
+	interim           wire.Edits   // what interim answers are changed by; nobody writes to it
 }
 
 // compileEdge reads the Module; m is nil without one.
@@ -55,6 +56,7 @@ func compileEdge(m *config.Module) edge {
 		certDetails:       m.ClientCertDetails,
 		underscores:       m.Underscores,
 		casing:            casing(m),
+		interim:           wire.Edits{Casing: casing(m)},
 	}
 }
 

@@ -171,7 +171,7 @@ func TestAllocsGRPCStats(t *testing.T) {
 		x.stream = under
 		under.body.Reset()
 		s.Enter(x)
-		_ = x.stream.WriteHead(200, nil, &noEdits, 0)
+		_ = x.stream.WriteHead(200, nil, &x.ToClient, 0)
 		_, _ = x.stream.WriteBody(piece)
 		_ = x.stream.End(&trailer)
 		s.Finish(x)

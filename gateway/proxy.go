@@ -329,13 +329,11 @@ func (x *Exchange) passInterim() error {
 	if x.Req.Major == 1 && x.Req.Minor == 0 {
 		return nil
 	}
-	if err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &noEdits, 0); err != nil {
+	if err := x.stream.WriteHead(x.Resp.Status, &x.Resp, &x.Snap.edge.interim, 0); err != nil {
 		return err
 	}
 	return x.stream.Flush()
 }
-
-var noEdits wire.Edits
 
 // sentAt is when the upstream could begin to work: when the request was complete,
 // or when it was accepted if it still is not.

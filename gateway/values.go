@@ -171,7 +171,7 @@ func (x *Exchange) requestField(f *format.Field) ([]byte, bool) {
 func (x *Exchange) pseudoField(name string) ([]byte, bool) {
 	switch name {
 	case ":method":
-		return x.Req.MethodName(), true
+		return x.Req.MethodName(), len(x.Req.MethodName()) > 0
 	case ":authority", "host":
 		if x.ToUp.Host != nil {
 			return x.ToUp.Host, true
@@ -186,7 +186,7 @@ func (x *Exchange) pseudoField(name string) ([]byte, bool) {
 		if x.ToUp.Path != nil {
 			return x.withQuery(x.ToUp.Path), true
 		}
-		return x.pathAndQuery(), true
+		return x.pathAndQuery(), len(x.Req.Path()) > 0
 	}
 	return nil, false
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -234,6 +235,7 @@ func TestSpellings(t *testing.T) {
 	for _, row := range []struct{ setting, up, down string }{
 		{"server_name: x", "\r\nx-my-id: 1\r\n", "\r\nx-two: 2\r\n"},
 		{"proper_case: true", "\r\nX-My-Id: 1\r\n", "\r\nX-Two: 2\r\n"},
+		{"proper_case: true", "\r\nHost: ", "HTTP/1.1 103 Early Hints\r\nX-Two: 1\r\n\r\nHTTP/1.1 200 OK\r\n"},
 		{"header_case_overrides: [X-MY-Id, content-LENGTH]", "\r\nX-MY-Id: 1\r\n", "\r\ncontent-LENGTH: 2\r\n"},
 	} {
 		heard := make(chan string, 1)
@@ -244,7 +246,7 @@ func TestSpellings(t *testing.T) {
 				return
 			}
 			heard <- string(b[:n])
-			p.say("HTTP/1.1 200 OK\r\nX-Two: 2\r\nContent-Length: 2\r\n\r\nok")
+			p.say("HTTP/1.1 103 Early Hints\r\nX-Two: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-Two: 2\r\nContent-Length: 2\r\n\r\nok")
 			p.wait()
 		})
 		g := open(t, everyone+module(row.setting)+mapping("r", "/", up))
@@ -310,5 +312,35 @@ func TestTextLineHasThePeer(t *testing.T) {
 	})
 	if err := access.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What the engine refuses, and what comes by HTTP/2, is written in the same format.
+func TestLogFormatOfEverything(t *testing.T) {
+	up, _ := seeing(t, plainOK)
+	g, written := logged(t, everyone+module(
+		`envoy_log_format: "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT% %DURATION:0%%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"`)+mapping("r", "/", up))
+	c := g.dial()
+	c.say("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n")
+	c.hear("GET")
+	if got, want := <-written, "GET / HTTP/1.1 400 DPE bad_host 0 127.0.0.1\n"; got != want {
+		t.Errorf("refused: got %q, want %q", got, want)
+	}
+	c = g.dial()
+	c.say("GET / HTTP/1.1x\r\n\r\n")
+	c.hear("GET")
+	if got, want := <-written, "GET - - 400 DPE bad_request 0 127.0.0.1\n"; got != want {
+		t.Errorf("nonsense: got %q, want %q", got, want)
+	}
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get("http://" + g.addr() + "/two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got, want := <-written, "GET /two HTTP/2 200 - via_upstream 2 127.0.0.1\n"; got != want {
+		t.Errorf("HTTP/2: got %q, want %q", got, want)
 	}
 }
