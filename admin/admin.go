@@ -78,6 +78,16 @@ func New(opts Options) *Server {
 	}}
 }
 
+// NewReady returns a server that answers nothing but /ready, as Envoy does for probes: 200
+// as long as requests should be sent here.
+func NewReady(opts Options) *Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ready", probe(opts.State.Ready, "LIVE\n", "DRAINING\n"))
+	s := New(opts)
+	s.http.Handler = mux
+	return s
+}
+
 // Serve answers on ln until Shutdown, and then returns nil.
 func (s *Server) Serve(ln net.Listener) error {
 	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

@@ -3,7 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +138,37 @@ func TestRoutesAndExplain(t *testing.T) {
 	}
 	if out, _ := legate(t, "explain", "GET", "http://a/orders/1", "--admin", admin); !strings.Contains(out, "127.0.0.1:1") {
 		t.Errorf("a gateway that serves knows its endpoints: %s", out)
+	}
+}
+
+// Probes find /ready where Ambassador's variable says, and Mappings find the admin port
+// where Ambassador has it, wherever it is.
+func TestReadyPortAndLocalServices(t *testing.T) {
+	t.Parallel()
+	ready := loopback(freePorts(t, 1)[0])
+	_, port, _ := net.SplitHostPort(ready)
+	var manifests string
+	for i, service := range []string{"localhost:8877", "127.0.0.1:8877"} {
+		manifests += mapping(fmt.Sprint("admin", i), fmt.Sprintf("/admin%d/", i), service, "rewrite: /ambassador/v0/check_ready")
+	}
+	manifests += module("diagnostics: {enabled: false}") + mapping("diag", "/diag/", "localhost:8877", "rewrite: /ambassador/v0/diag/")
+	g := start(t, setup{manifests: manifests, env: []string{"AMBASSADOR_READY_PORT=" + port}})
+	for url, want := range map[string]string{
+		"http://" + ready + "/ready":                                         "200 LIVE\n",
+		"http://" + ready + "/metrics":                                       "404 404 page not found\n",
+		"http://" + g.clear + "/admin0/":                                     "200 Ambassador is ready and waiting\n",
+		"http://" + g.clear + "/admin1/":                                     "200 Ambassador is ready and waiting\n",
+		"http://" + g.clear + "/diag/":                                       "404 Not found\n",
+		"http://" + g.admin + "/ambassador/v0/diag/?json=true&filter=errors": "200 []\n",
+	} {
+		resp, err := http.Get(url)
+		must(t, err)
+		body, err := io.ReadAll(resp.Body)
+		must(t, err)
+		resp.Body.Close()
+		if got := fmt.Sprintf("%d %s", resp.StatusCode, body); got != want {
+			t.Errorf("%s: got %q, want %q", url, got, want)
+		}
 	}
 }
 

@@ -100,6 +100,7 @@ func seconds(text string) (time.Duration, error) {
 type process struct {
 	adminNetwork string        // "tcp", or "tcp4" and "tcp6" for one family only
 	threads      int           // how many work at the same time; 0 leaves it to the runtime
+	readyPort    string        // where /ready is answered too; "" for nowhere
 	maxDelay     time.Duration // the longest a change waits for others; 0 for the default
 }
 
@@ -113,6 +114,11 @@ func processFromEnv(getenv func(string) string) (process, error) {
 		p.adminNetwork = "tcp6"
 	default:
 		return p, fmt.Errorf("AMBASSADOR_HEALTHCHECK_IP_FAMILY: must be ANY, IPV4_ONLY or IPV6_ONLY, got %q", family)
+	}
+	if p.readyPort = getenv("AMBASSADOR_READY_PORT"); p.readyPort != "" {
+		if n, err := strconv.ParseUint(p.readyPort, 10, 16); err != nil || n == 0 {
+			return p, fmt.Errorf("AMBASSADOR_READY_PORT: must be a port, got %q", p.readyPort)
+		}
 	}
 	// GOMAXPROCS, where somebody has set it, is about this very process.
 	if text := getenv("ENVOY_CONCURRENCY"); text != "" && getenv("GOMAXPROCS") == "" {

@@ -31,7 +31,7 @@ var rows = []row{
 	{"AMBASSADOR_HEALTHCHECK_IP_FAMILY", "ANY", ""},
 	{"AMBASSADOR_HEALTHCHECK_IP_FAMILY", "IPV4_ONLY", "admin-network=tcp4"},
 	{"AMBASSADOR_HEALTHCHECK_IP_FAMILY", "IPV6", "admin-network=tcp6"},
-	{"AMBASSADOR_READY_PORT", "8006", ""},
+	{"AMBASSADOR_READY_PORT", "8006", "ready=8006"},
 	{"AMBASSADOR_READY_LOG", "true", ""},
 	{"AMBASSADOR_UPDATE_MAPPING_STATUS", "true", ""},
 	{"AMBASSADOR_FORCE_SECRET_VALIDATION", "true", ""},
@@ -96,7 +96,7 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 		"single": fmt.Sprint(s.config.SingleNamespace), "certs-single": fmt.Sprint(s.config.SecretsSingleNamespace), "selects": fmt.Sprint(selects),
 		"bind": f.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
-		"level": s.level.String(), "format": f.logFormat, "threads": fmt.Sprint(s.process.threads), "loose": fmt.Sprint(r.LooseSelectors),
+		"level": s.level.Level().String(), "format": f.logFormat, "threads": fmt.Sprint(s.process.threads), "ready": s.process.readyPort, "loose": fmt.Sprint(r.LooseSelectors),
 	}, nil
 }
 
@@ -173,6 +173,7 @@ func TestBadVariables(t *testing.T) {
 		{"AMBASSADOR_RECONFIG_MAX_DELAY", "NaN", ""},
 		{"AMBASSADOR_HEALTHCHECK_BIND_PORT", "http", ""},
 		{"AMBASSADOR_HEALTHCHECK_IP_FAMILY", "IPX", ""},
+		{"AMBASSADOR_READY_PORT", "http", ""},
 		{"ENVOY_CONCURRENCY", "many", ""},
 		{"AES_LOG_LEVEL", "loud", ""},
 		{"LEGATE_DRAIN_DELAY", "soon", ""},

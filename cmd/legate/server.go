@@ -18,6 +18,7 @@ import (
 	"legate/config"
 	"legate/gateway"
 	"legate/telemetry"
+	"legate/upstream"
 	"legate/wire"
 )
 
@@ -27,6 +28,8 @@ type server struct {
 	gateway  *gateway.Gateway
 	admin    *admin.Server
 	adminLn  net.Listener
+	ready    *admin.Server // answers /ready at readyLn
+	readyLn  net.Listener  // nil for none
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 	logs     *accessLogs
@@ -43,6 +46,9 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.logs = &accessLogs{stdout: p.Stdout, fallback: s.flags.logFormat, log: log, metrics: metrics}
 	s.upstream.Log = log
 	s.upstream.Now = time.Now
+	if err := srv.listen(); err != nil {
+		return nil, err
+	}
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
@@ -60,15 +66,46 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.adminLn, err = net.Listen(s.process.adminNetwork, s.flags.admin)
-	if err != nil {
-		return nil, fmt.Errorf("admin port: %w", err)
-	}
+	srv.ready = admin.NewReady(admin.Options{State: srv.gateway, Log: log})
 	srv.admin = admin.New(admin.Options{
 		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level,
 		Version: version, Certificates: srv.shownCertificates,
 	})
 	return srv, nil
+}
+
+// listen binds the admin port, and leads there what Mappings mean by localhost:8877 or
+// 127.0.0.1:8877: that is where it is in Ambassador.
+func (srv *server) listen() error {
+	s := srv.settings
+	var err error
+	if srv.adminLn, err = net.Listen(s.process.adminNetwork, s.flags.admin); err != nil {
+		return fmt.Errorf("admin port: %w", err)
+	}
+	host, port, err := net.SplitHostPort(srv.adminLn.Addr().String())
+	if err != nil {
+		return fmt.Errorf("admin port: %w", err)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if s.process.adminNetwork == "tcp6" {
+			host = "::1"
+		}
+	}
+	for _, name := range []string{"localhost:8877", "127.0.0.1:8877"} {
+		o, err := upstream.ParseOverride(name + "=" + net.JoinHostPort(host, port))
+		if err != nil {
+			return fmt.Errorf("admin port: %w", err)
+		}
+		s.upstream.Resolve = append(s.upstream.Resolve, o)
+	}
+	if s.process.readyPort != "" {
+		at, _, _ := net.SplitHostPort(s.flags.admin)
+		if srv.readyLn, err = net.Listen(s.process.adminNetwork, net.JoinHostPort(at, s.process.readyPort)); err != nil {
+			return fmt.Errorf("AMBASSADOR_READY_PORT: %w", err)
+		}
+	}
+	return nil
 }
 
 func newLogger(w io.Writer, s *settings) *slog.Logger {
@@ -105,7 +142,7 @@ func (srv *server) shownCertificates() []admin.Certificate {
 
 // start serves. The channel tells of an error that ends everything.
 func (srv *server) start(ctx context.Context, sources []config.Source) <-chan error {
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	ctx, srv.stopLoop = context.WithCancel(ctx)
 	loop := config.Loop{
 		Sources: sources,
@@ -119,6 +156,13 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 			failed <- err
 		}
 	})
+	if srv.readyLn != nil {
+		srv.done.Go(func() {
+			if err := srv.ready.Serve(srv.readyLn); err != nil {
+				failed <- err
+			}
+		})
+	}
 	srv.done.Go(func() {
 		if err := srv.admin.Serve(srv.adminLn); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
@@ -171,6 +215,11 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	defer cancelClosing()
 	if err := srv.admin.Shutdown(closing); err != nil {
 		srv.log.Warn("admin port did not close", "error", err)
+	}
+	if srv.readyLn != nil {
+		if err := srv.ready.Shutdown(closing); err != nil {
+			srv.log.Warn("ready port did not close", "error", err)
+		}
 	}
 	srv.done.Wait()
 	srv.logs.close(closing)
