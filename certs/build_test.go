@@ -250,8 +250,26 @@ func TestSettings(t *testing.T) {
 			[]string{"Host/web.shop: tls.cacert_chain_file: open /nowhere/ca.pem: no such file or directory" + tail}},
 		{"two CAs", inline(config.TLSSettings{CASecret: "ca", CACertChainFile: caFile}), nil,
 			[]string{"Host/web.shop: tls.ca_secret: ca_secret and cacert_chain_file exclude each other" + tail}},
-		{"revocation list", inline(config.TLSSettings{CRLSecret: "crl"}), nil,
-			[]string{"Host/web.shop: tls.crl_secret: revocation lists are not served yet, and without them revoked clients would be let in" + tail}},
+		{"no revocation list", inline(config.TLSSettings{CRLSecret: "crl"}), nil, []string{"Host/web.shop: tls.crl_secret: there is no Secret shop/crl" + tail}},
+		{"revocation list of nobody", func(w *world, h *config.Host) {
+			w.secret("shop", "crl", "crl.pem", "")
+			h.TLS = &config.TLSSettings{CRLSecret: "crl"}
+		}, nil, []string{"Host/web.shop: tls.crl_secret: without ca_secret nobody is verified, and so nobody's certificate is known to be revoked" + tail}},
+		{"revocation list that is none", func(w *world, h *config.Host) {
+			w.secret("shop", "ca", "tls.crt", a.pem)
+			w.secret("shop", "crl", "crl.pem", "noise")
+			h.TLS = &config.TLSSettings{CASecret: "ca", CRLSecret: "crl"}
+		}, nil, []string{"Host/web.shop: tls.crl_secret: Secret shop/crl: crl.pem: parse revocation list: not PEM" + tail}},
+		{"revocation list elsewhere in the Secret", func(w *world, h *config.Host) {
+			w.secret("shop", "ca", "tls.crt", a.pem)
+			w.secret("shop", "crl", "tls.crt", "")
+			h.TLS = &config.TLSSettings{CASecret: "ca", CRLSecret: "crl"}
+		}, nil, []string{"Host/web.shop: tls.crl_secret: Secret shop/crl has no crl.pem" + tail}},
+		{"empty revocation list", func(w *world, h *config.Host) {
+			w.secret("shop", "ca", "tls.crt", a.pem)
+			w.secret("shop", "crl", "crl.pem", "")
+			h.TLS = &config.TLSSettings{CASecret: "ca", CRLSecret: "crl"}
+		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
 		{"files beside the Secret", inline(config.TLSSettings{CertChainFile: "/c.pem", PrivateKeyFile: "/k.pem"}), nil,
 			[]string{"Host/web.shop: tls.cert_chain_file: a certificate comes from the Host's tlsSecret or from files, not both" + tail}},
 		{"glob in front only", func(_ *world, h *config.Host) { h.Hostname = "shop.*" }, nil,

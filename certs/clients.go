@@ -2,11 +2,13 @@ package certs
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"legate/config"
+	"legate/wire"
 )
 
 // clients reads what s asks of client certificates. Nothing here is ever left out
@@ -20,13 +22,8 @@ func (b *builder) clients(s *settings, r *recipe) bool {
 		b.fail(s.problem(field, "a certificate comes from the Host's tlsSecret or from files, not both", config.ObjectDropped))
 		return false
 	}
-	if s.CRLSecret != "" {
-		p := s.problem("crl_secret", "revocation lists are not served yet, and without them revoked clients would be let in", config.ObjectDropped)
-		b.fail(p)
-		return false
-	}
 	required := s.CertRequired != nil && *s.CertRequired
-	if !b.authority(s, r, &required) {
+	if !b.authority(s, r, &required) || !b.revocations(s, r) {
 		return false
 	}
 	switch {
@@ -86,6 +83,39 @@ func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
 		return false
 	}
 	return true
+}
+
+// revocations finds the lists of clients that are let in no more.
+func (b *builder) revocations(s *settings, r *recipe) bool {
+	if s.CRLSecret == "" {
+		return true
+	}
+	text, err := b.revocationText(s, r)
+	if err != nil {
+		b.fail(s.problem("crl_secret", err.Error(), config.ObjectDropped))
+		return false
+	}
+	r.crl = text
+	return true
+}
+
+func (b *builder) revocationText(s *settings, r *recipe) ([]byte, error) {
+	name := s.secretName(s.CRLSecret)
+	secret, err := b.secret(name)
+	if err != nil {
+		return nil, err
+	}
+	if r.ca == nil {
+		return nil, errors.New("without ca_secret nobody is verified, and so nobody's certificate is known to be revoked")
+	}
+	text, ok := secret.Data["crl.pem"]
+	if !ok {
+		return nil, fmt.Errorf("Secret %s has no crl.pem", name)
+	}
+	if _, err := wire.ParseRevocations(text); err != nil {
+		return nil, fmt.Errorf("Secret %s: crl.pem: %w", name, err)
+	}
+	return text, nil
 }
 
 // firstOf returns the first of keys that s has, and its name.

@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"legate/config"
+	"legate/wire"
 )
 
 // A recipe is all that makes a configuration. Equal recipes make one configuration.
@@ -16,12 +18,15 @@ type recipe struct {
 	pair       pair
 	ca         []byte // PEM; nil for none
 	caName     string
+	crl        []byte // PEM; nil for none
 	clientAuth tls.ClientAuthType
 	min, max   uint16
 	suites     []uint16
 	curves     []tls.CurveID
 	protocols  []string // offered by ALPN; none: what clients offer is ignored
 }
+
+var errRevoked = errors.New("the client's certificate is revoked")
 
 type recipeKey [sha256.Size]byte
 
@@ -90,6 +95,7 @@ func (r *recipe) key() recipeKey {
 	part(r.pair.cert)
 	part(r.pair.key)
 	part(r.ca)
+	part(r.crl)
 	_ = binary.Write(h, binary.BigEndian, []uint16{r.min, r.max, uint16(r.clientAuth), uint16(len(r.suites))}) //nolint:gosec // small numbers
 	_ = binary.Write(h, binary.BigEndian, r.suites)
 	_ = binary.Write(h, binary.BigEndian, r.curves)
@@ -115,6 +121,19 @@ func (r *recipe) make() (*tls.Config, error) {
 	if r.ca != nil {
 		if c.ClientCAs, err = parsePool(r.ca); err != nil {
 			return nil, fmt.Errorf("%s %w", r.caName, err)
+		}
+	}
+	if len(r.crl) > 0 {
+		lists, err := wire.ParseRevocations(r.crl)
+		if err != nil {
+			return nil, err
+		}
+		// Unlike VerifyPeerCertificate it is asked about resumed sessions as well.
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) > 0 && !lists.Spare(cs.VerifiedChains) {
+				return errRevoked
+			}
+			return nil
 		}
 	}
 	return c, nil

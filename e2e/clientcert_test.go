@@ -1,28 +1,46 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
+	"time"
 )
+
+// revoking is a Secret with the authority's list of revoked certificates.
+func (a *ca) revoking(t *testing.T, name string, revoked ...certificate) string {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	for _, c := range revoked {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: big.NewInt(c.serial), RevocationTime: time.Now().Add(-time.Minute)})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
+	must(t, err)
+	return opaque(name, "crl.pem", pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+}
 
 func opaque(name, key string, value []byte) string {
 	return fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ndata: {%s: %s}\n", name, key, base64.StdEncoding.EncodeToString(value))
 }
 
-// A Host that asks for certificates takes those of its authority, and
-// tells the others why not.
+// A Host that asks for certificates takes those of its authority that are not revoked,
+// and tells the others why not.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
-	good := authority.issue(t, "good.client")
+	good, revoked := authority.issue(t, "good.client"), authority.issue(t, "revoked.client")
 	stranger := newAuthority().issue(t, "strange.client")
 	host := func(name, settings string) string {
 		return tlsHost(name, name+".test", "cert-"+name, route, "tls: {"+settings+"}") + authority.issue(t, name+".test").secret("cert-"+name)
 	}
-	g := start(t, setup{manifests: opaque("ca", "tls.crt", authority.pem()) +
-		host("required", "ca_secret: ca, cert_required: true") + host("optional", "ca_secret: ca") +
+	g := start(t, setup{manifests: opaque("ca", "tls.crt", authority.pem()) + authority.revoking(t, "crl", revoked) +
+		host("required", "ca_secret: ca, crl_secret: crl, cert_required: true") + host("optional", "ca_secret: ca") +
 		mapping("x", "/x/", echo(t, "up"))})
 	for _, p := range g.problems() {
 		t.Errorf("says %s", p.Text)
@@ -34,6 +52,7 @@ func TestClientCertificates(t *testing.T) {
 	}{
 		{"none where one is required", "required.test", nil, "handshake failure", "certificate required"},
 		{"a good one", "required.test", &good, "", ""},
+		{"a revoked one", "required.test", &revoked, "bad certificate", "bad certificate"},
 		{"a stranger's", "required.test", &stranger, "unknown certificate authority", "unknown certificate authority"},
 		{"none where one is welcome", "optional.test", nil, "", ""},
 		{"a good one where it is welcome", "optional.test", &good, "", ""},

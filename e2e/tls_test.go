@@ -42,7 +42,7 @@ func selfSigned(name string) (*ecdsa.PrivateKey, *x509.Certificate) {
 	}
 	template := certificateFor(name, 1)
 	template.IsCA, template.BasicConstraintsValid = true, true
-	template.KeyUsage = x509.KeyUsageCertSign
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		panic(err)

@@ -1,10 +1,8 @@
 package upstream
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +10,7 @@ import (
 	"strings"
 
 	"legate/config"
+	"legate/wire"
 )
 
 // An Origination says how TLS is spoken to an upstream. It holds what it needs as
@@ -208,31 +207,11 @@ func (r *contextReader) revocations() {
 		r.fail(field, `has no key "crl.pem"`)
 		return
 	}
-	if _, err := parseLists(text); err != nil {
+	if _, err := wire.ParseRevocations(text); err != nil {
 		r.fail(field, err.Error())
 		return
 	}
 	r.o.CRL = string(text)
-}
-
-// parseLists reads any number of revocation lists.
-func parseLists(text []byte) ([]*x509.RevocationList, error) {
-	var lists []*x509.RevocationList
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		list, err := x509.ParseRevocationList(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("parse revocation list: %w", err)
-		}
-		lists = append(lists, list)
-	}
-	if len(bytes.TrimSpace(text)) > 0 {
-		return nil, errors.New("parse revocation list: not PEM")
-	}
-	return lists, nil
 }
 
 // secret returns the data of the Secret that ref names from the context's point of
@@ -327,7 +306,7 @@ func (o *Origination) config() *tls.Config {
 	if o.CA != "" {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(o.CA))
-		lists, err := parseLists([]byte(o.CRL))
+		lists, err := wire.ParseRevocations([]byte(o.CRL))
 		if err != nil {
 			panic("BUG: a revocation list was not checked when its Spec was read")
 		}
@@ -350,7 +329,7 @@ var (
 
 // verifyChain verifies that roots vouch for chain, and that lists do not take that
 // back. It checks no name.
-func verifyChain(roots *x509.CertPool, lists []*x509.RevocationList, chain []*x509.Certificate) error {
+func verifyChain(roots *x509.CertPool, lists wire.Revocations, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return errNoCertificate
 	}
@@ -362,25 +341,8 @@ func verifyChain(roots *x509.CertPool, lists []*x509.RevocationList, chain []*x5
 	if err != nil {
 		return fmt.Errorf("verify the upstream's certificate: %w", err)
 	}
-	if slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return !revoked(lists, path) }) {
-		return nil
+	if !lists.Spare(paths) {
+		return errRevoked
 	}
-	return errRevoked
-}
-
-// revoked reports whether a certificate on path is on a list of the one above it.
-func revoked(lists []*x509.RevocationList, path []*x509.Certificate) bool {
-	for i, issuer := range path[1:] {
-		for _, list := range lists {
-			if !bytes.Equal(list.RawIssuer, issuer.RawSubject) || list.CheckSignatureFrom(issuer) != nil {
-				continue
-			}
-			if slices.ContainsFunc(list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
-				return e.SerialNumber.Cmp(path[i].SerialNumber) == 0
-			}) {
-				return true
-			}
-		}
-	}
-	return false
+	return nil
 }
