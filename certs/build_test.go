@@ -211,6 +211,20 @@ func TestSettings(t *testing.T) {
 			w.context("strict", config.TLSSettings{CASecret: "ca.pki"}).SecretNamespacing = &no
 			h.TLSContext = "strict"
 		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
+		{"no namespacing by default", func(w *world, h *config.Host) {
+			no := false
+			w.Modules = []config.Module{{Defaults: config.Defaults{SecretNamespacing: &no}}}
+			w.secret("shop", "ca.pki", "tls.crt", a.pem)
+			w.context("strict", config.TLSSettings{CASecret: "ca.pki"})
+			h.TLSContext = "strict"
+		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
+		{"namespacing against the default", func(w *world, h *config.Host) {
+			no := false
+			w.Modules = []config.Module{{Defaults: config.Defaults{SecretNamespacing: &no}}}
+			w.secret("pki", "ca", "tls.crt", a.pem)
+			w.context("strict", config.TLSSettings{CASecret: "ca.pki"}).SecretNamespacing = &yes
+			h.TLSContext = "strict"
+		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
 		{"CA from a file", inline(config.TLSSettings{CACertChainFile: caFile, CertRequired: &yes}),
 			func(c *tls.Config) bool { return c.ClientAuth == tls.RequireAndVerifyClientCert }, nil},
 		{"any certificate", inline(config.TLSSettings{CertRequired: &yes}),
