@@ -78,3 +78,7 @@ func (opts *Options) selects(o *Object) bool {
 func (opts *Options) selectsID(ids []string) bool {
 	return ids == nil || slices.Contains(ids, cmp.Or(opts.AmbassadorID, DefaultID)) || slices.Contains(ids, automaticID)
 }
+
+// Owns reports whether an object with these ids, nil for one of a kind that has none, is
+// this gateway's.
+func (opts *Options) Owns(ids []string) bool { return opts.selectsID(ids) }

@@ -66,6 +66,7 @@ type Problem struct {
 	Msg     string // what is wrong
 	Effect  Effect
 	Instead string // what happens instead; "" for the effect's own words
+	Unknown bool   // it is about a field that Ambassador does not have either
 }
 
 // String renders p on one line:

@@ -424,7 +424,7 @@ func (f *fields) unknown(e *entry, known []string) {
 	if guess := closest(e.name, known); guess != "" {
 		msg += fmt.Sprintf(", did you mean %q?", guess)
 	}
-	f.o.report(e.key, f.path+e.name, msg, config.FieldIgnored)
+	f.o.report(e.key, f.path+e.name, msg, config.FieldIgnored).Unknown = true
 }
 
 // resolve follows an alias to what it stands for.

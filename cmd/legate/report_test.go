@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	const head = "---\napiVersion: getambassador.io/v3alpha1\nkind: "
+	mapping := func(name, more string) string {
+		return head + "Mapping\nmetadata: {name: " + name + "}\nspec: {hostname: '*', prefix: /" + name + "/, service: s" + more + "}\n"
+	}
+	for _, c := range []struct {
+		name, text string
+		status     int
+		says       []string
+	}{
+		{"fine", mapping("a", ""), 0, []string{"served  Mapping default/a\n", "objects: 1 served, 1 in all\n"}},
+		{"unknown field", mapping("a", ", nonsense: 1"), 0, []string{"unknown  Mapping default/a\n", "nonsense: there is no such field"}},
+		{"dropped", mapping("a", ", timeout_ms: soon") + mapping("b", ""), 2, []string{"dropped  Mapping default/a\n", "served   Mapping default/b\n", "objects: 1 served, 1 dropped, 2 in all\n"}},
+		{"closed", mapping("a", "") + head + "FilterPolicy\nmetadata: {name: p}\nspec: nonsense\n", 2, []string{"closed  FilterPolicy default/p\n"}},
+		{"ignored kind", head + "DevPortal\nmetadata: {name: d}\nspec: {default: true}\n", 2, []string{"ignored  DevPortal default/d\n"}},
+		{"of another gateway", mapping("a", ", ambassador_id: [internal]"), 0, []string{"objects: 0 in all\n", "1 objects belong to another gateway, with ambassador_id internal\n"}},
+		{"of nobody", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n", 0, []string{"1 of kind Deployment, which no gateway reads\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "in.yaml")
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			p := &Program{Stdout: &out, Stderr: &out, LookupEnv: func(string) (string, bool) { return "", false }}
+			if status := p.Main(t.Context(), []string{"report", "-f", path}); status != c.status {
+				t.Errorf("status %d, want %d", status, c.status)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("does not say %q:\n%s", want, &out)
+				}
+			}
+		})
+	}
+}
