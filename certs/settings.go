@@ -51,7 +51,8 @@ func (b *builder) context(h *config.Host, c *config.TLSContext) (settings, bool)
 		b.fail(h.Problem("tlsContext", c.Ref().String()+" has Secret "+s.secretName(c.Secret).String()+", but tlsSecret is "+own.String(), config.ObjectDropped))
 		return settings{}, false
 	}
-	if len(c.Hosts) > 0 && !slices.Contains(c.Hosts, h.Hostname) && !slices.Contains(c.Hosts, h.Name) {
+	named := func(name string) bool { return name == "*" || name == h.Hostname || name == h.Name }
+	if len(c.Hosts) > 0 && !slices.ContainsFunc(c.Hosts, named) {
 		p := h.Problem("tlsContext", "hosts of "+c.Ref().String()+" does not name "+h.Hostname, config.Notice)
 		p.Instead = "the context is used all the same"
 		b.problem(p)

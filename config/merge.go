@@ -26,6 +26,8 @@ func Merge(opts Options, sets ...[]Object) World {
 		}
 	}
 	kept = w.unique(kept)
+	kept, contexts, notices := tlsModules(kept)
+	kept, w.Problems = append(kept, contexts...), append(w.Problems, notices...)
 	if rest, follow, notices := ingresses(kept); len(rest) < len(kept) {
 		w.Problems = append(w.Problems, notices...)
 		kept = w.unique(append(rest, follow...))

@@ -91,7 +91,7 @@ func dump(objects []config.Object) string {
 	return b.String()
 }
 
-// dumpWorld renders the Hosts and Mappings of w, and its Problems.
+// dumpWorld renders the Hosts, Mappings and TLSContexts of w, and its Problems.
 func dumpWorld(w config.World) string {
 	var objects []config.Object
 	for i := range w.Hosts {
@@ -102,6 +102,14 @@ func dumpWorld(w config.World) string {
 		o := config.Object{Meta: m.Meta, Value: m}
 		for _, field := range []string{"prefix", "hostname", "service"} {
 			o.Problems = append(o.Problems, m.Problem(field, "is here", config.Notice))
+		}
+		objects = append(objects, o)
+	}
+	for i := range w.TLSContexts {
+		c := &w.TLSContexts[i]
+		o := config.Object{Meta: c.Meta, Value: c}
+		for _, field := range []string{"secret", "ca_secret", "cert_required", "sni"} {
+			o.Problems = append(o.Problems, c.Problem(field, "is here", config.Notice))
 		}
 		objects = append(objects, o)
 	}

@@ -7,15 +7,14 @@ import (
 	"legate/config"
 )
 
-// decodeModule reads the Module "ambassador". Its settings are untyped in
-// Ambassador's schema: one that cannot be understood is left at its default, and
-// does not take the others with it.
+// decodeModule reads the Modules "ambassador" and "tls". The settings of the first are
+// untyped in Ambassador's schema: one that cannot be understood is left at its default,
+// and does not take the others with it.
 func decodeModule(o *object, spec *fields) any {
 	switch o.Meta.Name {
 	case "ambassador":
 	case "tls":
-		o.report(o.root, "", string(notYet), config.ObjectIgnored)
-		return nil
+		return decodeTLSModule(o, spec)
 	default:
 		o.report(o.root, "", fmt.Sprintf("no Module named %q has a meaning", o.Meta.Name), config.ObjectIgnored)
 		return nil

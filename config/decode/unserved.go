@@ -79,6 +79,16 @@ var moduleUnserved = map[string]fate{
 	"x_forwarded_proto_redirect": goneHTTPS,
 }
 
+var moduleClientUnserved = func() map[string]fate {
+	const other fate = "says nothing of how clients are verified"
+	return map[string]fate{
+		"alpn_protocols":          other,
+		"cert_chain_file":         other,
+		"private_key_file":        other,
+		"redirect_cleartext_from": quiet,
+	}
+}()
+
 var probeUnserved = map[string]fate{
 	"allow_non_local": "means nothing: health is told to everybody",
 	"prefix":          notYet,
