@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
 )
 
@@ -16,9 +17,9 @@ func TestModuleTLS(t *testing.T) {
 		"    server: {secret: cert, alpn_protocols: http/1.1}\n" +
 		"    client: {secret: clients, cert_required: true}\n" +
 		"    towards: {enabled: true, sni: service.test}\n"
-	g := start(t, setup{manifests: cert.secret("cert") + ca + module +
-		tlsHost("gate", "gate.test", "cert", "tlsContext: {name: server}") +
-		mapping("x", "/x/", secured, "tls: towards")})
+	rest := cert.secret("cert") + ca + tlsHost("gate", "gate.test", "cert", "tlsContext: {name: server}") +
+		mapping("x", "/x/", secured, "tls: towards")
+	g := start(t, setup{manifests: rest + module})
 	if a, err := g.visit(t, "gate.test", func(*tls.Config) {}); err == nil {
 		t.Errorf("a client without a certificate: %v", g.verdict(t, a.answer))
 	}
@@ -35,6 +36,16 @@ func TestModuleTLS(t *testing.T) {
 	}
 	if p := g.problems(); len(p) > 0 {
 		t.Errorf("problems: %v", p)
+	}
+	// A Module that is broken later keeps verifying as it did.
+	g.replace(rest + strings.Replace(module, "secret: clients, cert_required: true", "secrets: clients", 1))
+	if a, err := g.visit(t, "gate.test", func(*tls.Config) {}); err == nil {
+		t.Errorf("a client without a certificate, of a Module that is broken now: %v", g.verdict(t, a.answer))
+	}
+	v, err = g.visit(t, "gate.test", func(c *tls.Config) { c.Certificates = []tls.Certificate{client.pair} })
+	must(t, err)
+	if got := g.verdict(t, v.answer); got != served {
+		t.Errorf("a client with a certificate, of a Module that is broken now: %v", got)
 	}
 	// A Module that cannot be understood when it is read first opens nothing.
 	broken := start(t, setup{manifests: cert.secret("cert") + ca +
