@@ -70,6 +70,10 @@ type Mapping struct {
 	RegexRedirect        *RegexSub
 	RedirectResponseCode int // 0: 301
 
+	// Where there is no answer but a failure.
+	ErrorResponseOverrides       []ErrorOverride // nil for the Module's
+	BypassErrorResponseOverrides *bool
+
 	// Protected how.
 	BypassAuth *bool
 	JWT        bool // spec.jwt is there

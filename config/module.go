@@ -28,7 +28,8 @@ type Module struct {
 	Resolver                       string
 	UseOwnNamespaceForServices     bool // use_ambassador_namespace_for_service_resolution
 	LoadBalancer                   *LoadBalancer
-	BufferMaxRequestBytes          *int  // of requests that are received whole first; nil for none
+	BufferMaxRequestBytes          *int // of requests that are received whole first; nil for none
+	ErrorResponseOverrides         []ErrorOverride
 	Gzip                           *Gzip // nil for none
 	CORS                           *CORS
 	Keepalive                      *Keepalive

@@ -21,6 +21,9 @@ func (x *Exchange) prepare() {
 	} else {
 		x.prepareLocal()
 	}
+	if len(x.Route.overrides) > 0 {
+		x.overrideBody()
+	}
 }
 
 // replace puts the answer of a reason in the place of the one that was prepared.
@@ -51,6 +54,9 @@ func (x *Exchange) shape() (status int, length int64, empty bool) {
 	if x.link == nil {
 		n := int64(len(x.reply.body))
 		return x.reply.status, n, n == 0 || x.Req.Method() == wire.HEAD
+	}
+	if x.worn != nil {
+		return x.Resp.Status, int64(len(x.worn)), len(x.worn) == 0 || x.Req.Method() == wire.HEAD
 	}
 	if x.kept != nil {
 		return x.Resp.Status, int64(len(x.kept)), len(x.kept) == 0
@@ -101,6 +107,9 @@ func (x *Exchange) relay() {
 // an answer with its head and say no length; HTTP/1.1 says that it is 0.
 func (x *Exchange) answerLength() int64 {
 	r := &x.Resp
+	if x.worn != nil {
+		return int64(len(x.worn))
+	}
 	if x.kept != nil {
 		return int64(len(x.kept))
 	}
@@ -118,6 +127,9 @@ const cachedPiece = 32 << 10
 // copyAnswer streams the body through one bounded buffer and flushes whenever the
 // upstream pauses.
 func (x *Exchange) copyAnswer() error {
+	if x.worn != nil {
+		return x.tellWorn()
+	}
 	if x.kept != nil {
 		if _, err := x.stream.WriteBody(x.kept); err != nil {
 			return &clientError{err}

@@ -15,18 +15,19 @@ import (
 // A compiler holds what is needed while a Snapshot is made. It starts nothing and
 // changes nothing that serves, so giving up needs no undoing.
 type compiler struct {
-	g        *Gateway
-	world    *config.World
-	module   *config.Module // nil for none
-	reader   *upstream.Specs
-	specs    map[*config.Mapping]*upstream.Spec
-	closed   bool // every Host was dropped: none may be assumed
-	implicit bool // there are no Listeners: two are assumed
-	groups   []*routes.TCPGroup
-	tcpSpecs map[string]upstream.Spec // by the TCPMapping's full name
-	gzipper  *gzipper                 // nil for none
-	problems []config.Problem
-	next     *Snapshot
+	g               *Gateway
+	world           *config.World
+	module          *config.Module // nil for none
+	reader          *upstream.Specs
+	specs           map[*config.Mapping]*upstream.Spec
+	closed          bool // every Host was dropped: none may be assumed
+	implicit        bool // there are no Listeners: two are assumed
+	groups          []*routes.TCPGroup
+	tcpSpecs        map[string]upstream.Spec // by the TCPMapping's full name
+	gzipper         *gzipper                 // nil for none
+	moduleOverrides []override
+	problems        []config.Problem
+	next            *Snapshot
 }
 
 // compile makes a World ready. Live parts that old has with equal settings are
@@ -130,11 +131,12 @@ func (c *compiler) table() {
 func (c *compiler) routes(old *Snapshot) {
 	c.next.thresholds = limiter.NewSet(old.thresholds)
 	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(s) })
+	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
 	c.next.routes = make([]Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		c.route(&c.next.routes[i], rt)
 	}
-	c.next.none = Route{Route: noRoute, metrics: c.g.metrics.Route("none")}
+	c.next.none = Route{Route: noRoute, metrics: c.g.metrics.Route("none"), overrides: c.moduleOverrides}
 }
 
 // noRoute stands in where nothing matches, so that a request always has a route.
@@ -147,6 +149,7 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	r.metrics = c.g.metrics.Route(rt.Name)
 	r.timeout = milliseconds(3000, m.TimeoutMS, c.defaults().ClusterRequestTimeoutMS)
 	r.idle = milliseconds(300_000, m.IdleTimeoutMS, nil)
+	r.overrides = c.overrides(m)
 	if len(rt.Upgrades) > 0 {
 		r.metrics.AllowsUpgrades()
 	}

@@ -79,6 +79,7 @@ type Exchange struct {
 	savedTooMuch bool
 	location     []byte // backs a redirect's Location
 
+	worn   []byte // the body in place of the upstream's; nil for none
 	kept   []byte // the answer's body, where it was read whole; nil else
 	status int    // what the client is told instead of the upstream's status; 0 for nothing else
 
@@ -147,6 +148,7 @@ func (x *Exchange) free() {
 	x.path, x.requestID = nil, nil
 	x.Dry, x.roll = false, nil
 	x.wsAccept[0] = 0
+	x.worn = nil
 	exchanges.Put(x)
 }
 

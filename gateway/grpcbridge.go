@@ -41,7 +41,7 @@ func (grpcBridge) Enter(x *Exchange) Verdict {
 // Respond reads the whole answer and moves gRPC's verdict into the head. A call that
 // failed is a failure of HTTP, too.
 func (grpcBridge) Respond(x *Exchange) {
-	if x.link == nil || !x.bridged() || !isGRPC(&x.Resp) {
+	if x.link == nil || x.worn != nil || !x.bridged() || !isGRPC(&x.Resp) {
 		return
 	}
 	if err := x.keepAnswer(); err != nil {

@@ -109,7 +109,7 @@ func (grpcWeb) Enter(x *Exchange) Verdict {
 // Respond makes an answer of gRPC one of gRPC-Web. Any other answer, which tells of
 // something between us and the service, is passed on as it is.
 func (grpcWeb) Respond(x *Exchange) {
-	if x.web == nil || x.link == nil || !isGRPC(&x.Resp) {
+	if x.web == nil || x.link == nil || x.worn != nil || !isGRPC(&x.Resp) {
 		return
 	}
 	x.web.translates = true

@@ -58,6 +58,7 @@ type Route struct {
 	linkerd         []byte              // host and port of the service, for a Linkerd proxy; nil for none
 	thresholds      *limiter.Thresholds // of the upstream
 	retry           *retry              // nil for none
+	overrides       []override          // of the bodies of failures
 	affinity        *affinity           // nil where requests have nothing in common
 }
 

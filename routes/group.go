@@ -167,6 +167,7 @@ func mismatches(first, d *draft) (fields []string) {
 	}
 	differ("bypass_auth", !agrees(a.BypassAuth, m.BypassAuth), m.BypassAuth, a.BypassAuth)
 	differ("circuit_breakers", !reflect.DeepEqual(a.CircuitBreakers, m.CircuitBreakers), m.CircuitBreakers, a.CircuitBreakers)
+	differ("bypass_error_response_overrides", !agrees(a.BypassErrorResponseOverrides, m.BypassErrorResponseOverrides), m.BypassErrorResponseOverrides, a.BypassErrorResponseOverrides)
 	differ("cluster_idle_timeout_ms", !agrees(a.ClusterIdleTimeoutMS, m.ClusterIdleTimeoutMS), m.ClusterIdleTimeoutMS, a.ClusterIdleTimeoutMS)
 	differ("cluster_max_connection_lifetime_ms", !agrees(a.ClusterMaxConnectionLifetimeMS, m.ClusterMaxConnectionLifetimeMS),
 		m.ClusterMaxConnectionLifetimeMS, a.ClusterMaxConnectionLifetimeMS)

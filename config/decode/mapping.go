@@ -134,6 +134,8 @@ func mappingChanges(spec *fields, m *config.Mapping) {
 	m.Request = spec.headerWishes("request")
 	m.Response = spec.headerWishes("response")
 	m.CORS = spec.cors()
+	m.ErrorResponseOverrides = spec.errorOverrides()
+	m.BypassErrorResponseOverrides = spec.flag("bypass_error_response_overrides")
 	m.AllowUpgrade = spec.upgrades()
 }
 

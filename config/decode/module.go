@@ -72,6 +72,7 @@ func moduleSettings(c *fields) *config.Module {
 		Resolver:                       c.text("resolver"),
 		LoadBalancer:                   c.loadBalancer(),
 		BufferMaxRequestBytes:          c.buffer(),
+		ErrorResponseOverrides:         c.errorOverrides(),
 		Gzip:                           c.gzip(),
 		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),

@@ -15,18 +15,16 @@ const (
 )
 
 var mappingUnserved = map[string]fate{
-	"auth_context_extensions":         notYet,
-	"bypass_error_response_overrides": notYet,
-	"error_response_overrides":        notYet,
-	"failure_breaker":                 notYet,
-	"labels":                          notYet,
-	"shadow":                          notYet,
-	"docs":                            quiet, // only the developer portal reads it
-	"envoy_override":                  quiet,
-	"modules":                         quiet,
-	"v2BoolHeaders":                   quiet, // what a conversion wrote down for the way back
-	"v2BoolQueryParameters":           quiet,
-	"v2ExplicitTLS":                   quiet,
+	"auth_context_extensions": notYet,
+	"failure_breaker":         notYet,
+	"labels":                  notYet,
+	"shadow":                  notYet,
+	"docs":                    quiet, // only the developer portal reads it
+	"envoy_override":          quiet,
+	"modules":                 quiet,
+	"v2BoolHeaders":           quiet, // what a conversion wrote down for the way back
+	"v2BoolQueryParameters":   quiet,
+	"v2ExplicitTLS":           quiet,
 }
 
 var tcpMappingUnserved = map[string]fate{
@@ -66,7 +64,6 @@ var moduleUnserved = map[string]fate{
 	"default_label_domain":       notYet,
 	"default_labels":             notYet,
 	"envoy_validation_timeout":   quiet,
-	"error_response_overrides":   notYet,
 	"failure_breaker":            notYet,
 	"lua_scripts":                notYet,
 	"prune_unreachable_routes":   quiet,
