@@ -198,7 +198,9 @@ func tryGRPC(t *testing.T, g *gateway, c testpb.TestServiceClient, s *callee) {
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	wait := &testpb.SimpleRequest{ResponseStatus: &testpb.EchoStatus{Code: 1, Message: "wait"}}
-	if _, err := c.UnaryCall(short, wait); status.Code(err) != codes.DeadlineExceeded {
+	// The deadline travels, so two clocks keep it: where the service's runs out first, it
+	// resets the stream, and the client hears of that before its own has.
+	if _, err := c.UnaryCall(short, wait); status.Code(err) != codes.DeadlineExceeded && !(status.Code(err) == codes.Unavailable && strings.Contains(err.Error(), "remote reset")) {
 		t.Errorf("a deadline: got %v", err)
 	}
 	<-s.left // the service has learnt of it
