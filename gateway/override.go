@@ -99,7 +99,7 @@ func overrideFile(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("text_format_source: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxOverrideFile {
 		return "", fmt.Errorf("text_format_source: %s is no file of at most 1 MiB", name)
 	}
