@@ -35,6 +35,7 @@ type Mapping struct {
 	Resolver                       string
 	TLS                            string // name of a TLSContext to originate with
 	OriginateTLS                   bool   // v2 "tls: true"
+	Shadow                         bool   // copies of what its group is asked go there, and no answers come back
 	GRPC                           bool   // HTTP/2 to the service
 	Weight                         *int
 	ConnectTimeoutMS               *int

@@ -59,6 +59,7 @@ type Gateway struct {
 	slots    int
 	leaving  sync.Map // of *port by slot: without a Listener, with connections that still end
 	left     sync.WaitGroup
+	shadows  shadows
 	limits   h1.Limits
 }
 
@@ -75,6 +76,7 @@ func New(opts Options) (*Gateway, error) {
 	g := &Gateway{
 		opts: opts, resolver: resolver, metrics: opts.Metrics,
 		log: opts.Log, clock: opts.Clock, ports: map[string]*port{}, limits: h1.DefaultLimits(),
+		shadows: shadows{slots: make(chan struct{}, maxShadows)},
 	}
 	g.snap.Store(&Snapshot{})
 	g.metrics.CountUpstreams(g.countConnections)

@@ -40,6 +40,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		})
 		<-done
 	}
+	g.shadows.wait(ctx)
 	if s := g.snap.Load(); s.upstreams != nil {
 		s.upstreams.Retire(nil)
 	}

@@ -70,6 +70,8 @@ type Exchange struct {
 	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
 	bodyWhole bool
+	mirrors   bool // the request is copied to a shadow, so its body is kept
+	mirrored  bool // the copy was made
 	buffered  bool // the body was read whole before anything else
 
 	// A long body that is kept as it is carried, for another try. The carrier writes

@@ -53,8 +53,9 @@ func (x *Exchange) copyRequest() error {
 		return x.link.EndRequest(x.stream.Trailer())
 	}
 	saves := x.saves()
+	keeps := saves || x.mirrors && x.Req.Length <= x.Snap.edge.bufferLimit
 	if x.body != nil {
-		if saves && !x.bodyWhole {
+		if keeps && !x.bodyWhole {
 			x.save(x.body[:x.bodyBytes])
 		}
 		x.ending.Store(x.bodyWhole)
@@ -75,7 +76,7 @@ func (x *Exchange) copyRequest() error {
 		}
 		if n > 0 {
 			x.moved.Store(int64(x.gateway.clock().Sub(x.Now)))
-			if saves {
+			if keeps {
 				x.save(b[:n])
 			}
 			if broken == nil {
@@ -86,7 +87,7 @@ func (x *Exchange) copyRequest() error {
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			x.savedWhole = saves && !x.savedTooMuch
+			x.savedWhole = keeps && !x.savedTooMuch
 			if broken != nil {
 				x.complete(x.gateway.clock())
 				return broken

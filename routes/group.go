@@ -18,6 +18,7 @@ import (
 type group struct {
 	key     sortKey
 	members []*draft // that serve, in load order
+	shadow  *draft   // that sees copies of what they are asked; nil for none
 }
 
 // A sortKey is a group's place in the order: larger comes first, element by element.
@@ -92,7 +93,12 @@ func (b *builder) grouped(drafts []*draft) []*group {
 		}
 		g.admit(b, d)
 	}
-	return groups
+	return slices.DeleteFunc(groups, func(g *group) bool {
+		if len(g.members) == 0 {
+			b.problem(g.shadow.mapping.Problem("shadow", "there is no other Mapping of the same match whose requests could be copied", config.Notice))
+		}
+		return len(g.members) == 0
+	})
 }
 
 // pick notes for Mappings without a host which selectors select them: it tells
@@ -139,6 +145,14 @@ func (d *draft) identity(id []byte) []byte {
 
 // admit takes d as a member unless it disagrees with the first.
 func (g *group) admit(b *builder, d *draft) {
+	if d.mapping.Shadow {
+		if g.shadow != nil {
+			b.problem(d.mapping.Problem("shadow", fmt.Sprintf("cannot accept %s as second shadow after %s", d.mapping.Name, g.shadow.mapping.Name), config.ObjectDropped))
+			return
+		}
+		g.shadow = d
+		return
+	}
 	if len(g.members) == 0 {
 		g.members = append(g.members, d)
 		return
@@ -300,6 +314,9 @@ func (g *group) settle(b *builder) {
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
 		r.CORS = cmp.Or(shared.cors, b.moduleCORS)
+		if g.shadow != nil {
+			r.Shadow = g.shadow.route
+		}
 		if d.mapping.GRPC && len(r.Upgrades) > 0 {
 			r.Upgrades = nil
 			b.problem(d.mapping.Problem("allow_upgrade", "an upstream of HTTP/2, which grpc: true asks for, switches to no other protocol", config.FieldIgnored))

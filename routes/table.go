@@ -49,6 +49,7 @@ type Route struct {
 	Priority          config.Priority
 	Request, Response HeaderEdits
 	CORS              *CORS    // nil for none
+	Shadow            *Route   // that gets copies, as many per cent as its Mapping's weight says; nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 
 	key     sortKey // of the whole group, as are the labels

@@ -24,6 +24,7 @@ var (
 	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
 	proxiedDesc      = describe("proxy_protocol_total", "Connections to a listener with PROXY in its stack, by what their header was.", "listener", "outcome")
 	abusedDesc       = describe("h2_abuse_total", "HTTP/2 connections and streams that ended because the client made us work for nothing.", "kind")
+	shadowedDesc     = describe("shadow_requests_total", "Copies of requests made for a Mapping with shadow: true, by what became of them.", "route", "outcome")
 	decisionsDesc    = describe("decisions_total", "Requests and TCP connections that a stage ended for a reason.", "stage", "reason")
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
@@ -52,7 +53,7 @@ type collector struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, shadowedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
 		upConnectionDesc, upEndpointsDesc, upOverflowsDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
 		generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
@@ -90,6 +91,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	routes, upstreams, connections := maps.Clone(m.routes), maps.Clone(m.upstreams), maps.Clone(m.connections)
 	proxied := maps.Clone(m.proxied)
 	abused := maps.Clone(m.abused)
+	shadowed := maps.Clone(m.shadowed)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	methods := maps.Clone(m.grpc)
 	count := m.count
@@ -115,6 +117,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
+	}
+	for key, c := range shadowed {
+		out.counter(shadowedDesc, c.Value(), key.route, key.outcome)
 	}
 	for key, c := range proxied {
 		out.counter(proxiedDesc, c.Value(), key.listener, key.outcome)

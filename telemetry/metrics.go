@@ -43,11 +43,14 @@ type Metrics struct {
 	grpc        map[GRPCMethod]*GRPCMetrics
 	proxied     map[proxiedKey]*Counter
 	abused      map[string]*Counter
+	shadowed    map[shadowedKey]*Counter
 	problems    map[string]int
 	expiries    map[string]time.Time
 }
 
 type connectionKey struct{ listener, protocol string }
+
+type shadowedKey struct{ route, outcome string }
 
 type proxiedKey struct{ listener, outcome string }
 
@@ -95,6 +98,7 @@ func NewMetrics(b Build) *Metrics {
 		connections: map[connectionKey]*Gauge{},
 		grpc:        map[GRPCMethod]*GRPCMetrics{},
 		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
+		shadowed: map[shadowedKey]*Counter{},
 		problems: map[string]int{}, listeners: map[string]*ListenerMetrics{}, version: b.Version,
 		expiries: map[string]time.Time{},
 	}
@@ -165,6 +169,20 @@ func (m *Metrics) Proxied(listener, outcome string) *Counter {
 	if c == nil {
 		c = &Counter{}
 		m.proxied[key] = c
+	}
+	return c
+}
+
+// Shadowed returns the counter of copies made for the shadow called route that had one
+// outcome.
+func (m *Metrics) Shadowed(route, outcome string) *Counter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := shadowedKey{route, outcome}
+	c := m.shadowed[key]
+	if c == nil {
+		c = &Counter{}
+		m.shadowed[key] = c
 	}
 	return c
 }

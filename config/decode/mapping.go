@@ -43,6 +43,10 @@ func decodeMapping(o *object, spec *fields) any {
 	mappingChanges(spec, m)
 	mappingRedirect(spec, m)
 	mappingLocks(o, spec, m)
+	if m.Shadow = spec.isSet("shadow"); m.Shadow && m.HostRedirect {
+		m.HostRedirect = false
+		o.report(spec.at("host_redirect"), "host_redirect", "shadow is set too, and counts", config.FieldIgnored)
+	}
 	if m.Prefix != "" && !m.PrefixRegex && m.Prefix[0] != '/' {
 		spec.wrong(spec.find("prefix"), `a path that begins with "/"`)
 	}

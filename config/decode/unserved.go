@@ -18,7 +18,6 @@ var mappingUnserved = map[string]fate{
 	"auth_context_extensions": notYet,
 	"failure_breaker":         notYet,
 	"labels":                  notYet,
-	"shadow":                  notYet,
 	"docs":                    quiet, // only the developer portal reads it
 	"envoy_override":          quiet,
 	"modules":                 quiet,
