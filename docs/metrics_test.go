@@ -12,8 +12,11 @@ func TestMetrics(t *testing.T) {
 	s := newSession(t, 100)
 	s.write(t, "proxy.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Listener\nmetadata: {name: proxy}\n"+
 		"spec: {port: 8081, protocol: HTTPPROXY, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}\n")
+	for name, field := range map[string]string{"seen": "weight: 100", "copied": "shadow: true"} {
+		s.write(t, name+".yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {name: "+name+"}\nspec: {hostname: \"*\", prefix: /seen/, service: 127.0.0.1, "+field+"}\n")
+	}
 	said, err := s.run(t, []step{
-		{command: "legate dev -f config.example.yaml -f proxy.yaml >access.log 2>legate.log &\n"},
+		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml >access.log 2>legate.log &\n"},
 		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
 		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere\n"}, // an answer, and a refusal
 		{command: "curl -sS http://127.0.0.1:8877/metrics\n"},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"net/http"
@@ -42,8 +43,9 @@ func TestCORS(t *testing.T) {
 // Who is let in, and what failures and long answers look like.
 func TestAnswersOfAModule(t *testing.T) {
 	t.Parallel()
-	up := echo(t, "up")
-	g := start(t, setup{manifests: everyone + mapping("x", "/x/", up) + module(`ip_deny: [{remote: 192.0.2.0/24}], use_remote_address: false, buffer: {max_request_bytes: 100}, gzip: {content_type: [text/plain, application/json, text/html], min_content_length: 5}, `+
+	up, long := echo(t, "up"), strings.Repeat("a long text. ", 50_000)
+	texts := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, long) }))
+	g := start(t, setup{manifests: everyone + mapping("x", "/x/", up) + mapping("long", "/long/", texts) + module(`ip_deny: [{remote: 192.0.2.0/24}], use_remote_address: false, buffer: {max_request_bytes: 100}, gzip: {content_type: [text/plain, application/json, text/html], min_content_length: 5}, `+
 		`error_response_overrides: [{on_status_code: 404, body: {json_format: {code: "%RESPONSE_CODE%", path: "%REQ(:path)%"}}}]`)})
 	for _, row := range []struct {
 		name string
@@ -61,13 +63,13 @@ func TestAnswersOfAModule(t *testing.T) {
 			t.Errorf("%s: got %v %q", row.name, got, a.body)
 		}
 	}
-	a := g.send(t, request{target: "/x/", header: []string{"Accept-Encoding: gzip"}})
-	zip, err := gzip.NewReader(strings.NewReader(string(a.body)))
+	a := g.send(t, request{target: "/long/", header: []string{"Accept-Encoding: gzip"}})
+	zip, err := gzip.NewReader(bytes.NewReader(a.body))
 	if err != nil {
 		t.Fatalf("%v of %q, %v", err, a.body, a.Header)
 	}
-	if body, err := io.ReadAll(zip); err != nil || len(body) == 0 || a.Header.Get("Vary") != "Accept-Encoding" {
-		t.Errorf("got %q, %v, %v", body, err, a.Header)
+	if body, err := io.ReadAll(zip); err != nil || string(body) != long || a.Header.Get("Vary") != "Accept-Encoding" || len(a.body) > len(long)/10 {
+		t.Errorf("got %d bytes of %d, %v, %v", len(body), len(a.body), err, a.Header)
 	}
 }
 

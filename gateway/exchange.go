@@ -38,6 +38,7 @@ type Exchange struct {
 	requestID []byte
 	path      []byte // as the client sent it, before normalisation
 	arena     []byte // backs what is made for this exchange only
+	text      []byte // backs what a format makes, as its commands may use the arena meanwhile
 	entry     telemetry.Entry
 	entered   int  // stages of the chain that were entered
 	ended     int  // of those, the ones whose Finish was called
@@ -142,6 +143,9 @@ func (x *Exchange) free() {
 		x.arena = make([]byte, 0, 1024)
 	}
 	x.arena = x.arena[:0]
+	if cap(x.text) > maxArena {
+		x.text = nil
+	}
 	x.Req, x.Snap, x.Route, x.stream, x.peer, x.link, x.upstream, x.gateway = nil, nil, nil, nil, nil, nil, nil, nil
 	x.match = routes.Request{}
 	x.entry = telemetry.Entry{}

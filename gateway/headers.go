@@ -19,9 +19,7 @@ func (x *Exchange) apply(e *routes.HeaderEdits, to *wire.Edits) {
 	e.Remove(to)
 	x.values = x.values[:0]
 	for i := range e.Formats {
-		start := len(x.arena)
-		x.arena = e.Formats[i].Value.Append(x.arena, x)
-		x.values = append(x.values, x.arena[start:len(x.arena):len(x.arena)])
+		x.values = append(x.values, x.render(e.Formats[i].Value))
 	}
 	e.Add(to)
 	for i := range e.Formats {

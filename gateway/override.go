@@ -130,9 +130,7 @@ func (x *Exchange) overrideBody() {
 
 // wear makes the answer say what o does.
 func (x *Exchange) wear(o *override) {
-	start := len(x.arena)
-	x.arena = o.body.Append(x.arena, x)
-	body := x.arena[start:len(x.arena):len(x.arena)]
+	body := x.render(o.body)
 	x.ToClient.Set(wire.FieldContentType, o.contentType)
 	if x.link == nil {
 		x.reply.body = string(body)

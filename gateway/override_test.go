@@ -23,6 +23,7 @@ func TestErrorOverrides(t *testing.T) {
 	}{
 		{"our own answer", `[{on_status_code: 404, body: {text_format: "there has been an error: %RESPONSE_CODE%"}}]`, "/none", "", notFound, "there has been an error: 404", "text/plain"},
 		{"the service's", `[{on_status_code: 418, body: {text_format: "%REQ(x-name)% %PROTOCOL% %RESP(x-kept)%"}}]`, "/x/", teapot, verdict{"proxy", "", 418}, "n HTTP/1.1 yes", "text/plain"},
+		{"what has to be put together, within a text", `[{on_status_code: 404, body: {text_format: "%REQ(:path)% is not %REQ(:path)%, %REQ(:method)%"}}]`, "/none?q=1", "", notFound, "/none?q=1 is not /none?q=1, GET", "text/plain"},
 		{"other statuses are left alone", `[{on_status_code: 404, body: {text_format: x}}]`, "/x/", teapot, verdict{"proxy", "", 418}, "short", "text/x"},
 		{"the first rule wins", `[{on_status_code: "404", body: {text_format: one}}, {on_status_code: 404, body: {text_format: two}}]`, "/none", "", notFound, "one", "text/plain"},
 		{"JSON", `[{on_status_code: 404, body: {json_format: {custom_error: truth, code: "%RESPONSE_CODE%", text: "code was %RESPONSE_CODE%", yes: true, n: 7, none: "%REQ(x-none)%"}}}]`, "/none", "",

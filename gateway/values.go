@@ -10,6 +10,19 @@ import (
 	"legate/wire"
 )
 
+// render returns what f makes of x, kept as long as x. Budget: 0 allocs.
+func (x *Exchange) render(f *format.Format) []byte {
+	x.text = f.Append(x.text[:0], x)
+	return x.keep(x.text)
+}
+
+// keep copies b into x's memory. Budget: 0 allocs.
+func (x *Exchange) keep(b []byte) []byte {
+	start := len(x.arena)
+	x.arena = append(x.arena, b...)
+	return x.arena[start:len(x.arena):len(x.arena)]
+}
+
 // AppendCommand appends what one command of a format stands for in x: as far as it is
 // known by now. It makes an Exchange a format.Source. Budget: 0 allocs.
 func (x *Exchange) AppendCommand(dst []byte, c *format.Command) ([]byte, bool) {
@@ -293,13 +306,12 @@ func (x *Exchange) keepEarly() {
 	}
 	x.early = x.early[:0]
 	for _, c := range x.Snap.logEarly {
-		start := len(x.arena)
-		out, ok := x.AppendCommand(x.arena, c)
-		if x.arena = out; !ok {
+		var ok bool
+		if x.text, ok = x.AppendCommand(x.text[:0], c); !ok {
 			x.early = append(x.early, nil)
 			continue
 		}
-		x.early = append(x.early, x.arena[start:len(x.arena):len(x.arena)])
+		x.early = append(x.early, x.keep(x.text))
 	}
 	x.keptEarly = true
 }

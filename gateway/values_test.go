@@ -344,3 +344,13 @@ func TestLogFormatOfEverything(t *testing.T) {
 		t.Errorf("HTTP/2: got %q, want %q", got, want)
 	}
 }
+
+// What has to be put together for a command stands within the text around it.
+func TestFormatsWithinText(t *testing.T) {
+	up, seen := seeing(t, plainOK)
+	g := open(t, everyone+mapping("x", "/x/", up, `add_request_headers: {x-a: "from %REQ(:path)% on, %REQ(:path)%"}`, `add_response_headers: {x-b: "was %RESP(:status)% for %REQ(:path)%."}`))
+	a, _ := g.get("/x/y?q=1")
+	if r := <-seen; r.Header.Get("X-A") != "from /x/y?q=1 on, /x/y?q=1" || a.Header.Get("X-B") != "was 200 for /y?q=1." {
+		t.Errorf("the service got %q, the client %q", r.Header.Get("X-A"), a.Header.Get("X-B"))
+	}
+}
