@@ -30,6 +30,8 @@ type Mapping struct {
 	CaseSensitive        *bool
 	Precedence           int
 
+	AuthContextExtensions map[string]string // told to an AuthService by gRPC
+
 	// Where to.
 	Service                        string
 	Resolver                       string

@@ -135,6 +135,12 @@ func (w *World) add(value any) {
 		w.Resolvers = append(w.Resolvers, *v)
 	case *Guard:
 		w.Guards = append(w.Guards, *v)
+	case *Filter:
+		w.Filters = append(w.Filters, *v)
+	case *FilterPolicy:
+		w.FilterPolicies = append(w.FilterPolicies, *v)
+	case *AuthService:
+		w.AuthServices = append(w.AuthServices, *v)
 	default:
 		panic(fmt.Sprintf("BUG: a source yields a %T", value))
 	}

@@ -21,6 +21,9 @@ type World struct {
 	EndpointSlices []EndpointSlice
 	Resolvers      []Resolver
 	Guards         []Guard
+	Filters        []Filter
+	FilterPolicies []FilterPolicy
+	AuthServices   []AuthService
 	Problems       []Problem // found while reading
 }
 
@@ -78,6 +81,9 @@ func (w *World) Sort() {
 	sortKind(w.EndpointSlices, func(o *EndpointSlice) *Meta { return &o.Meta })
 	sortKind(w.Resolvers, func(o *Resolver) *Meta { return &o.Meta })
 	sortKind(w.Guards, func(o *Guard) *Meta { return &o.Meta })
+	sortKind(w.Filters, func(o *Filter) *Meta { return &o.Meta })
+	sortKind(w.FilterPolicies, func(o *FilterPolicy) *Meta { return &o.Meta })
+	sortKind(w.AuthServices, func(o *AuthService) *Meta { return &o.Meta })
 }
 
 // sortKind sorts objects, which are large and mostly sorted already: only those

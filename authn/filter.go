@@ -1,0 +1,85 @@
+// Package authn finds out who asks: Filters and FilterPolicies, external services,
+// logins, key sets and tokens. It also makes the tokens that the services behind the
+// gateway receive. It knows neither routes nor upstreams, and reads no configuration
+// format.
+package authn
+
+import (
+	"net/netip"
+	"time"
+
+	"legate/decision"
+	"legate/wire"
+)
+
+// An Outcome says whether a request may go on.
+type Outcome uint8
+
+// The outcomes. Deny means that Call.Reply holds the answer.
+const (
+	Allow Outcome = iota
+	Deny
+)
+
+// A Filter decides about requests. It is built once per use in a rule and used by many
+// requests at once; it keeps nothing of c. What it changes about the request it writes
+// into c.Edits, and whom it recognised into c.Identity.
+type Filter interface {
+	Filter(c *Call) Outcome
+}
+
+// A Call is one request as whoever decides about it sees it. It belongs to the exchange
+// that it is part of and is reset with it.
+type Call struct {
+	Head      *wire.Head  // what the client sent; never edited
+	Edits     *wire.Edits // what the upstream receives instead
+	Peer      *wire.Peer
+	Client    netip.Addr // by what is trusted of X-Forwarded-For
+	Secure    bool       // came over a secure connection
+	Path      []byte     // normalised, without the query
+	RawPath   []byte     // as the client sent it, without the query
+	RequestID []byte
+	Now       time.Time
+	Dry       bool        // only asked about: decide everything, do nothing
+	Service   *Service    // what the request was routed to; nil where nothing matched
+	Body      BodyReader  // nil where there is none to read
+	ToClient  *wire.Edits // what is changed about whatever answer there will be
+
+	Identity *Identity // whom the last filter recognised; nil for nobody
+	Reply    Reply
+}
+
+// A Service is what tokens and external services are told of a route. It is made with the
+// route and not changed.
+type Service struct {
+	Name              string   // name.namespace of the service
+	Host, Port        string   // as it is called
+	Origins           []string // allowed by the route's CORS policy
+	ContextExtensions map[string]string
+}
+
+// A BodyReader reads the beginning of a request's body without taking it from the upstream.
+type BodyReader interface {
+	// Peek returns at most limit bytes of the body, and whether that is all of it. It
+	// blocks until there are that many or the body ends. The bytes are valid until the
+	// exchange ends.
+	Peek(limit int) (body []byte, whole bool, err error)
+}
+
+// A Reply is the answer to a request that goes no further. Its bytes belong to whoever
+// made it or to the exchange, and are not changed.
+type Reply struct {
+	Reason      decision.Reason
+	By          string // the object that decided: "Filter shop/api"
+	Status      int
+	ContentType []byte // nil for none
+	Headers     []wire.Add
+	Body        []byte
+	Err         error // operators only; clients never see its text
+}
+
+// An Endpoint answers requests for a path of the gateway's own, such as a token endpoint.
+// It writes the answer into c.Reply.
+type Endpoint interface {
+	Serve(c *Call)
+}
