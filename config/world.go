@@ -27,6 +27,12 @@ type World struct {
 	Problems       []Problem // found while reading
 }
 
+// LostHosts reports whether a Host that somebody wrote is missing because it, or the text
+// that it stands in, cannot be understood.
+func (w *World) LostHosts() bool {
+	return slices.ContainsFunc(w.Problems, func(p Problem) bool { return p.Ref.Kind == "Host" && p.Effect == ObjectDropped && p.Instead == "" })
+}
+
 // compareMeta orders objects as Ambassador does: by its key for where they come from,
 // then by where they were read. "First" in Ambassador's rules means this order.
 func compareMeta(a, b *Meta) int {

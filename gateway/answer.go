@@ -26,12 +26,14 @@ func (x *Exchange) prepare() {
 	}
 }
 
-// replace puts the answer of a reason in the place of the one that was prepared.
+// replace puts the answer of a reason in the place of the one that was prepared, and has
+// the stages that spoke of that speak of it.
 func (x *Exchange) replace(s decision.Stage, r decision.Reason, err error) {
 	x.stop(s, r, x.Route.By, err)
 	x.ToClient.Reset()
 	x.reply = localReply{}
 	x.prepare()
+	x.Route.chain.respondAnew(x)
 }
 
 // told is the first value of a field that the client is about to be told, nil for none.

@@ -20,7 +20,7 @@ type compiler struct {
 	module          *config.Module // nil for none
 	reader          *upstream.Specs
 	specs           map[*config.Mapping]*upstream.Spec
-	closed          bool // every Host was dropped: none may be assumed
+	closed          bool // there were Hosts, and all were dropped: none may be assumed
 	implicit        bool // there are no Listeners: two are assumed
 	groups          []*routes.TCPGroup
 	tcpSpecs        map[string]upstream.Spec // by the TCPMapping's full name
@@ -35,7 +35,7 @@ type compiler struct {
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	next := &Snapshot{Gen: old.Gen + 1, wish: w}
 	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next}
-	c.implicit = len(w.Listeners) == 0
+	c.implicit, c.closed = len(w.Listeners) == 0, len(w.Hosts) == 0 && w.LostHosts()
 	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
 		c.module = &w.Modules[0]
@@ -71,7 +71,7 @@ func (c *compiler) certificates() {
 	}
 	had := len(c.world.Hosts) > 0
 	c.world.Hosts = slices.DeleteFunc(slices.Clone(c.world.Hosts), func(h config.Host) bool { return isAmong(dropped, &h.Meta) })
-	c.closed = had && len(c.world.Hosts) == 0
+	c.closed = c.closed || had && len(c.world.Hosts) == 0
 	for _, g := range c.groups {
 		g.Members = slices.DeleteFunc(g.Members, func(m routes.TCPMember) bool { return isAmong(dropped, &m.Mapping.Meta) })
 	}

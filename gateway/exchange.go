@@ -42,6 +42,7 @@ type Exchange struct {
 	entry     telemetry.Entry
 	entered   int  // stages of the chain that were entered
 	ended     int  // of those, the ones whose Finish was called
+	asked     int  // the one whose Respond is called
 	answering bool // the answer's head was written, or tried to be
 
 	// The upstream's part.

@@ -76,3 +76,18 @@ func TestGRPCBridgeIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// Where the answer turns out to be too long, the one in its place is told to pages of
+// other origins as well, and nobody compresses what is not there.
+func TestGRPCBridgeAnswersAnew(t *testing.T) {
+	answer := grpcAnswer{body: strings.Repeat(frame(0, "reply"), 200_000), status: "0"}
+	g := open(t, everyone+module("enable_grpc_http11_bridge: true", "gzip: {content_type: [application/grpc]}")+
+		mapping("x", "/x/", answer.serve(t), "grpc: true", fullCORS))
+	a, rec := g.send(request("POST", "/x/", frame(0, "ask"), "Content-Type: application/grpc", "Origin: https://a.example", "Accept-Encoding: gzip"))
+	if want := (verdict{"proxy", "answer_too_large", 200}); rec.verdict != want || a.Header.Get("Grpc-Status") != "14" {
+		t.Errorf("got %v, %v", rec.verdict, a.Header)
+	}
+	if a.Header.Get("Access-Control-Allow-Origin") != "https://a.example" || a.Header.Get("Content-Encoding") != "" || a.body != "" {
+		t.Errorf("got %v, body %q", a.Header, a.body)
+	}
+}

@@ -109,6 +109,9 @@ func (grpcWeb) Enter(x *Exchange) Verdict {
 // Respond makes an answer of gRPC one of gRPC-Web. Any other answer, which tells of
 // something between us and the service, is passed on as it is.
 func (grpcWeb) Respond(x *Exchange) {
+	if x.web != nil {
+		x.web.translates = false
+	}
 	if x.web == nil || x.link == nil || x.worn != nil || !isGRPC(&x.Resp) {
 		return
 	}

@@ -67,6 +67,9 @@ func (g *gzipper) Enter(x *Exchange) Verdict {
 // Respond decides whether the answer is compressed. Caches are told that it may be,
 // also where this client takes none such. Budget: 0 allocs once writers are pooled.
 func (g *gzipper) Respond(x *Exchange) {
+	if x.zip != nil {
+		x.zip.rest()
+	}
 	status, length, empty := x.shape()
 	if !g.compressible(x, status, length) {
 		return
@@ -91,10 +94,7 @@ func (g *gzipper) Finish(x *Exchange) {
 		return
 	}
 	x.stream, x.zip = z.Stream, nil
-	if z.writer != nil {
-		z.writer.Reset(nil)
-		z.pool.Put(z.writer)
-	}
+	z.rest()
 	*z = gzipStream{}
 	gzipStreams.Put(z)
 }
@@ -197,6 +197,15 @@ type gzipStream struct {
 	writer  *gzip.Writer
 	pool    *sync.Pool
 	waiting bool // something was written that the client has not got
+}
+
+// rest gives the writer back. Budget: 0 allocs.
+func (z *gzipStream) rest() {
+	if z.writer != nil {
+		z.writer.Reset(nil)
+		z.pool.Put(z.writer)
+		z.writer = nil
+	}
 }
 
 // WriteHead says no length: nobody knows it yet.

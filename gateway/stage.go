@@ -18,7 +18,8 @@ type Stage interface {
 	Enter(x *Exchange) Verdict
 }
 
-// A Responder has a say in the answer, whoever gave it; nothing is written yet.
+// A Responder has a say in the answer, whoever gave it; nothing is written yet. It is
+// asked again where another answer takes the place of the one that it spoke of.
 type Responder interface {
 	Respond(x *Exchange)
 }
@@ -64,7 +65,17 @@ func (c *Chain) enter(x *Exchange) Verdict {
 
 // respond asks the stages that were entered, in reverse.
 func (c *Chain) respond(x *Exchange) {
-	for i := x.entered - 1; i >= 0; i-- {
+	for x.asked = x.entered - 1; x.asked >= 0; x.asked-- {
+		if r := c.steps[x.asked].respond; r != nil {
+			r.Respond(x)
+		}
+	}
+}
+
+// respondAnew asks once more those that had their say before the one that is asked now,
+// as the answer that they spoke of is not the one that is given.
+func (c *Chain) respondAnew(x *Exchange) {
+	for i := x.entered - 1; i > x.asked; i-- {
 		if r := c.steps[i].respond; r != nil {
 			r.Respond(x)
 		}

@@ -54,7 +54,7 @@ func (q *quotes) of(p *config.Problem) string {
 // and of a whole object the first line tells nothing.
 func shows(line string, p *config.Problem) bool {
 	if p.Field == "" {
-		return p.Ref.Kind == "" // text that is no YAML
+		return p.Ref.Name == "" && (p.Ref.Kind == "" || strings.HasPrefix(p.Msg, "cannot be read")) // text that is no YAML
 	}
 	name := p.Field[strings.LastIndexByte(p.Field, '.')+1:]
 	return strings.HasSuffix(name, "]") || strings.Contains(line, name)

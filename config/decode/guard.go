@@ -68,6 +68,9 @@ func protectorNamed(text []byte) string {
 	return ""
 }
 
+// hostText finds a Host in text that cannot be read otherwise.
+var hostText = regexp.MustCompile(`(?m)^[^#\n]*\bkind["']?\s*:\s*["']?Host\b`)
+
 // decodeAuthService returns the guard of an AuthService: it protects every route
 // without bypass_auth.
 func decodeAuthService(o *object, spec *fields) any {

@@ -117,6 +117,9 @@ func lost(o config.Object, p config.Problem, text []byte) config.Object {
 		o.Value = brokenGuard(o.Meta, ambassadorKinds[kind].bypassable)
 		p.Effect, p.Instead = config.RouteClosed, everythingClosed
 	}
+	if p.Ref.Kind == "" && hostText.Match(text) {
+		p.Ref.Kind = "Host" // without which another may not be assumed
+	}
 	o.Problems = []config.Problem{p}
 	return o
 }
