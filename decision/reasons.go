@@ -39,6 +39,7 @@ const (
 	InsecureRejected
 	PolicyInvalid
 	HealthCheck
+	OwnEndpoint
 
 	// The upstream's side.
 	NoEndpoints
@@ -147,7 +148,7 @@ var reasons = [NumReasons]reasonRow{
 		"the request body came slower than the minimum rate",
 		"nothing, if few: slow or hostile clients"},
 	BodyTooLarge: {"body_too_large", at(Accept), 413, ClientFault, "-", "Payload Too Large",
-		"the request body is over the limit of Module buffer",
+		"the request body is over the limit of Module buffer, or over the 64 KiB that the gateway's own endpoints read; by tells",
 		"raise buffer.max_request_bytes if such requests are legitimate"},
 	HTTP10Disabled: {"http10_disabled", at(Accept), 426, ClientFault, "DPE", "",
 		"the client speaks HTTP/1.0, which the Module does not enable",
@@ -200,6 +201,9 @@ var reasons = [NumReasons]reasonRow{
 		"look it up in the problems list: mend it, or take it away"},
 	HealthCheck: {"health_check", at(Match), 200, NoFault, "-", "",
 		"one of the health paths was asked for; 503 while the gateway is not ready",
+		"nothing"},
+	OwnEndpoint: {"own_endpoint", at(Authn), 200, NoFault, "-", "",
+		"one of the gateway's own paths was asked for, such as a key set or a token endpoint, and answered",
 		"nothing"},
 
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"legate/authn"
 	"legate/decision"
 	"legate/limiter"
 	"legate/routes"
@@ -34,7 +35,8 @@ type Exchange struct {
 	stream    wire.Stream
 	peer      *wire.Peer
 	match     routes.Request
-	roll      *int // decides by weight where somebody chose it; nil else
+	roll      *int       // decides by weight where somebody chose it; nil else
+	call      authn.Call // the request, for who decides about it
 	requestID []byte
 	path      []byte // as the client sent it, before normalisation
 	arena     []byte // backs what is made for this exchange only
@@ -149,6 +151,7 @@ func (x *Exchange) free() {
 	}
 	x.Req, x.Snap, x.Route, x.stream, x.peer, x.link, x.upstream, x.gateway = nil, nil, nil, nil, nil, nil, nil, nil
 	x.match = routes.Request{}
+	x.call = authn.Call{}
 	x.entry = telemetry.Entry{}
 	x.returnBody()
 	x.saved, x.savedWhole, x.savedTooMuch = nil, false, false

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 
-	"legate/config"
 	"legate/decision"
 	"legate/routes"
 )
@@ -55,15 +54,8 @@ func (x *Exchange) answerProbe(p probe, rt *routes.Route, host *routes.Host) (Ve
 		return Continue, false
 	}
 	x.Route = &x.Snap.none // it is no Mapping's
-	if !x.match.Secure {
-		switch host.Insecure {
-		case config.InsecureReject:
-			return x.stop(decision.Match, decision.InsecureRejected, "", nil), true
-		case config.InsecureRedirect:
-			x.reply = localReply{status: 301, location: x.httpsLocation()}
-			return x.stop(decision.Match, decision.HTTPSRedirect, "", nil), true
-		case config.InsecureRoute:
-		}
+	if v, answered := x.insecureTo(host); answered {
+		return v, true
 	}
 	x.reply = localReply{status: 200, body: aliveBody}
 	if p == readyProbe {

@@ -12,6 +12,8 @@ type localReply struct {
 	location    []byte
 	body        string
 	contentType []byte
+	headers     []wire.Add // further ones
+	ready       bool       // whoever decided said all of it
 }
 
 var (
@@ -28,7 +30,10 @@ func (x *Exchange) prepareLocal() {
 	reason := x.Decision.Reason()
 	r := &x.reply
 	if r.status == 0 {
-		r.status, r.body = reason.Status(), reason.Body()
+		r.status = reason.Status()
+		if !r.ready {
+			r.body = reason.Body()
+		}
 	}
 	if x.gateway.cut.Load() {
 		r.status = 0 // nobody is there any more
@@ -51,7 +56,7 @@ func (x *Exchange) local() {
 		x.stream.Abort()
 		return
 	}
-	if reason.Fault() == decision.ClientFault && reason.Status() != 403 {
+	if reason.Fault() == decision.ClientFault && reason.Status() != 403 && !r.ready {
 		x.stream.CloseAfter() // where its next message begins is anybody's guess
 	}
 	x.answering = true
@@ -73,11 +78,14 @@ func (x *Exchange) localHead(r *localReply, reason decision.Reason) {
 	if r.location != nil {
 		x.ToClient.Add(wire.FieldLocation, r.location)
 	}
-	if r.body != "" && r.contentType == nil {
+	if r.body != "" && r.contentType == nil && !r.ready {
 		r.contentType = textPlain
 	}
 	if r.contentType != nil {
 		x.ToClient.Add(wire.FieldContentType, r.contentType)
+	}
+	for _, line := range r.headers {
+		x.ToClient.AddLine(line)
 	}
 	if reason == decision.UpstreamOverflow && !x.Snap.edge.suppressEnvoy {
 		x.ToClient.AddName(nameOverloaded, valueTrue)

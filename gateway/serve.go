@@ -110,6 +110,11 @@ func (x *Exchange) choose() Verdict {
 			return v
 		}
 	}
+	if e, by := x.Snap.endpoints.Find(x.Req.Path()); e != nil {
+		if v, answered := x.answerEndpoint(e, by, host); answered {
+			return v
+		}
+	}
 	switch reason {
 	case decision.None:
 		return Continue

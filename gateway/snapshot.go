@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"legate/authn"
 	"legate/config"
 	"legate/format"
 	"legate/limiter"
@@ -36,6 +37,7 @@ type Snapshot struct {
 	logEarly  []*format.Command    // of logFormat
 	certFacts sync.Map             // *wire.CertFacts by *tls.Config, as they are asked for
 	grpcStats *grpcStats           // nil for none
+	endpoints *authn.Endpoints     // the gateway's own paths; nil for none
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
 
