@@ -41,6 +41,20 @@ const (
 	HealthCheck
 	OwnEndpoint
 
+	// Who asks.
+	TokenMissing
+	AuthorizationMalformed
+	TokenMalformed
+	TokenInvalid
+	TokenExpired
+	TokenNotYetValid
+	TokenClaims
+	TokenAudience
+	TokenIssuer
+	TokenScope
+	KeySetUnavailable
+	TemplateFailed
+
 	// The upstream's side.
 	NoEndpoints
 	DialRefused
@@ -205,6 +219,43 @@ var reasons = [NumReasons]reasonRow{
 	OwnEndpoint: {"own_endpoint", at(Authn), 200, NoFault, "-", "",
 		"one of the gateway's own paths was asked for, such as a key set or a token endpoint, and answered",
 		"nothing"},
+
+	TokenMissing: {"token_missing", at(Authn), 401, ClientFault, "UAEX", "",
+		"the request has no bearer token, and its route asks for one",
+		"nothing; a client that should have one may look at WWW-Authenticate"},
+	AuthorizationMalformed: {"authorization_malformed", at(Authn), 400, ClientFault, "UAEX", "",
+		"Authorization says Bearer and then nothing, too much, or what no token can be; or there are several",
+		"look at the client, or at the proxy before us"},
+	TokenMalformed: {"token_malformed", at(Authn), 401, ClientFault, "UAEX", "",
+		"the bearer token is no JSON Web Token, or one that readers could read differently",
+		"look at the client: it sends an opaque token perhaps, or one of another service"},
+	TokenInvalid: {"token_invalid", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token's signature does not hold, its alg is not among validAlgorithms, or no key of the key set has its kid",
+		"if it is many clients, compare jwksURI with the issuer that they use; else nothing"},
+	TokenExpired: {"token_expired", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token's exp has passed, leewayForExpiresAt included",
+		"nothing: the client gets a new one; compare the clocks if new ones are refused too"},
+	TokenNotYetValid: {"token_not_yet_valid", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token's nbf or iat is still to come, leeway included",
+		"compare the issuer's clock with the gateway's, or set leewayForNotBefore and leewayForIssuedAt"},
+	TokenClaims: {"token_claims", at(Authn), 401, ClientFault, "UAEX", "",
+		"a time that the filter requires is missing from the token, or is no number",
+		"look at the issuer, or at requireExpiresAt, requireNotBefore and requireIssuedAt"},
+	TokenAudience: {"token_audience", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token's aud has none of the audiences asked for",
+		"look whether audience is what the issuer writes for these clients"},
+	TokenIssuer: {"token_issuer", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token's iss is not exactly the issuer asked for",
+		"compare the two, a slash at the end included"},
+	TokenScope: {"token_scope", at(Authn), 403, ClientFault, "UAEX", "",
+		"the token lacks a scope that the rule asks for",
+		"nothing; or have the issuer grant it"},
+	KeySetUnavailable: {"key_set_unavailable", at(Authn), 500, OperatorFault, "UAEX", "",
+		"the keys to verify tokens with cannot be had, and none are known from before",
+		"look at jwksURI and the way to it; legate_jwks_refresh_total counts the attempts, the log says why they fail"},
+	TemplateFailed: {"template_failed", at(Authn), 500, OperatorFault, "UAEX", "",
+		"a template of injectRequestHeaders or errorResponse fails on this request's token",
+		"mend the template: the line's error says where it fails; hasKey asks for claims that may be missing"},
 
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
 		"the upstream's name has no address",

@@ -1,0 +1,81 @@
+package authn
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"legate/decision"
+)
+
+// Deps are what the parts of this package ask of the process around them. All of it may
+// be used by several goroutines at once.
+type Deps struct {
+	// Dial connects to identity providers, key sets and services that decide: by the
+	// gateway's own ways of finding an address.
+	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	Clock func() time.Time
+	Log   *slog.Logger
+
+	Metrics Metrics
+	Audit   func(e *decision.Event) // nil for nobody who listens
+	Random  io.Reader               // of secrets
+
+	Cache     *Cache // of credentials that held, one for the process
+	Namespace string // the gateway's own
+}
+
+// A Counter counts one thing that happens.
+type Counter interface {
+	Add() // Budget: 0 allocs.
+}
+
+// Metrics counts what happens to credentials. The labels come from configuration; the
+// same ones name the same Counter.
+type Metrics interface {
+	Verified(filter, outcome string) Counter  // tokens verified, by the reason: "none" where they hold
+	Refreshed(issuer, outcome string) Counter // key sets asked for: "success" or "failure"
+	Minted(filter string) Counter
+}
+
+// audit tells who listens of something that was decided about c.
+func (d *Deps) audit(c *Call, e decision.Event) {
+	if d.Audit == nil || c.Dry {
+		return
+	}
+	e.Time, e.RequestID, e.Client = c.Now, string(c.RequestID), c.Client
+	e.Host, e.Path = string(c.Head.Host()), string(c.Path)
+	d.Audit(&e)
+}
+
+// about fills in whom e is about.
+func about(e *decision.Event, id *Identity) {
+	e.Subject, e.Issuer = id.Subject, id.Issuer
+	if id.Token != nil {
+		e.JTI, _ = id.Token.Claims["jti"].(string)
+	}
+}
+
+// tokenOutcomes are what can become of a token.
+var tokenOutcomes = []decision.Reason{
+	decision.None, decision.TokenMissing, decision.AuthorizationMalformed, decision.TokenMalformed, decision.TokenInvalid,
+	decision.TokenExpired, decision.TokenNotYetValid, decision.TokenClaims, decision.TokenAudience, decision.TokenIssuer,
+	decision.TokenScope, decision.KeySetUnavailable, decision.TemplateFailed,
+}
+
+// verdicts are the counters of what becomes of one filter's tokens, by the reason.
+type verdicts [decision.NumReasons]Counter
+
+func newVerdicts(m Metrics, filter string) *verdicts {
+	v := &verdicts{}
+	for _, r := range tokenOutcomes {
+		outcome := "none"
+		if r != decision.None {
+			outcome = r.String()
+		}
+		v[r] = m.Verified(filter, outcome)
+	}
+	return v
+}

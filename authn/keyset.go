@@ -1,0 +1,367 @@
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/config"
+)
+
+const (
+	minFresh     = 5 * time.Minute // a key set is believed so long whatever its headers say
+	maxFresh     = 24 * time.Hour
+	staleFor     = 24 * time.Hour // beyond that it serves while its issuer does not answer
+	unknownPause = 10 * time.Second
+	failedPause  = time.Second     // between requests' own attempts while nothing is known
+	firstRetry   = 2 * time.Second // of the background; doubled until maxRetry
+	maxRetry     = 2 * time.Minute
+	waitTime     = 4 * time.Second // of a request that needs it
+	maxKeySet    = 1 << 20         // bytes
+)
+
+// A keySet is the keys that one URI publishes. It fetches them before they are stale, and
+// when a token names one that it does not have. While its issuer does not answer, what is
+// known goes on serving.
+type keySet struct {
+	uri    string
+	policy config.FetchPolicy
+	deps   *Deps
+	client *http.Client
+
+	current atomic.Pointer[keys] // nil before there are any
+
+	mu      sync.Mutex
+	flight  *flight   // the attempt under way; nil for none
+	tried   time.Time // when the last one began
+	err     error     // of the last one
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+// keys are a key set's at one moment. They are not changed.
+type keys struct {
+	list       []key
+	digest     [sha256.Size]byte
+	generation uint64
+	fresh      time.Time // another look is due then
+	until      time.Time // and then they are not used any more
+}
+
+// A flight is an attempt that several may wait for.
+type flight struct{ done chan struct{} }
+
+// usable returns the keys known at now, nil for none. Budget: 0 allocs.
+func (s *keySet) usable(now time.Time) *keys {
+	k := s.current.Load()
+	if k == nil || !now.Before(k.until) {
+		return nil
+	}
+	return k
+}
+
+// fitting returns those of k that a token of that key id, "" for none, may be signed with.
+func (k *keys) fitting(id, alg string) []*key {
+	var list []*key
+	for i := range k.list {
+		if c := &k.list[i]; (id == "" || c.id == "" || c.id == id) && c.fits(alg) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// find returns the keys that a token may be signed with, and those of the whole set. It
+// fetches the set where none of it is known, or not this key: then at most once in ten
+// seconds, whoever asks. It blocks for waitTime at most.
+func (s *keySet) find(id, alg string, now time.Time) ([]*key, *keys, error) {
+	k := s.usable(now)
+	if k != nil {
+		if list := k.fitting(id, alg); list != nil {
+			return list, k, nil
+		}
+	}
+	fl := s.attempt(now, k != nil)
+	if fl != nil {
+		wait := time.NewTimer(waitTime)
+		defer wait.Stop()
+		select {
+		case <-fl.done:
+		case <-wait.C:
+		}
+	}
+	if k = s.usable(s.deps.Clock()); k == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, nil, s.failure()
+	}
+	return k.fitting(id, alg), k, nil
+}
+
+var errWaiting = errors.New("its answer is still awaited")
+
+// failure says why there are no keys. The caller holds mu.
+func (s *keySet) failure() error {
+	if s.err == nil {
+		return fmt.Errorf("fetch key set %q: %w", shownURI(s.uri), errWaiting)
+	}
+	return s.err
+}
+
+// attempt returns the attempt under way, one that begins now, or nil where it is too early
+// for another. known says that there are keys, only not the one that is looked for.
+func (s *keySet) attempt(now time.Time, known bool) *flight {
+	pause := failedPause
+	if known {
+		pause = unknownPause
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.flight != nil:
+		return s.flight
+	case !s.tried.IsZero() && now.Sub(s.tried) < pause:
+		return nil
+	}
+	return s.begin(now)
+}
+
+// begin starts an attempt. The caller holds mu, and there is none under way.
+func (s *keySet) begin(now time.Time) *flight {
+	fl := &flight{done: make(chan struct{})}
+	s.flight, s.tried = fl, now
+	go s.fetch(fl)
+	return fl
+}
+
+// fetch asks the URI once, and tells who waits.
+func (s *keySet) fetch(fl *flight) {
+	next, err := s.get()
+	outcome := "success"
+	if err != nil {
+		outcome = "failure"
+		err = fmt.Errorf("fetch key set %q: %w", shownURI(s.uri), err)
+		s.deps.Log.Warn("key set not refreshed", "uri", shownURI(s.uri), "error", err)
+	}
+	s.deps.Metrics.Refreshed(shownURI(s.uri), outcome).Add()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.replace(next)
+	}
+	s.err, s.flight = err, nil
+	close(fl.done)
+}
+
+// replace makes next current. Keys that have not changed keep their generation.
+func (s *keySet) replace(next *keys) {
+	if old := s.current.Load(); old != nil {
+		next.generation = old.generation
+		if old.digest != next.digest {
+			next.generation++
+		}
+	}
+	s.current.Store(next)
+}
+
+// get asks the URI once.
+func (s *keySet) get() (*keys, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.uri, http.NoBody)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	r.Header.Set("Accept", "application/jwk-set+json, application/json")
+	if s.policy.MaxStale > 0 {
+		r.Header.Set("Cache-Control", "max-stale="+strconv.FormatInt(int64(s.policy.MaxStale/time.Second), 10))
+	}
+	a, err := s.client.Do(r)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("its answer has status %d", a.StatusCode)
+	}
+	text, err := io.ReadAll(io.LimitReader(a.Body, maxKeySet+1))
+	switch {
+	case err != nil:
+		return nil, plainError(err)
+	case len(text) > maxKeySet:
+		return nil, fmt.Errorf("its answer is longer than %d bytes", maxKeySet)
+	}
+	list, err := parseKeys(text)
+	if err != nil {
+		return nil, err
+	}
+	now := s.deps.Clock()
+	fresh := now.Add(lifetime(a.Header, now, s.policy.MaxStale))
+	return &keys{list: list, digest: sha256.Sum256(text), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
+}
+
+// start begins to refresh the keys in the background. It does not block.
+func (s *keySet) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop, s.stopped = cancel, make(chan struct{})
+	if s.flight == nil && s.current.Load() == nil {
+		s.begin(s.deps.Clock())
+	}
+	go s.refresh(ctx)
+}
+
+// refresh fetches the keys whenever they are about to be stale, until ctx is done. After a
+// failure it tries again soon, and then ever less often.
+func (s *keySet) refresh(ctx context.Context) {
+	defer close(s.stopped)
+	retry := firstRetry
+	for {
+		s.mu.Lock()
+		fl := s.flight
+		s.mu.Unlock()
+		if fl != nil {
+			select {
+			case <-fl.done:
+			case <-ctx.Done():
+				return
+			}
+		}
+		pause := s.due(s.deps.Clock())
+		if pause > 0 {
+			retry = firstRetry
+		} else if s.failing() {
+			pause = retry
+			retry = min(2*retry, maxRetry)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		s.mu.Lock()
+		if now := s.deps.Clock(); s.flight == nil && s.due(now) <= 0 {
+			s.begin(now)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// failing reports whether the last attempt failed.
+func (s *keySet) failing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
+// due is how long the keys need no look: until a little before they are stale, not the
+// same for every gateway.
+func (s *keySet) due(now time.Time) time.Duration {
+	k := s.current.Load()
+	if k == nil {
+		return 0
+	}
+	return k.fresh.Sub(now) - rand.N(10*time.Second) //nolint:gosec // only spreads load
+}
+
+// ready waits for the end of the attempt under way, or of ctx.
+func (s *keySet) ready(ctx context.Context) {
+	s.mu.Lock()
+	fl := s.flight
+	s.mu.Unlock()
+	if fl == nil {
+		return
+	}
+	select {
+	case <-fl.done:
+	case <-ctx.Done():
+	}
+}
+
+// retire ends the refreshing. Who still holds s may use it.
+func (s *keySet) retire() {
+	s.mu.Lock()
+	stop, stopped := s.stop, s.stopped
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-stopped
+	}
+	s.client.CloseIdleConnections()
+}
+
+// A keySetKey is what two users of a key set must agree on to share it.
+type keySetKey struct {
+	uri    string
+	policy config.FetchPolicy
+}
+
+// keySets are the key sets of one configuration. It is built by one goroutine and not
+// changed after start.
+type keySets struct {
+	deps  *Deps
+	prev  *keySets // where to take from; nil once started
+	byKey map[keySetKey]*keySet
+}
+
+// newKeySets begins a set that takes over from prev, which may be nil, what it has in
+// common with it. Nothing starts, and prev does not change.
+func newKeySets(d *Deps, prev *keySets) *keySets {
+	return &keySets{deps: d, prev: prev, byKey: map[keySetKey]*keySet{}}
+}
+
+// get returns the keys of uri: this configuration's, the previous one's with what is known
+// of them, or new ones.
+func (s *keySets) get(uri string, policy config.FetchPolicy) *keySet {
+	k := keySetKey{uri, policy}
+	if set := s.byKey[k]; set != nil {
+		return set
+	}
+	var set *keySet
+	if s.prev != nil {
+		set = s.prev.byKey[k]
+	}
+	if set == nil {
+		set = &keySet{uri: uri, policy: policy, deps: s.deps, client: s.deps.client(policy)}
+	}
+	s.byKey[k] = set
+	return set
+}
+
+// start starts the key sets that are new. It does not block.
+func (s *keySets) start() {
+	s.prev = nil
+	for _, set := range s.byKey {
+		set.start()
+	}
+}
+
+// ready waits until every key set was asked once, or for the end of ctx.
+func (s *keySets) ready(ctx context.Context) {
+	for _, set := range s.byKey {
+		set.ready(ctx)
+	}
+}
+
+// retire ends the key sets that next, which may be nil, does not have.
+func (s *keySets) retire(next *keySets) {
+	for k, set := range s.byKey {
+		if next == nil || next.byKey[k] != set {
+			set.retire()
+		}
+	}
+}
