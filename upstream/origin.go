@@ -25,6 +25,8 @@ type Origination struct {
 	Cert       string // PEM chain shown to the upstream; "" for none
 	Key        Secret // PEM key of Cert
 	CA         string // PEM authorities the upstream is verified against; "" verifies nothing
+	HostCAs    bool   // verify against the system's authorities where CA is ""
+	Name       string // that the upstream's certificate must be for; "" for any
 	CRL        string // PEM revocation lists of those authorities; "" for none
 }
 
@@ -276,8 +278,8 @@ func (o *Origination) config() *tls.Config {
 		MinVersion: max(o.Min, tls.VersionTLS12),
 		MaxVersion: o.Max,
 		// Ambassador verifies an upstream's chain if it was given an authority and never
-		// its name: services are reached by names that their certificates do not hold.
-		// verifyChain does the former.
+		// its name: services are reached by names that their certificates do not hold. Only
+		// its External filters do. verifyChain does what is asked.
 		InsecureSkipVerify: true, //nolint:gosec // because the chain is verified in VerifyConnection where there is an authority
 		ClientSessionCache: tls.NewLRUClientSessionCache(sessions),
 	}
@@ -303,14 +305,17 @@ func (o *Origination) config() *tls.Config {
 		// Shown whatever authorities the upstream says it likes, as Envoy does.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	if o.CA != "" {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM([]byte(o.CA))
+	if o.CA != "" || o.HostCAs {
+		var roots *x509.CertPool // the system's
+		if o.CA != "" {
+			roots = x509.NewCertPool()
+			roots.AppendCertsFromPEM([]byte(o.CA))
+		}
 		lists, err := wire.ParseRevocations([]byte(o.CRL))
 		if err != nil {
 			panic("BUG: a revocation list was not checked when its Spec was read")
 		}
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, lists, cs.PeerCertificates) }
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, lists, o.Name, cs.PeerCertificates) }
 	}
 	return c
 }
@@ -327,13 +332,13 @@ var (
 	errRevoked       = errors.New("the upstream's certificate is revoked")
 )
 
-// verifyChain verifies that roots vouch for chain, and that lists do not take that
-// back. It checks no name.
-func verifyChain(roots *x509.CertPool, lists wire.Revocations, chain []*x509.Certificate) error {
+// verifyChain verifies that roots, or the system's where they are nil, vouch for chain as
+// name's or, where that is "", as anybody's, and that lists do not take that back.
+func verifyChain(roots *x509.CertPool, lists wire.Revocations, name string, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return errNoCertificate
 	}
-	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+	opts := x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}

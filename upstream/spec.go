@@ -127,7 +127,14 @@ type specReader struct {
 	*Specs
 	mapping  *config.Mapping
 	refused  string // what happens where nothing can be sent
+	field    string // that names the service; "" for "service"
+	own      bool   // names without a dot are those of the gateway's own namespace
 	problems []config.Problem
+}
+
+// serviceProblem is something wrong with the field that names the service.
+func (r *specReader) serviceProblem(msg string, effect config.Effect) config.Problem {
+	return r.mapping.Problem(cmp.Or(r.field, "service"), msg, effect)
 }
 
 func (r *specReader) read() Spec {
@@ -154,10 +161,10 @@ func (r *specReader) read() Spec {
 	}
 	svc, wrong, err := parseService(m.Service)
 	for _, msg := range wrong {
-		r.problem(m.Problem("service", msg, config.FieldIgnored), "the rest of the service is used")
+		r.problem(r.serviceProblem(msg, config.FieldIgnored), "the rest of the service is used")
 	}
 	if err != nil {
-		r.problem(m.Problem("service", err.Error(), config.RouteClosed), r.refused)
+		r.problem(r.serviceProblem(err.Error(), config.RouteClosed), r.refused)
 		spec.Label = cmp.Or(spec.Label, "invalid")
 		return spec
 	}
@@ -194,7 +201,7 @@ func defaultPort(tls bool) uint16 {
 // ownNamespace reports whether names without a dot are those of the gateway's own
 // namespace, which the search path finds.
 func (r *specReader) ownNamespace() bool {
-	return r.mapping.Namespace == "" || r.mapping.Namespace == r.opts.namespace() || r.module.UseOwnNamespaceForServices
+	return r.own || r.mapping.Namespace == "" || r.mapping.Namespace == r.opts.namespace() || r.module.UseOwnNamespaceForServices
 }
 
 // origination settles whether TLS is spoken and with which settings. closed means
@@ -213,7 +220,7 @@ func (r *specReader) origination(scheme string) (o Origination, closed bool) {
 	}
 	r.problems = append(r.problems, problems...)
 	if scheme == "http" {
-		r.problem(m.Problem("service", fmt.Sprintf("the service begins with http:// but tls names TLSContext %q", m.TLS), config.Notice), "TLS is used")
+		r.problem(r.serviceProblem(fmt.Sprintf("the service begins with http:// but tls names TLSContext %q", m.TLS), config.Notice), "TLS is used")
 	}
 	if ctx.broken != "" {
 		r.problem(m.Problem("tls", ctx.broken, config.RouteClosed), r.refused)

@@ -32,10 +32,10 @@ func (r *specReader) source(spec *Spec, svc *service) {
 		spec.Source = FromConsul
 		spec.Consul = Consul{cmp.Or(res.Address, defaultConsul), res.Datacenter}
 		if strings.Contains(svc.host, ".") {
-			r.problem(r.mapping.Problem("service", "the Consul resolver does not allow dots in service names", config.ObjectDropped), "")
+			r.problem(r.serviceProblem("the Consul resolver does not allow dots in service names", config.ObjectDropped), "")
 		}
 		if svc.port != 0 {
-			r.problem(r.mapping.Problem("service", "the Consul resolver ignores service ports", config.Notice), "each instance's own port is used")
+			r.problem(r.serviceProblem("the Consul resolver ignores service ports", config.Notice), "each instance's own port is used")
 			svc.port = 0
 		}
 	}
