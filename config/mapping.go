@@ -77,6 +77,9 @@ type Mapping struct {
 	ErrorResponseOverrides       []ErrorOverride // nil for the Module's
 	BypassErrorResponseOverrides *bool
 
+	// Limited by what. The groups of each domain are in the order written.
+	LimitLabels []LabelGroup
+
 	// Protected how.
 	BypassAuth *bool
 	JWT        bool // spec.jwt is there

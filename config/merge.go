@@ -141,6 +141,8 @@ func (w *World) add(value any) {
 		w.FilterPolicies = append(w.FilterPolicies, *v)
 	case *AuthService:
 		w.AuthServices = append(w.AuthServices, *v)
+	case *RateLimit:
+		w.RateLimits = append(w.RateLimits, *v)
 	default:
 		panic(fmt.Sprintf("BUG: a source yields a %T", value))
 	}

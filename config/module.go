@@ -9,7 +9,9 @@ type Module struct {
 	UseProxyProto                  bool   // of Ambassador 1: counts where there is no Listener
 	XFFNumTrustedHops              int    // the same
 	ServerName                     string // "" for "envoy"
-	UseRemoteAddress               *bool  // nil: true
+	DefaultLabelDomain             string // "" for "ambassador"
+	DefaultLabels                  []DefaultLabels
+	UseRemoteAddress               *bool // nil: true
 	PreserveExternalRequestID      bool
 	SuppressEnvoyHeaders           bool
 	StripMatchingHostPort          bool

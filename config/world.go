@@ -24,6 +24,7 @@ type World struct {
 	Filters        []Filter
 	FilterPolicies []FilterPolicy
 	AuthServices   []AuthService
+	RateLimits     []RateLimit
 	Problems       []Problem // found while reading
 }
 
@@ -90,6 +91,7 @@ func (w *World) Sort() {
 	sortKind(w.Filters, func(o *Filter) *Meta { return &o.Meta })
 	sortKind(w.FilterPolicies, func(o *FilterPolicy) *Meta { return &o.Meta })
 	sortKind(w.AuthServices, func(o *AuthService) *Meta { return &o.Meta })
+	sortKind(w.RateLimits, func(o *RateLimit) *Meta { return &o.Meta })
 }
 
 // sortKind sorts objects, which are large and mostly sorted already: only those

@@ -70,6 +70,7 @@ func kindOf(apiVersion, name string) (kind, bool) {
 var (
 	coreVersions   = []string{"v1", "v2", "v3alpha1"}
 	filterVersions = []string{"v1beta1", "v1beta2", "v2", "v3alpha1"}
+	limitVersions  = []string{"v1beta1", "v1beta2", "v2", "v3alpha1"}
 	unservedKind   = kind{why: string(notYet), effect: config.ObjectIgnored}
 )
 
@@ -104,10 +105,11 @@ var ambassadorKinds = map[string]kind{
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
 	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
 
+	"RateLimit": {decode: decodeRateLimit, versions: limitVersions},
+
 	"DevPortal":        {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
 	"Filter":           unservedKind,
 	"LogService":       unservedKind,
-	"RateLimit":        unservedKind,
 	"RateLimitService": unservedKind,
 	"TracingService":   unservedKind,
 }

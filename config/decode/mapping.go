@@ -43,6 +43,7 @@ func decodeMapping(o *object, spec *fields) any {
 	mappingChanges(spec, m)
 	mappingRedirect(spec, m)
 	mappingLocks(o, spec, m)
+	m.LimitLabels = append(spec.labelGroups(), spec.oldRateLimits()...)
 	if m.Shadow = spec.isSet("shadow"); m.Shadow && m.HostRedirect {
 		m.HostRedirect = false
 		o.report(spec.at("host_redirect"), "host_redirect", "shadow is set too, and counts", config.FieldIgnored)

@@ -89,6 +89,7 @@ func moduleSettings(c *fields) *config.Module {
 	c.headerSettings(m)
 	m.LogFormat = c.logFormat(m.LogType)
 	m.DiagnosticsEnabled, m.DiagnosticsNonLocal = c.diagnostics()
+	m.DefaultLabelDomain, m.DefaultLabels = c.text("default_label_domain"), c.defaultLabels()
 	m.UseProxyProto = c.isSet("use_proxy_proto")
 	if n := c.number("xff_num_trusted_hops", 0, math.MaxInt32); n != nil {
 		m.XFFNumTrustedHops = *n

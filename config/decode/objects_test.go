@@ -57,6 +57,7 @@ var bases = map[string]string{
 	"Host":           `{hostname: a.example.com}`,
 	"Listener":       `{port: 8080, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}`,
 	"TCPMapping":     `{port: 6379, service: s}`,
+	"RateLimit":      `{domain: d, limits: [{pattern: [{a: b}], rate: 1, unit: day}]}`,
 	"ConsulResolver": `{datacenter: dc1}`,
 }
 
@@ -106,6 +107,9 @@ func (f *referenceField) put(spec map[string]any, all []referenceField) {
 		name := strings.TrimSuffix(part, "[]")
 		path += name
 		next, _ := spec[name].(map[string]any)
+		if list, _ := spec[name].([]any); len(list) == 1 { // an item that is whole
+			next, _ = list[0].(map[string]any)
+		}
 		if next == nil {
 			i := slices.IndexFunc(all, func(g referenceField) bool { return g.kind == f.kind && g.name == path })
 			if i >= 0 {

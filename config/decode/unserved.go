@@ -17,7 +17,6 @@ const (
 var mappingUnserved = map[string]fate{
 	"auth_context_extensions": notYet,
 	"failure_breaker":         notYet,
-	"labels":                  notYet,
 	"docs":                    quiet, // only the developer portal reads it
 	"envoy_override":          quiet,
 	"modules":                 quiet,
@@ -60,8 +59,6 @@ var moduleUnserved = map[string]fate{
 	"admin_port":                 quiet,
 	"auth_enabled":               gone,
 	"debug_mode":                 gone,
-	"default_label_domain":       notYet,
-	"default_labels":             notYet,
 	"envoy_validation_timeout":   quiet,
 	"failure_breaker":            notYet,
 	"lua_scripts":                notYet,

@@ -1,0 +1,206 @@
+package limiter
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// stores are all there are. What is true of one is true of each.
+func stores(tb testing.TB) map[string]Store {
+	tb.Helper()
+	return map[string]Store{"memory": NewMemory(0)}
+}
+
+// take is one counter of a table's row.
+func take(name string, w Window) []Take {
+	return []Take{{Key: keyOf([]byte(name), &w), Name: []byte(name), Window: w}}
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(text string) time.Time {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		panic(err)
+	}
+	return noon.Add(d)
+}
+
+func TestStores(t *testing.T) {
+	const per = time.Minute
+	rows := []struct {
+		about  string
+		window Window
+		steps  []string // when, what comes of it: "0s over=false left=1 retry=0s"
+	}{
+		{"a calendar's window lets its rate pass and counts on", Window{Rate: 2, Unit: per}, []string{
+			"10s over=false left=1 retry=0s", "11s over=false left=0 retry=0s", "12s over=true left=0 retry=48s", "59.5s over=true left=0 retry=500ms",
+			"60s over=false left=1 retry=0s"}},
+		{"around a border twice the rate passes", Window{Rate: 1, Unit: per}, []string{
+			"59.999s over=false left=0 retry=0s", "60s over=false left=0 retry=0s", "60.001s over=true left=0 retry=59.999s"}},
+		{"a rate of nothing lets nothing pass", Window{Rate: 0, Unit: time.Second}, []string{"0.25s over=true left=0 retry=750ms"}},
+		{"days begin at midnight", Window{Rate: 1, Unit: 24 * time.Hour}, []string{
+			"0s over=false left=0 retry=0s", "1h over=true left=0 retry=11h0m0s", "12h over=false left=0 retry=0s"}},
+		{"a sliding window bears no burst beyond its rate", Window{Rate: 2, Unit: per, Burst: 1}, []string{
+			"50s over=false left=1 retry=0s", "59s over=false left=0 retry=0s", "61s over=true left=0 retry=49s", "109.999s over=true left=0 retry=1ms",
+			"110s over=false left=0 retry=0s", "111s over=true left=0 retry=8s"}},
+		{"what was refused does not count where windows slide", Window{Rate: 1, Unit: time.Second, Burst: 1}, []string{
+			"0s over=false left=0 retry=0s", "0.5s over=true left=0 retry=500ms", "0.9s over=true left=0 retry=100ms", "1s over=false left=0 retry=0s"}},
+		{"unused units roll over", Window{Rate: 1, Unit: time.Second, Burst: 3}, []string{
+			"10s over=false left=2 retry=0s", "10s over=false left=1 retry=0s", "10s over=false left=0 retry=0s", "10s over=true left=0 retry=3s",
+			"13s over=false left=2 retry=0s"}},
+		{"a sliding rate of nothing lets nothing pass", Window{Rate: 0, Unit: time.Second, Burst: 2}, []string{"0s over=true left=0 retry=2s"}},
+	}
+	for name, store := range stores(t) {
+		for _, row := range rows {
+			t.Run(name+"/"+row.about, func(t *testing.T) {
+				for i, step := range row.steps {
+					var when, rest string
+					if _, err := fmt.Sscanf(step, "%s %s", &when, &rest); err != nil {
+						t.Fatal(err)
+					}
+					takes := take(t.Name(), row.window)
+					for _, peek := range []bool{true, false} {
+						if err := store.Take(t.Context(), takes, at(when), peek); err != nil {
+							t.Fatal(err)
+						}
+						got := fmt.Sprintf("%s over=%v left=%d retry=%v", when, takes[0].Over, takes[0].Remaining, takes[0].RetryAfter)
+						if got != step {
+							t.Errorf("step %d, peek %v:\n got %s\nwant %s", i, peek, got, step)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// However many take at once, exactly the rate passes.
+func TestStoresTogether(t *testing.T) {
+	for name, store := range stores(t) {
+		for _, w := range []Window{{Rate: 1000, Unit: time.Minute}, {Rate: 100, Unit: time.Minute, Burst: 10}, {Rate: 5000, Unit: time.Minute, Burst: 1}} {
+			t.Run(fmt.Sprintf("%s/%d/%d", name, w.Rate, w.Burst), func(t *testing.T) {
+				var passed atomic.Int64
+				var wg sync.WaitGroup
+				for range 20 {
+					wg.Go(func() {
+						for range 300 {
+							takes := take(t.Name(), w)
+							if err := store.Take(context.Background(), takes, noon, false); err != nil {
+								t.Error(err)
+							}
+							if !takes[0].Over {
+								passed.Add(1)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if want := min(w.Rate*max(w.Burst, 1), 6000); passed.Load() != want {
+					t.Errorf("%d passed, want %d", passed.Load(), want)
+				}
+			})
+		}
+	}
+}
+
+// No more than the rate passes in any time of the window's length, whenever requests come,
+// also where moments are told apart less finely.
+func TestSlideNeverBeyond(t *testing.T) {
+	m := NewMemory(0)
+	w := Window{Rate: 3000, Unit: time.Second, Burst: 1}
+	var passed []time.Time
+	for i := range 9000 {
+		now := noon.Add(time.Duration(i) * 211 * time.Microsecond)
+		takes := take("steady", w)
+		if m.Take(t.Context(), takes, now, false); !takes[0].Over {
+			passed = append(passed, now)
+		}
+	}
+	first, most := 0, 0
+	for i := range passed {
+		for passed[i].Sub(passed[first]) >= time.Second {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	if most > 3000 || most < 2990 {
+		t.Errorf("%d passed within a second, want 3000 or little less", most)
+	}
+}
+
+// Counters that have run out make room, and so do those that end first where all are live.
+func TestMemoryIsBounded(t *testing.T) {
+	for _, burst := range []int64{0, 1} {
+		m := NewMemory(6400)
+		for i := range 30_000 { // a new one every 10 ms, each for a second
+			m.Take(t.Context(), take(fmt.Sprint(i), Window{Rate: 1, Unit: time.Second, Burst: burst}), noon.Add(time.Duration(i)*10*time.Millisecond), false)
+		}
+		if n := m.Counters(); n > 400 {
+			t.Errorf("burst %d: %d counters of which 100 live", burst, n)
+		}
+		for i := range 30_000 {
+			m.Take(t.Context(), take(fmt.Sprint("live", i), Window{Rate: 1, Unit: time.Hour, Burst: burst}), noon, false)
+		}
+		if n := m.Counters(); n > 6400 {
+			t.Errorf("burst %d: %d counters, want 6400 at most", burst, n)
+		}
+	}
+}
+
+// A million live counters take less than 200 MB.
+func TestMemoryOfAMillion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million counters take a while")
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	m := NewMemory(1 << 21)
+	w := Window{Rate: 10, Unit: time.Hour}
+	var takes [1]Take
+	for i := range uint64(1_000_000) {
+		takes[0] = Take{Key: Key{i * 0x9e3779b97f4a7c15, i}, Window: w}
+		m.Take(t.Context(), takes[:], noon, false)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if mb := int64(after.HeapAlloc-before.HeapAlloc) >> 20; mb > 200 || m.Counters() != 1_000_000 {
+		t.Errorf("%d counters take %d MiB", m.Counters(), mb)
+	} else {
+		t.Logf("a million counters take %d MiB", mb)
+	}
+}
+
+func TestAllocsMemory(t *testing.T) {
+	m := NewMemory(0)
+	for _, w := range []Window{{Rate: 10, Unit: time.Hour}, {Rate: 10, Unit: time.Hour, Burst: 2}} {
+		takes := take("one", w)
+		for range 50 {
+			m.Take(t.Context(), takes, noon, false)
+		}
+		if n := testing.AllocsPerRun(100, func() { m.Take(context.Background(), takes, noon, false) }); n != 0 {
+			t.Errorf("%+v: %v allocations", w, n)
+		}
+	}
+}
+
+func BenchmarkMemory(b *testing.B) {
+	m := NewMemory(0)
+	var next atomic.Uint64
+	b.RunParallel(func(pb *testing.PB) {
+		w := Window{Rate: 1 << 30, Unit: time.Hour}
+		takes := make([]Take, 1)
+		i := next.Add(1) * 7919
+		for pb.Next() {
+			i++
+			takes[0] = Take{Key: Key{(i % 50_000) * 0x9e3779b97f4a7c15, i % 50_000}, Window: w}
+			m.Take(context.Background(), takes, noon, false)
+		}
+	})
+}
