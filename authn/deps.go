@@ -23,6 +23,8 @@ type Deps struct {
 	Audit   func(e *decision.Event) // nil for nobody who listens
 	Random  io.Reader               // of secrets
 
+	RevocationFeed RevocationFeed // of other gateways; nil for none
+
 	Cache     *Cache // of credentials that held, one for the process
 	Namespace string // the gateway's own
 }
@@ -63,6 +65,8 @@ var tokenOutcomes = []decision.Reason{
 	decision.None, decision.TokenMissing, decision.AuthorizationMalformed, decision.TokenMalformed, decision.TokenInvalid,
 	decision.TokenExpired, decision.TokenNotYetValid, decision.TokenClaims, decision.TokenAudience, decision.TokenIssuer,
 	decision.TokenScope, decision.KeySetUnavailable, decision.TemplateFailed,
+	decision.IdentityMissing, decision.MintFailed, decision.TokenRevoked, decision.TokenOrigin, decision.TokenAddress, decision.TokenService,
+	decision.PasswordWrong, decision.TooManyFailures,
 }
 
 // verdicts are the counters of what becomes of one filter's tokens, by the reason.

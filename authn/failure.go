@@ -2,6 +2,7 @@ package authn
 
 import (
 	"strings"
+	"time"
 
 	"legate/decision"
 )
@@ -13,6 +14,8 @@ type failure struct {
 	bits    validation
 	scope   string // what is missing of it; "" for nothing
 	err     error  // operators only; nil where message says it all
+
+	retryAfter time.Duration // 0 for nothing said
 }
 
 // A validation is the set of what is wrong with a token, in the bits that templates of
@@ -69,15 +72,23 @@ func (f *failure) challenge(realm string) string {
 	case 400:
 		return "Bearer realm=" + realm + `, error="invalid_request", error_description=` + quoted(f.message)
 	case 401:
-		if f.reason == decision.TokenMissing {
+		if f.reason == decision.PasswordWrong {
+			return basicChallenge(realm)
+		}
+		if f.reason == decision.TokenMissing || f.reason == decision.IdentityMissing {
 			return "Bearer realm=" + realm
 		}
 		return "Bearer realm=" + realm + `, error="invalid_token", error_description=` + quoted(f.message)
 	case 403:
-		return "Bearer realm=" + realm + `, error="insufficient_scope", scope=` + quoted(f.scope)
+		if f.scope != "" {
+			return "Bearer realm=" + realm + `, error="insufficient_scope", scope=` + quoted(f.scope)
+		}
 	}
 	return ""
 }
+
+// basicChallenge asks for a name and a password (RFC 7617 §2). realm is quoted already.
+func basicChallenge(realm string) string { return "Basic realm=" + realm + `, charset="UTF-8"` }
 
 // quoted returns s as a quoted-string (RFC 9110 §5.6.4).
 func quoted(s string) string {

@@ -46,6 +46,7 @@ type Call struct {
 	ToClient  *wire.Edits // what is changed about whatever answer there will be
 
 	Identity *Identity // whom the last filter recognised; nil for nobody
+	Minter   *Minter   // who makes the token that the service gets; nil for nobody
 	Reply    Reply
 }
 
@@ -56,6 +57,8 @@ type Service struct {
 	Host, Port        string   // as it is called
 	Origins           []string // allowed by the route's CORS policy
 	ContextExtensions map[string]string
+
+	profiles servedProfiles // what the route decides about minted tokens
 }
 
 // A BodyReader reads the beginning of a request's body without taking it from the upstream.

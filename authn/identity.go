@@ -11,6 +11,8 @@ type Identity struct {
 	Expires time.Time // zero: it does not lapse by itself
 	Token   *Token    // what the client presented, verified; nil for a credential of another kind
 	IDToken *Token    // of a login; nil for none
+
+	minted mintedSlot // tokens that were made for it
 }
 
 // A Token is a JSON Web Token that was verified.

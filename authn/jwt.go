@@ -45,7 +45,7 @@ func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, 
 		v.algorithms = safeAlgorithms
 	}
 	if onlyUnsigned := !slices.ContainsFunc(v.algorithms, func(a string) bool { return a != none }); !onlyUnsigned {
-		v.keys = sets.get(c.JWKSURI, c.Fetch)
+		v.keys = sets.of(c)
 	}
 	wishes, err := json.Marshal(struct {
 		By    string

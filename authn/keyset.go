@@ -3,12 +3,14 @@ package authn
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +34,8 @@ const (
 // when a token names one that it does not have. While its issuer does not answer, what is
 // known goes on serving.
 type keySet struct {
-	uri    string
+	uri    string // of the keys; of the issuer's discovery document, which names it, where discovered
+	issuer string // "" where uri is that of the keys
 	policy config.FetchPolicy
 	deps   *Deps
 	client *http.Client
@@ -172,13 +175,38 @@ func (s *keySet) replace(next *keys) {
 	s.current.Store(next)
 }
 
-// get asks the URI once.
+// get asks the URI once, after the issuer's discovery document where that names it.
 func (s *keySet) get() (*keys, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.uri, http.NoBody)
+	uri := s.uri
+	if s.issuer != "" {
+		text, _, err := s.ask(ctx, uri)
+		if err == nil {
+			uri, err = discovered(text, s.issuer)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("discover: %w", err)
+		}
+	}
+	text, header, err := s.ask(ctx, uri)
 	if err != nil {
-		return nil, plainError(err)
+		return nil, err
+	}
+	list, err := parseKeys(text)
+	if err != nil {
+		return nil, err
+	}
+	now := s.deps.Clock()
+	fresh := now.Add(lifetime(header, now, s.policy.MaxStale))
+	return &keys{list: list, digest: sha256.Sum256(text), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
+}
+
+// ask returns the document at uri, and what was said about it.
+func (s *keySet) ask(ctx context.Context, uri string) ([]byte, http.Header, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, http.NoBody)
+	if err != nil {
+		return nil, nil, plainError(err)
 	}
 	r.Header.Set("Accept", "application/jwk-set+json, application/json")
 	if s.policy.MaxStale > 0 {
@@ -186,26 +214,45 @@ func (s *keySet) get() (*keys, error) {
 	}
 	a, err := s.client.Do(r)
 	if err != nil {
-		return nil, plainError(err)
+		return nil, nil, plainError(err)
 	}
 	defer a.Body.Close()
 	if a.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("its answer has status %d", a.StatusCode)
+		return nil, nil, fmt.Errorf("its answer has status %d", a.StatusCode)
 	}
 	text, err := io.ReadAll(io.LimitReader(a.Body, maxKeySet+1))
 	switch {
 	case err != nil:
-		return nil, plainError(err)
+		return nil, nil, plainError(err)
 	case len(text) > maxKeySet:
-		return nil, fmt.Errorf("its answer is longer than %d bytes", maxKeySet)
+		return nil, nil, fmt.Errorf("its answer is longer than %d bytes", maxKeySet)
 	}
-	list, err := parseKeys(text)
-	if err != nil {
-		return nil, err
+	return text, a.Header, nil
+}
+
+var (
+	errNoDiscovery  = errors.New("the document is no JSON with a jwks_uri")
+	errOtherIssuer  = errors.New("the document is another issuer's")
+	errKeysInClear  = errors.New("an https issuer's keys are elsewhere than at https")
+	discoverySuffix = "/.well-known/openid-configuration"
+)
+
+// discovered returns where an issuer says in its discovery document that its keys are
+// (OpenID Connect Discovery 1.0 §4.3).
+func discovered(text []byte, issuer string) (uri string, err error) {
+	var doc struct {
+		Issuer string `json:"issuer"`
+		Keys   string `json:"jwks_uri"`
 	}
-	now := s.deps.Clock()
-	fresh := now.Add(lifetime(a.Header, now, s.policy.MaxStale))
-	return &keys{list: list, digest: sha256.Sum256(text), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
+	switch err := json.Unmarshal(text, &doc); {
+	case err != nil || doc.Keys == "":
+		return "", errNoDiscovery
+	case doc.Issuer != issuer:
+		return "", errOtherIssuer
+	case strings.HasPrefix(issuer, "https://") && !strings.HasPrefix(doc.Keys, "https://"):
+		return "", errKeysInClear
+	}
+	return doc.Keys, nil
 }
 
 // start begins to refresh the keys in the background. It does not block.
@@ -307,6 +354,7 @@ func (s *keySet) retire() {
 // A keySetKey is what two users of a key set must agree on to share it.
 type keySetKey struct {
 	uri    string
+	issuer string
 	policy config.FetchPolicy
 }
 
@@ -327,7 +375,24 @@ func newKeySets(d *Deps, prev *keySets) *keySets {
 // get returns the keys of uri: this configuration's, the previous one's with what is known
 // of them, or new ones.
 func (s *keySets) get(uri string, policy config.FetchPolicy) *keySet {
-	k := keySetKey{uri, policy}
+	return s.take(keySetKey{uri: uri, policy: policy})
+}
+
+// of returns the keys that c's tokens are verified with: those of its URI, or else of its
+// issuer, wherever that says that they are.
+func (s *keySets) of(c *config.JWTFilter) *keySet {
+	if c.JWKSURI == "" && c.Issuer != "" {
+		return s.discover(c.Issuer, c.Fetch)
+	}
+	return s.get(c.JWKSURI, c.Fetch)
+}
+
+// discover returns the keys of an issuer, wherever it says that they are.
+func (s *keySets) discover(issuer string, policy config.FetchPolicy) *keySet {
+	return s.take(keySetKey{uri: strings.TrimSuffix(issuer, "/") + discoverySuffix, issuer: issuer, policy: policy})
+}
+
+func (s *keySets) take(k keySetKey) *keySet {
 	if set := s.byKey[k]; set != nil {
 		return set
 	}
@@ -336,7 +401,7 @@ func (s *keySets) get(uri string, policy config.FetchPolicy) *keySet {
 		set = s.prev.byKey[k]
 	}
 	if set == nil {
-		set = &keySet{uri: uri, policy: policy, deps: s.deps, client: s.deps.client(policy)}
+		set = &keySet{uri: k.uri, issuer: k.issuer, policy: k.policy, deps: s.deps, client: s.deps.client(k.policy)}
 	}
 	s.byKey[k] = set
 	return set

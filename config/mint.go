@@ -12,6 +12,7 @@ type MintFilter struct {
 	Algorithm       string     // "ES256", "RS256" or "EdDSA"
 	TokenType       string     // of the JOSE header
 	SigningKeys     SecretName // zero for keys of this process only
+	RevokedKeys     []string   // ids of keys that are not used or published any more
 	Rotation        time.Duration
 	Audience        []string // nil for the route's service
 	Claims          []ClaimSource

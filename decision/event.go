@@ -18,7 +18,7 @@ const (
 	TokenAccepted // when a token is seen for the first time; later uses are in the access log
 	TokenRejected
 	TokenMinted
-	TokenRevoked
+	Revoked
 	RateLimited
 	AuthFailed // somebody who decides could not be asked: Allowed tells what was done instead
 	KeyRotated

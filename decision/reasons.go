@@ -54,6 +54,15 @@ const (
 	TokenScope
 	KeySetUnavailable
 	TemplateFailed
+	IdentityMissing
+	MintFailed
+	TokenRevoked
+	TokenOrigin
+	TokenAddress
+	TokenService
+	PasswordWrong
+	TooManyFailures
+	TokenRequestRefused
 
 	// The upstream's side.
 	NoEndpoints
@@ -256,6 +265,34 @@ var reasons = [NumReasons]reasonRow{
 	TemplateFailed: {"template_failed", at(Authn), 500, OperatorFault, "UAEX", "",
 		"a template of injectRequestHeaders or errorResponse fails on this request's token",
 		"mend the template: the line's error says where it fails; hasKey asks for claims that may be missing"},
+
+	IdentityMissing: {"identity_missing", at(Authn, Mint), 401, ClientFault, "UAEX", "",
+		"a token is to be minted for the service, and nobody has established who asks",
+		"nothing; or name a filter that does before the Mint filter, or give that one credentials"},
+	MintFailed: {"mint_failed", at(Authn, Mint), 500, OperatorFault, "UAEX", "",
+		"a token could not be made for the service: there is no key, or it would be too long",
+		"look at the line's error; have the Mint filter's claims hold less"},
+	TokenRevoked: {"token_revoked", at(Authn), 401, ClientFault, "UAEX", "",
+		"the token was revoked at a Mint filter's revoke endpoint",
+		"nothing: the client has to ask for another one"},
+	TokenOrigin: {"token_origin", at(Authn), 403, ClientFault, "UAEX", "",
+		"the minted token that came back is not for pages of the request's Origin",
+		"nothing, or let the Mapping's cors name that origin"},
+	TokenAddress: {"token_address", at(Authn), 403, ClientFault, "UAEX", "",
+		"the minted token that came back is for other addresses than the client's",
+		"compare the line's client_ip with the Mint filter's ipRanges; a token that was stolen looks the same"},
+	TokenService: {"token_service", at(Authn), 403, ClientFault, "UAEX", "",
+		"the minted token that came back is for other services than the route's",
+		"nothing, or name the service in the Mint filter's allowedServices"},
+	PasswordWrong: {"password_wrong", at(Authn), 401, ClientFault, "UAEX", "",
+		"the user or client is not known, or the password is another",
+		"nothing, if few: the audit log tells whose they are"},
+	TooManyFailures: {"too_many_failures", at(Authn), 429, ClientFault, "UAEX", "",
+		"so many passwords were wrong, of that user or from that address, that no further one is looked at for a while",
+		"nothing: the pause ends by itself"},
+	TokenRequestRefused: {"token_request_refused", at(Authn), 400, ClientFault, "UAEX", "",
+		"a token endpoint refused what it was asked for; its answer says why in the words of OAuth",
+		"look at the client"},
 
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
 		"the upstream's name has no address",

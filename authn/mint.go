@@ -1,0 +1,223 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"legate/config"
+	"legate/decision"
+	"legate/wire"
+)
+
+// A Minter makes the tokens of one Mint filter: short-lived ones, for whom was verified
+// before, that say what the services behind the gateway need to know.
+type Minter struct {
+	refusals
+	f           *config.MintFilter
+	fingerprint string // of f: tokens made by other settings are not its
+	signer      *signer
+	revoked     *Revocations
+	issuers     []trusted
+	passwords   *passwords // of users; nil where none are accepted
+	clients     *passwords // of clients of the token endpoints; nil where there are none
+	policy      [sha256.Size]byte
+	// trustsItself accepts tokens that services got as if they were made for the gateway.
+	trustsItself bool
+	actor        string // on whose behalf of the user the services are asked: the gateway
+	minted       Counter
+}
+
+// maxToken is the longest token that is made: applications take heads of 8 KiB, and some
+// of that is others'.
+const maxToken = 4 << 10
+
+// clockSkew is how far the clocks of services may be behind.
+const clockSkew = 5 * time.Second
+
+var (
+	errNoKey    = errors.New("there is no key to sign with")
+	errTooLong  = fmt.Errorf("the token would be longer than %d bytes: let the filter's claims hold less", maxToken)
+	errNoTarget = errors.New("the request was routed to no service")
+
+	failNobody  = refuse(decision.IdentityMissing, 0, "nobody was recognised")
+	failUnnamed = refuse(decision.IdentityMissing, 0, "what was recognised does not say who asks")
+)
+
+// mintFailed is the refusal of who should have got a token, and did not for that reason.
+func mintFailed(err error) *failure {
+	return &failure{reason: decision.MintFailed, message: "no token can be made for the service", err: err}
+}
+
+// deny refuses c.
+func (m *Minter) deny(c *Call, f *failure) Outcome {
+	m.refuse(c, f)
+	switch {
+	case f.reason == decision.IdentityMissing && m.passwords != nil:
+		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldWWWAuthenticate, Value: []byte(basicChallenge(m.realm))})
+	case f.retryAfter > 0:
+		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldRetryAfter, Value: strconv.AppendInt(nil, wholeSeconds(f.retryAfter), 10)})
+	}
+	return Deny
+}
+
+// wholeSeconds returns d as Retry-After counts, rounded up.
+func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// Filter lets requests through of whom an earlier filter recognised, or its own credentials
+// do, and has the service get a token for them: see Mint. Budget: 0 allocs for credentials
+// seen before.
+func (m *Minter) Filter(c *Call) Outcome {
+	if c.Identity == nil {
+		if f := m.recognise(c); f != nil {
+			return m.deny(c, f)
+		}
+	}
+	if c.Identity.Subject == "" {
+		return m.deny(c, failUnnamed)
+	}
+	c.Minter = m
+	return Allow
+}
+
+// Mint gives the request a token for c.Identity in place of its Authorization. What was
+// minted before for the same audience, origins and addresses serves for two thirds of its
+// life. Where c is only asked about nothing is signed. Budget: 0 allocs for a token that
+// was minted before.
+func (m *Minter) Mint(c *Call) Outcome {
+	id := c.Identity
+	switch {
+	case id == nil:
+		return m.deny(c, failNobody)
+	case id.Subject == "":
+		return m.deny(c, failUnnamed)
+	case c.Service == nil:
+		return m.deny(c, mintFailed(errNoTarget))
+	case c.Dry:
+		return Allow
+	}
+	p := m.profile(c.Service)
+	client := m.client(c)
+	t := id.minted.find(p, client)
+	if t == nil || !m.fresh(t, c.Now) {
+		var err error
+		if t, err = m.renew(c, p, client, t); err != nil {
+			return m.deny(c, mintFailed(err))
+		}
+	}
+	c.Edits.Set(wire.FieldAuthorization, t.line.Value)
+	return Allow
+}
+
+// client returns the address that is written into c's token, zero for none.
+func (m *Minter) client(c *Call) netip.Addr {
+	if m.f.ClientIPRange {
+		return c.Client.Unmap()
+	}
+	return netip.Addr{}
+}
+
+// fresh reports whether t needs no renewal. Of those who find that it needs one, one at a
+// time makes it, as long as t lives.
+func (m *Minter) fresh(t *mintedToken, now time.Time) bool {
+	r := m.signer.current.Load()
+	switch {
+	case r.find(t.key) == nil, m.revoked.Has(t.jti), !now.Before(t.expires):
+		return false
+	case now.Before(t.renew):
+		return true
+	}
+	return !t.renewing.CompareAndSwap(false, true)
+}
+
+// renew makes a token in place of old, nil for none, and keeps it.
+func (m *Minter) renew(c *Call, p *profile, client netip.Addr, old *mintedToken) (*mintedToken, error) {
+	if old != nil {
+		defer old.renewing.Store(false)
+	}
+	g := grant{identity: c.Identity, profile: p, client: client}
+	t, err := m.sign(&g, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	c.Identity.minted.put(t, c.Now)
+	m.minted.Add()
+	e := decision.Event{Kind: decision.TokenMinted, Allowed: true, By: m.by, MintedJTI: t.jti, KeyID: t.key}
+	about(&e, c.Identity)
+	m.deps.audit(c, e)
+	return t, nil
+}
+
+// A grant is whom a token is made for, and what for.
+type grant struct {
+	identity *Identity
+	profile  *profile
+	client   netip.Addr // the only one that may use it; zero for any
+	clientID string     // who asked for it at a token endpoint; "" for what the identity says
+	scope    *string    // in place of the identity's; nil keeps that
+	lifetime time.Duration
+}
+
+// sign makes a token.
+func (m *Minter) sign(g *grant, now time.Time) (*mintedToken, error) {
+	key := m.signer.current.Load().signing
+	if key == nil {
+		return nil, errNoKey
+	}
+	lifetime := m.f.Lifetime
+	if g.lifetime > 0 {
+		lifetime = min(lifetime, g.lifetime)
+	}
+	issued := now.Truncate(time.Second)
+	expires := issued.Add(lifetime)
+	if id := g.identity; !id.Expires.IsZero() && id.Expires.Before(expires) {
+		expires = id.Expires.Truncate(time.Second)
+	}
+	jti, err := m.newID()
+	if err != nil {
+		return nil, err
+	}
+	token, err := m.encode(key, m.payload(g, jti, issued, expires))
+	if err != nil {
+		return nil, err
+	}
+	return &mintedToken{
+		profile: g.profile, client: g.client, key: key.id, jti: jti, expires: expires,
+		renew: now.Add(expires.Sub(now) * 2 / 3),
+		line:  wire.Add{ID: wire.FieldAuthorization, Value: append([]byte("Bearer "), token...)},
+	}, nil
+}
+
+// newID makes a jti: 128 random bits.
+func (m *Minter) newID() (string, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(m.deps.Random, id[:]); err != nil {
+		return "", fmt.Errorf("make token id: %w", err)
+	}
+	return base64url(id[:]), nil
+}
+
+// encode signs a payload (RFC 7515 §7.1).
+func (m *Minter) encode(key *signingKey, payload []byte) ([]byte, error) {
+	header := []byte(`{"alg":` + strconv.Quote(key.alg) + `,"kid":` + strconv.Quote(key.id) + `,"typ":` + strconv.Quote(m.f.TokenType) + `}`)
+	enc := base64.RawURLEncoding
+	token := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+enc.EncodedLen(512))
+	token = append(enc.AppendEncode(token, header), '.')
+	token = enc.AppendEncode(token, payload)
+	sig, err := jwt.GetSigningMethod(key.alg).Sign(string(token), key.private)
+	if err != nil {
+		return nil, fmt.Errorf("sign token: %w", err)
+	}
+	token = enc.AppendEncode(append(token, '.'), sig)
+	if len(token) > maxToken {
+		return nil, errTooLong
+	}
+	return token, nil
+}

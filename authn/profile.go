@@ -1,0 +1,102 @@
+package authn
+
+import (
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// A profile is what a route decides about the tokens that are minted for its service. It
+// is not changed. Profiles of one id are alike.
+type profile struct {
+	id       string
+	audience []string
+	origins  []string // nil where any may use the token
+	services []string
+	claims   []byte // those members of the payload, rendered, each with a comma before it
+}
+
+// servedProfiles are the profiles of one Service, by who mints.
+type servedProfiles struct {
+	list atomic.Pointer[[]servedProfile]
+}
+
+type servedProfile struct {
+	minter  *Minter
+	profile *profile
+}
+
+// profile returns what s decides about m's tokens. Budget: 0 allocs from the second time
+// on.
+func (m *Minter) profile(s *Service) *profile {
+	list := s.profiles.list.Load()
+	if list != nil {
+		for i := range *list {
+			if (*list)[i].minter == m {
+				return (*list)[i].profile
+			}
+		}
+	}
+	p := m.makeProfile(s.Name, s.Origins)
+	var next []servedProfile
+	if list != nil {
+		next = slices.Clone(*list)
+	}
+	next = append(next, servedProfile{m, p})
+	s.profiles.list.CompareAndSwap(list, &next) // who loses makes it once more
+	return p
+}
+
+// makeProfile makes the profile of a service and the origins of its route's CORS policy.
+func (m *Minter) makeProfile(service string, cors []string) *profile {
+	p := &profile{audience: m.f.Audience, services: m.f.AllowedServices}
+	if p.audience == nil {
+		p.audience = []string{service}
+	}
+	if p.services == nil {
+		p.services = []string{service}
+	}
+	switch origins := m.f.AllowedOrigins; {
+	case !origins.CORS:
+		p.origins = serialised(origins.List)
+	case !slices.Contains(cors, "*"):
+		p.origins = serialised(cors)
+	}
+	p.claims = appendMember(p.claims, "aud", p.audience)
+	p.claims = appendMember(p.claims, "allowed_services", p.services)
+	if len(p.origins) > 0 {
+		p.claims = appendMember(p.claims, "allowed_origins", p.origins)
+	}
+	if len(m.f.IPRanges) > 0 {
+		p.claims = appendMember(p.claims, "ip_ranges", m.f.IPRanges)
+	}
+	p.id = m.fingerprint + string(p.claims)
+	return p
+}
+
+// serialised returns origins as browsers write them (RFC 6454 §6.2).
+func serialised(origins []string) []string {
+	var list []string
+	for _, o := range origins {
+		o = strings.TrimRight(strings.ToLower(strings.TrimSpace(o)), "/")
+		if u, err := url.Parse(o); err == nil && (u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80") {
+			o = o[:strings.LastIndexByte(o, ':')]
+		}
+		if o != "" && !slices.Contains(list, o) {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// appendMember appends a member of a JSON object, a comma before it.
+func appendMember(b []byte, name string, value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic("BUG: claim " + name + " cannot be rendered: " + err.Error()) // it came out of JSON, or is a list of texts
+	}
+	b = append(append(append(b, ',', '"'), name...), '"', ':')
+	return append(b, text...)
+}

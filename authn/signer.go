@@ -1,0 +1,226 @@
+package authn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"legate/config"
+	"legate/decision"
+)
+
+// A signer keeps the signing keys of one Mint filter, and lets them come and go. It has a
+// life of its own: snapshots point to it.
+type signer struct {
+	by      string // the Mint filter
+	deps    *Deps
+	current atomic.Pointer[ring] // empty before configure
+
+	mu       sync.Mutex
+	settings signerSettings
+	keys     []*signingKey
+	started  bool
+	wake     chan struct{}
+	stop     context.CancelFunc
+	stopped  chan struct{}
+}
+
+// signerSettings are what may change about a signer while it lives.
+type signerSettings struct {
+	alg      string
+	rotation rotation
+	given    []*signingKey // by a Secret, instead of those that are made here; nil for none
+	revoked  []string      // key ids that are not used or published any more
+}
+
+// A ring is a signer's keys at one moment. It is not changed.
+type ring struct {
+	keys    []*signingKey // that are published
+	signing *signingKey   // nil where there is none
+	set     []byte        // JWK Set of keys
+	// generation grows whenever keys come or go.
+	generation uint64
+}
+
+// find returns the published key of that id, nil for none.
+func (r *ring) find(id string) *signingKey {
+	for _, k := range r.keys {
+		if k.id == id {
+			return k
+		}
+	}
+	return nil
+}
+
+func newSigner(by string, d *Deps) *signer {
+	s := &signer{by: by, deps: d, wake: make(chan struct{}, 1)}
+	s.current.Store(&ring{})
+	return s
+}
+
+// configure gives s settings, from now on. What is due by them is done when it returns, so
+// that there is a key to sign with.
+func (s *signer) configure(settings signerSettings) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings = settings
+	if settings.given != nil {
+		s.keys = settings.given
+	}
+	_, err := s.step()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// step does what is due and returns when to look again, zero for never. The caller holds
+// mu.
+func (s *signer) step() (again time.Time, err error) {
+	now := s.deps.Clock()
+	s.keys = slices.DeleteFunc(slices.Clone(s.keys), func(k *signingKey) bool { return slices.Contains(s.settings.revoked, k.id) })
+	sortKeys(s.keys)
+	p := s.settings.rotation.plan(s.keys, s.settings.alg, now)
+	if p.publish {
+		k, err := makeSigningKey(s.settings.alg, s.deps.Random, now, p.signs)
+		if err != nil {
+			return now.Add(keyRetry), err
+		}
+		s.keys = append(s.keys, k)
+		s.deps.Log.Info("signing key published", "filter", s.by, "kid", k.id, "alg", k.alg, "signs_from", p.signs.UTC())
+		s.rotated(k, now)
+		p = s.settings.rotation.plan(s.keys, s.settings.alg, now)
+	}
+	s.keys = s.keys[p.drop:]
+	last := s.current.Load()
+	next := &ring{keys: s.keys, set: renderKeySet(s.keys), generation: last.generation}
+	if !bytes.Equal(next.set, last.set) {
+		next.generation++
+	}
+	if p.signing >= 0 {
+		next.signing = s.keys[p.signing-p.drop]
+	}
+	if next.signing != nil && (last.signing == nil || last.signing.id != next.signing.id) {
+		s.deps.Log.Info("signing key in use", "filter", s.by, "kid", next.signing.id, "alg", next.signing.alg)
+		s.rotated(next.signing, now)
+	}
+	s.current.Store(next)
+	return p.again, nil
+}
+
+// keyRetry is how long it takes until making a key that failed is tried again.
+const keyRetry = 10 * time.Second
+
+// rotated tells who listens that k has come into use, or will.
+func (s *signer) rotated(k *signingKey, now time.Time) {
+	if s.deps.Audit != nil {
+		s.deps.Audit(&decision.Event{Kind: decision.KeyRotated, Allowed: true, Time: now, By: s.by, KeyID: k.id})
+	}
+}
+
+// start lets keys come and go until retire.
+func (s *signer) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.started, s.stop, s.stopped = true, cancel, make(chan struct{})
+	go s.run(ctx)
+}
+
+// run steps whenever something is due.
+func (s *signer) run(ctx context.Context) {
+	defer close(s.stopped)
+	for {
+		s.mu.Lock()
+		again, err := s.step()
+		s.mu.Unlock()
+		if err != nil {
+			s.deps.Log.Error("no signing key can be made", "filter", s.by, "error", err)
+		}
+		if !s.wait(ctx, again) {
+			return
+		}
+	}
+}
+
+// wait waits until something is due or the settings change, and reports false once it is
+// over.
+func (s *signer) wait(ctx context.Context, again time.Time) bool {
+	var due <-chan time.Time
+	if !again.IsZero() {
+		timer := time.NewTimer(again.Sub(s.deps.Clock()))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-due:
+	case <-s.wake:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// retire ends what start began. s still signs for who holds it.
+func (s *signer) retire() {
+	s.mu.Lock()
+	started := s.started
+	s.started = false
+	s.mu.Unlock()
+	if started {
+		s.stop()
+		<-s.stopped
+	}
+}
+
+var errWhichSigns = errors.New("holds several private keys, and none of them is called signing.pem")
+
+// secretKeys reads signing keys from a Secret: its entry keys.json, which has their dates,
+// or else private keys as PEM. Of several of those the one that is called signing.pem,
+// signing.key or tls.key signs, and the others are published only.
+func secretKeys(s *config.Secret) ([]*signingKey, error) {
+	if text, ok := s.Data[storedKeys]; ok {
+		keys, err := decodeKeys(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", storedKeys, err)
+		}
+		return keys, nil
+	}
+	var names []string
+	for name := range s.Data {
+		if strings.HasSuffix(name, ".pem") || strings.HasSuffix(name, ".key") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	signs := slices.IndexFunc(names, func(n string) bool { return n == "signing.pem" || n == "signing.key" || n == "tls.key" })
+	switch {
+	case len(names) == 0:
+		return nil, errNoPrivateKey
+	case signs < 0 && len(names) > 1:
+		return nil, errWhichSigns
+	}
+	signs = max(signs, 0)
+	names = append(slices.Delete(slices.Clone(names), signs, signs+1), names[signs]) // the last of equal dates signs
+	keys := make([]*signingKey, len(names))
+	for i, name := range names {
+		private, err := parsePrivateKey(s.Data[name])
+		if err == nil {
+			keys[i], err = newSigningKey(private, time.Time{}, time.Time{})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return keys, nil
+}
