@@ -39,6 +39,7 @@ type Module struct {
 	CircuitBreakers                *CircuitBreakers
 	Retry                          *RetryPolicy
 	BufferLimitBytes               *int
+	LuaScripts                     string // lua_scripts; "" for none
 	LogType                        string // envoy_log_type: "", "text", "json" or "typed_json"
 	LogPath                        string // envoy_log_path
 	LogFormat                      *Template

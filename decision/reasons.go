@@ -26,6 +26,7 @@ const (
 	ProxyHeaderUnexpected
 	UpgradeRefused
 	AddressDenied
+	ScriptAnswer
 	ClientGone
 	StreamIdle
 	TooManyConnections
@@ -171,8 +172,8 @@ var reasons = [NumReasons]reasonRow{
 		"the request body came slower than the minimum rate",
 		"nothing, if few: slow or hostile clients"},
 	BodyTooLarge: {"body_too_large", at(Accept), 413, ClientFault, "-", "Payload Too Large",
-		"the request body is over the limit of Module buffer, or over the 64 KiB that the gateway's own endpoints read; by tells",
-		"raise buffer.max_request_bytes if such requests are legitimate"},
+		"the request body is over the limit of Module buffer, over buffer_limit_bytes where a hook of lua_scripts asks for it, or over the 64 KiB that the gateway's own endpoints read; by tells",
+		"raise buffer.max_request_bytes or buffer_limit_bytes if such requests are legitimate"},
 	HTTP10Disabled: {"http10_disabled", at(Accept), 426, ClientFault, "DPE", "",
 		"the client speaks HTTP/1.0, which the Module does not enable",
 		"set Module enable_http10 to serve HTTP/1.0"},
@@ -191,6 +192,9 @@ var reasons = [NumReasons]reasonRow{
 	AddressDenied: {"address_denied", at(Accept), 403, ClientFault, "-", "RBAC: access denied",
 		"the Module's ip_allow or ip_deny keeps the client's address out",
 		"compare the line's client_ip with those lists; peer there is the other end of the socket"},
+	ScriptAnswer: {"script_answer", at(Accept), 0, NoFault, "-", "",
+		"a hook of Module lua_scripts has answered the request itself, with the status that it says",
+		"nothing"},
 	ClientGone: {"client_gone", anyStage, 0, ClientFault, "DC", "",
 		"the client closed before its answer was complete",
 		"nothing, if few; compare duration_ms with the client's own timeout"},
@@ -346,8 +350,8 @@ var reasons = [NumReasons]reasonRow{
 		"the endpoint's answer head is over the limit",
 		"look at the endpoint: its cookies, mostly"},
 	AnswerTooLarge: {"answer_too_large", at(Proxy), 502, UpstreamFault, "-", "",
-		"an answer that Module enable_grpc_http11_bridge has to hold back is over 1 MiB",
-		"let the clients of that service speak HTTP/2"},
+		"an answer that has to be held back is over 1 MiB for Module enable_grpc_http11_bridge, or over buffer_limit_bytes for a hook of lua_scripts",
+		"let the clients of that service speak HTTP/2, or the script leave its bodies alone"},
 	TunnelIdle: {"tunnel_idle", at(Proxy), 0, NoFault, "SI", "",
 		"no byte moved through an upgraded or TCP connection, either way, for idle_timeout_ms",
 		"nothing, if few; else have its peers send pings, or raise idle_timeout_ms of the Mapping or TCPMapping"},

@@ -14,9 +14,10 @@ func example(t *testing.T) *gateway {
 	t.Helper()
 	content, err := os.ReadFile("../config.example.yaml")
 	must(t, err)
-	ports := freePorts(t, 2)
+	ports := freePorts(t, 3)
 	text := strings.NewReplacer("port: 8080\n  protocol", fmt.Sprintf("port: %d\n  protocol", ports[0]),
-		"port: 8443\n  protocol", fmt.Sprintf("port: %d\n  protocol", ports[1])).Replace(string(content))
+		"port: 8443\n  protocol", fmt.Sprintf("port: %d\n  protocol", ports[1]),
+		"port: 9000\n", fmt.Sprintf("port: %d\n", ports[2])).Replace(string(content))
 	if strings.Contains(text, "port: 8443") {
 		t.Fatal("the example's Listeners look otherwise than this test expects")
 	}
@@ -27,7 +28,8 @@ func example(t *testing.T) *gateway {
 	var args []string
 	for name, addr := range map[string]string{
 		"hello.shop": serve(t, hello), "hello-next.shop": serve(t, echoHandler("next")), "items.shop": serve(t, echoHandler("items")),
-		"chat.shop":  serve(t, echoHandler("chat")),
+		"chat.shop": serve(t, echoHandler("chat")), "basket.shop": serve(t, echoHandler("basket")), "catalogue.shop": serve(t, echoHandler("catalogue")),
+		"queue.shop": serve(t, echoHandler("queue")), "hello-shadow.shop": serve(t, echoHandler("shadow")),
 		"admin.shop": serveTLS(t, "admin.shop", echoHandler("admin")),
 	} {
 		args = append(args, "--resolve", name+"="+addr)
@@ -53,6 +55,8 @@ func TestExample(t *testing.T) {
 		{"POST", "/hello/admin/users", served, "hello|next", "/admin/users"},
 		{"GET", "/items/42", served, "items", "/v2/item/42"},
 		{"GET", "/items/word", noRoute, "", ""},
+		{"GET", "/basket/7", served, "basket", "/7"},
+		{"GET", "/catalogue/", served, "catalogue", "/"},
 		{"GET", "/chat/", served, "chat", "/"}, // no WebSocket is asked for
 		{"GET", "/old-shop/shoes?size=42", verdict{"proxy", "redirect", 308}, "", ""},
 		{"GET", "/nowhere/", noRoute, "", ""},
@@ -68,6 +72,9 @@ func TestExample(t *testing.T) {
 			if got := g.verdict(t, a); got != c.want {
 				t.Errorf("%s %s, TLS %v: %v, want %v", c.method, c.target, secure, got, c.want)
 				continue
+			}
+			if a.Header.Get("X-Frame-Options") != "DENY" {
+				t.Errorf("%s: the script has not seen %v", c.target, a.Header)
 			}
 			if server := a.Header.Get("Server"); server != "legate" {
 				t.Errorf("%s: server %q", c.target, server)
@@ -88,6 +95,9 @@ func TestExample(t *testing.T) {
 				t.Errorf("%s: TLS to the service is %v", c.target, a.saw.TLS)
 			}
 		}
+	}
+	if a := g.send(t, request{host: "localhost", target: "/hello/?design=new", header: []string{"X-Preview: yes"}}); a.saw.Service != "next" || a.saw.Host != "preview.shop" {
+		t.Errorf("the preview: %s saw %s", a.saw.Service, a.saw.Host)
 	}
 	shares := map[string]int{}
 	for range 300 {

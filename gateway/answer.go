@@ -61,7 +61,7 @@ func (x *Exchange) shape() (status int, length int64, empty bool) {
 		return x.Resp.Status, int64(len(x.worn)), len(x.worn) == 0 || x.Req.Method() == wire.HEAD
 	}
 	if x.kept != nil {
-		return x.Resp.Status, int64(len(x.kept)), len(x.kept) == 0
+		return cmp.Or(x.status, x.Resp.Status), int64(len(x.kept)), len(x.kept) == 0
 	}
 	return cmp.Or(x.status, x.Resp.Status), x.Resp.Length, x.Resp.NoBody
 }
@@ -112,7 +112,10 @@ func (x *Exchange) answerLength() int64 {
 	if x.worn != nil {
 		return int64(len(x.worn))
 	}
-	if x.kept != nil {
+	switch {
+	case x.kept != nil && !x.bridges && x.link.Trailer() != nil:
+		return wire.LengthUnknown // HTTP/1.1 lets nothing follow a body whose length is told
+	case x.kept != nil:
 		return int64(len(x.kept))
 	}
 	if r.NoBody && r.Length == wire.LengthUnknown && x.Req.Method() != wire.HEAD && r.Status != 304 && x.Req.Major < 2 {
@@ -136,7 +139,10 @@ func (x *Exchange) copyAnswer() error {
 		if _, err := x.stream.WriteBody(x.kept); err != nil {
 			return &clientError{err}
 		}
-		return clientSide(x.stream.End(nil))
+		if x.bridges {
+			return clientSide(x.stream.End(nil))
+		}
+		return clientSide(x.stream.End(x.link.Trailer()))
 	}
 	if x.Resp.NoBody || x.link.Done() {
 		return clientSide(x.stream.End(x.link.Trailer()))

@@ -52,7 +52,9 @@ type Gateway struct {
 	draining atomic.Bool
 	strays   sometimes // PROXY headers where none are read
 	recent   recent
-	cut      atomic.Bool // the drain ran out of time: what ends now ends because of us
+
+	scriptSays sometimes   // errors of Lua
+	cut        atomic.Bool // the drain ran out of time: what ends now ends because of us
 
 	applying sync.Mutex // guards ports and the building of snapshots
 	ports    map[string]*port

@@ -9,6 +9,7 @@ func (c *compiler) chain(r *Route) (ch Chain) {
 	ch.add(decision.Accept, c.grpcBridge(r)) // has the last word about an answer: it holds all of it back
 	ch.add(decision.Accept, c.grpcWeb())     // what follows speaks gRPC, also where it refuses
 	ch.add(decision.Accept, c.grpcStats(r))  // counts what is gRPC by now, refusals too
+	ch.add(decision.Accept, c.scriptStage()) // sees the answer as the client gets it, but for what gRPC asks
 	ch.add(decision.Accept, c.gzip())        // compresses what all others have settled
 	ch.add(decision.Accept, c.buffer())      // nothing is decided about a request that may not come to an end
 	ch.add(decision.CORS, c.cors(r))         // a preflight carries no token, and a page must be able to read why it was denied

@@ -42,6 +42,7 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	}
 	c.next.edge = compileEdge(c.module)
 	c.logFormat()
+	c.script(old)
 	c.next.grpcStats = compileGRPCStats(c.module, c.g.metrics)
 	c.reader = upstream.NewSpecs(c.module, c.world, g.opts.Upstream)
 	c.tcpMappings()
@@ -139,6 +140,9 @@ func (c *compiler) routes(old *Snapshot) {
 	c.next.none = Route{Route: noRoute, metrics: c.g.metrics.Route("none"), overrides: c.moduleOverrides}
 }
 
+// defaultIdle is how long a request may rest if nobody says otherwise.
+const defaultIdle = 5 * time.Minute
+
 // noRoute stands in where nothing matches, so that a request always has a route.
 var noRoute = &routes.Route{}
 
@@ -148,7 +152,7 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	r.name = rt.Name
 	r.metrics = c.g.metrics.Route(rt.Name)
 	r.timeout = milliseconds(3000, m.TimeoutMS, c.defaults().ClusterRequestTimeoutMS)
-	r.idle = milliseconds(300_000, m.IdleTimeoutMS, nil)
+	r.idle = milliseconds(int(defaultIdle.Milliseconds()), m.IdleTimeoutMS, nil)
 	r.overrides = c.overrides(m)
 	if len(rt.Upgrades) > 0 {
 		r.metrics.AllowsUpgrades()

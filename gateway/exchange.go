@@ -85,9 +85,11 @@ type Exchange struct {
 	savedTooMuch bool
 	location     []byte // backs a redirect's Location
 
-	worn   []byte // the body in place of the upstream's; nil for none
-	kept   []byte // the answer's body, where it was read whole; nil else
-	status int    // what the client is told instead of the upstream's status; 0 for nothing else
+	worn      []byte     // the body in place of the upstream's; nil for none
+	kept      []byte     // the answer's body, where it was read whole; nil else
+	status    int        // what the client is told instead of the upstream's status; 0 for nothing else
+	bridges   bool       // what trails the kept body is told in the head
+	scripting *scripting // what the Module's script has of the exchange; nil without one
 
 	values    [][]byte      // of formats, while headers are edited
 	early     [][]byte      // what the access log wants of the answer, by slot
@@ -159,6 +161,10 @@ func (x *Exchange) free() {
 	x.Dry, x.roll = false, nil
 	x.wsAccept[0] = 0
 	x.worn = nil
+	x.unkeep()
+	if x.scripting != nil {
+		x.endScripting()
+	}
 	exchanges.Put(x)
 }
 

@@ -135,6 +135,9 @@ func (x *Exchange) walk(e *Explanation, roll *int, broken *wire.ProtocolError) {
 	if x.Decision.Reason() != decision.None { // an answer of ours: what stages have to say to it
 		x.prepare()
 		x.Route.chain.respond(x)
+		if x.entered == 0 {
+			x.scriptAnswer()
+		}
 	}
 	x.Route.chain.finish(x)
 }

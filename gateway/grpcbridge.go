@@ -44,17 +44,11 @@ func (grpcBridge) Respond(x *Exchange) {
 	if x.link == nil || x.worn != nil || !x.bridged() || !isGRPC(&x.Resp) {
 		return
 	}
-	if err := x.keepAnswer(); err != nil {
-		reason := decision.AnswerTooLarge
-		if errors.Is(err, errAnswerTooLarge) {
-			x.stopPump()
-		} else {
-			reason, err = x.failure(err)
-		}
-		x.dropLink()
-		x.replace(decision.Proxy, reason, err)
+	if err := x.keepAnswer(maxBridged); err != nil {
+		x.loseAnswer(x.answerFailure(err))
 		return
 	}
+	x.bridges = true
 	status, told := x.Resp.Find(string(nameGRPCStatus))
 	if trailer := x.link.Trailer(); trailer != nil {
 		if late, ok := trailer.Find(string(nameGRPCStatus)); ok {
@@ -70,14 +64,15 @@ func (grpcBridge) Respond(x *Exchange) {
 	}
 }
 
-// Finish lets go of the answer. Budget: 0 allocs.
-func (grpcBridge) Finish(x *Exchange) {
-	wire.Large.Put(x.kept)
-	x.kept, x.status = nil, 0
-}
-
-// keepAnswer reads the answer's body to its end.
-func (x *Exchange) keepAnswer() error {
+// keepAnswer reads the answer's body to its end, unless that was done before. More than
+// limit bytes are errAnswerTooLarge.
+func (x *Exchange) keepAnswer(limit int64) error {
+	switch {
+	case x.kept != nil && int64(len(x.kept)) > limit:
+		return errAnswerTooLarge
+	case x.kept != nil:
+		return nil
+	}
 	x.kept = wire.Large.Get()[:0]
 	for !x.Resp.NoBody && !x.link.Done() {
 		if len(x.kept) == cap(x.kept) {
@@ -92,9 +87,35 @@ func (x *Exchange) keepAnswer() error {
 			return nil
 		case err != nil:
 			return err
-		case len(x.kept) > maxBridged:
+		case int64(len(x.kept)) > limit:
 			return errAnswerTooLarge
 		}
 	}
 	return nil
+}
+
+// answerFailure says why an answer could not be kept.
+func (x *Exchange) answerFailure(err error) (decision.Reason, error) {
+	if errors.Is(err, errAnswerTooLarge) {
+		x.stopPump()
+		return decision.AnswerTooLarge, err
+	}
+	return x.failure(err)
+}
+
+// loseAnswer gives an answer of our own instead of the upstream's, which is not whole.
+func (x *Exchange) loseAnswer(reason decision.Reason, err error) {
+	if x.link != nil {
+		x.dropLink()
+	}
+	x.unkeep()
+	x.replace(decision.Proxy, reason, err)
+}
+
+// unkeep gives back what was kept of an answer. Budget: 0 allocs.
+func (x *Exchange) unkeep() {
+	if x.kept != nil {
+		wire.Large.Put(x.kept)
+	}
+	x.kept, x.status, x.bridges = nil, 0, false
 }

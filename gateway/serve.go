@@ -21,6 +21,9 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	}
 	x.prepare()
 	x.Route.chain.respond(x)
+	if x.entered == 0 {
+		x.scriptAnswer() // no stage has asked for it
+	}
 	x.answer()
 	x.Route.chain.finish(x)
 	g.observe(x)
@@ -84,6 +87,9 @@ func (x *Exchange) accept() Verdict {
 		return Stop
 	}
 	x.sanitise()
+	if x.Snap.script != nil {
+		return x.scripted()
+	}
 	return Continue
 }
 

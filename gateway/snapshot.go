@@ -10,6 +10,7 @@ import (
 	"legate/format"
 	"legate/limiter"
 	"legate/routes"
+	"legate/script"
 	"legate/telemetry"
 	"legate/upstream"
 	"legate/wire"
@@ -38,10 +39,15 @@ type Snapshot struct {
 	certFacts sync.Map             // *wire.CertFacts by *tls.Config, as they are asked for
 	grpcStats *grpcStats           // nil for none
 	endpoints *authn.Endpoints     // the gateway's own paths; nil for none
+	script    *script.Program      // the Module's lua_scripts; nil for none
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
 
 	thresholds *limiter.Set[upstream.Spec] // by what shares them
+
+	scriptText   string
+	scriptBy     string           // the object that has the script
+	scriptErrors [2]*scriptErrors // of the request's hook and the answer's
 }
 
 // A Route is one Mapping ready to serve.

@@ -24,6 +24,7 @@ var (
 	connectionsDesc  = describe("connections", "Open connections of clients.", "listener", "protocol")
 	proxiedDesc      = describe("proxy_protocol_total", "Connections to a listener with PROXY in its stack, by what their header was.", "listener", "outcome")
 	abusedDesc       = describe("h2_abuse_total", "HTTP/2 connections and streams that ended because the client made us work for nothing.", "kind")
+	scriptsDesc      = describe("script_errors_total", "Hooks of lua_scripts that ended with an error.", "hook")
 	shadowedDesc     = describe("shadow_requests_total", "Copies of requests made for a Mapping with shadow: true, by what became of them.", "route", "outcome")
 	decisionsDesc    = describe("decisions_total", "Requests and TCP connections that a stage ended for a reason.", "stage", "reason")
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
@@ -53,7 +54,7 @@ type collector struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, shadowedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
+		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, scriptsDesc, shadowedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
 		upConnectionDesc, upEndpointsDesc, upOverflowsDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
 		generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
 		logDroppedDesc, logErrorsDesc,
@@ -92,6 +93,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	proxied := maps.Clone(m.proxied)
 	abused := maps.Clone(m.abused)
 	shadowed := maps.Clone(m.shadowed)
+	scripts := maps.Clone(m.scripts)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	methods := maps.Clone(m.grpc)
 	count := m.count
@@ -117,6 +119,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
+	}
+	for hook, c := range scripts {
+		out.counter(scriptsDesc, c.Value(), hook)
 	}
 	for key, c := range shadowed {
 		out.counter(shadowedDesc, c.Value(), key.route, key.outcome)

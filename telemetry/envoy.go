@@ -20,7 +20,11 @@ type ListenerMetrics struct {
 	latency   atomic.Pointer[histogram]
 	noRoute   atomic.Uint64
 	redirects atomic.Uint64
+	scripts   atomic.Uint64
 }
+
+// ScriptFailed counts a script's hook that ended with an error.
+func (l *ListenerMetrics) ScriptFailed() { l.scripts.Add(1) }
 
 // Observe counts a request that was answered with status after d. Budget: 0 allocs but
 // for the first.
@@ -82,6 +86,7 @@ var (
 	httpClasses      = envoy("envoy_http_downstream_rq_xx", "Answers by the first digit of their status.", byPrefix, byCode)
 	httpTime         = envoy("envoy_http_downstream_rq_time", "Milliseconds from a request's first byte to its answer's last.", byPrefix)
 	httpNoRoute      = envoy("envoy_http_no_route", "Requests that no route was found for.", byPrefix)
+	httpLuaErrors    = envoy("envoy_http_lua_errors", "Hooks of lua_scripts that ended with an error.", byPrefix)
 	httpRedirect     = envoy("envoy_http_rq_redirect", "Requests that were redirected.", byPrefix)
 	serverLive       = envoy("envoy_server_live", "1 as long as no drain has begun.")
 	serverUptime     = envoy("envoy_server_uptime", "Seconds since the start.")
@@ -100,7 +105,7 @@ var (
 func (c envoyNames) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		clusterRequests, clusterCompleted, clusterClasses, clusterRetries, clusterTime, clusterActive, clusterHealthy, clusterMembers,
-		clusterCxFull, clusterPending, clusterRetryFull, httpRequests, httpCompleted, httpClasses, httpTime, httpNoRoute, httpRedirect,
+		clusterCxFull, clusterPending, clusterRetryFull, httpRequests, httpCompleted, httpClasses, httpTime, httpNoRoute, httpRedirect, httpLuaErrors,
 		serverLive, serverUptime, serverAllocated, serverHeap, serverConns, serverThreads, serverExpiry, clusters, diagErrors, diagNotices, diagInfo,
 	} {
 		ch <- d
@@ -193,6 +198,7 @@ func (l *ListenerMetrics) collect(prefix string, out sink) {
 	out.milliseconds(httpTime, l.latency.Load(), prefix)
 	out.counter(httpNoRoute, l.noRoute.Load(), prefix)
 	out.counter(httpRedirect, l.redirects.Load(), prefix)
+	out.counter(httpLuaErrors, l.scripts.Load(), prefix)
 }
 
 // envoyClasses emits answers by their first digit and returns how many there are.

@@ -43,6 +43,7 @@ type Metrics struct {
 	grpc        map[GRPCMethod]*GRPCMetrics
 	proxied     map[proxiedKey]*Counter
 	abused      map[string]*Counter
+	scripts     map[string]*Counter // errors by hook
 	shadowed    map[shadowedKey]*Counter
 	problems    map[string]int
 	expiries    map[string]time.Time
@@ -98,7 +99,7 @@ func NewMetrics(b Build) *Metrics {
 		connections: map[connectionKey]*Gauge{},
 		grpc:        map[GRPCMethod]*GRPCMetrics{},
 		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
-		shadowed: map[shadowedKey]*Counter{},
+		shadowed: map[shadowedKey]*Counter{}, scripts: map[string]*Counter{},
 		problems: map[string]int{}, listeners: map[string]*ListenerMetrics{}, version: b.Version,
 		expiries: map[string]time.Time{},
 	}
@@ -196,6 +197,18 @@ func (m *Metrics) Abused(kind string) *Counter {
 	if c == nil {
 		c = &Counter{}
 		m.abused[kind] = c
+	}
+	return c
+}
+
+// ScriptErrors returns the counter of a script's hook that ended with an error.
+func (m *Metrics) ScriptErrors(hook string) *Counter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.scripts[hook]
+	if c == nil {
+		c = &Counter{}
+		m.scripts[hook] = c
 	}
 	return c
 }

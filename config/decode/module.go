@@ -82,6 +82,7 @@ func moduleSettings(c *fields) *config.Module {
 		AddLinkerdHeaders:              c.isSet("add_linkerd_headers"),
 		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
 		LogPath:                        c.text("envoy_log_path"),
+		LuaScripts:                     c.text("lua_scripts"),
 		LivenessProbeEnabled:           c.probe("liveness_probe"),
 		ReadinessProbeEnabled:          c.probe("readiness_probe"),
 	}

@@ -61,7 +61,6 @@ var moduleUnserved = map[string]fate{
 	"debug_mode":                 gone,
 	"envoy_validation_timeout":   quiet,
 	"failure_breaker":            notYet,
-	"lua_scripts":                notYet,
 	"prune_unreachable_routes":   quiet,
 	"regex_max_size":             quiet,
 	"regex_type":                 gone,
