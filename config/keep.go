@@ -13,7 +13,7 @@ import (
 // others is never stood in for: a broken lock closes.
 type keeper struct {
 	opts    Options
-	sources []map[identity][]Object // the last good versions
+	sources []map[identity][]*Object // the last good versions
 }
 
 // An identity is what stays the same of an object while its author changes it.
@@ -26,31 +26,30 @@ func identityOf(m *Meta) identity {
 // A standing is where one object of one source stands.
 type standing struct {
 	id     identity
-	now    []Object // all that the source says of it; none where it may be in a text that cannot be read
-	before []Object // its last good version, with the guards that it implies; nil for none
-	lost   *Object  // the text that cannot be read
-	stale  bool     // before stands in
+	now    []*Object // all that the source says of it; none where it may be in a text that cannot be read
+	before []*Object // its last good version, with the guards that it implies; nil for none
+	lost   *Object   // the text that cannot be read
+	stale  bool      // before stands in
 	why    []Problem
 }
 
 // A survey is the standing of everything at one time.
 type survey struct {
 	keeper *keeper
-	sets   [][]Object
+	sets   [][]*Object
 	of     []map[identity]*standing // by source
 	last   World                    // that was made of it
 }
 
 // survey looks at what the sources say now.
-func (k *keeper) survey(sets [][]Object) *survey {
+func (k *keeper) survey(sets [][]*Object) *survey {
 	s := &survey{keeper: k, sets: sets, of: make([]map[identity]*standing, len(sets))}
 	for len(k.sources) < len(sets) {
 		k.sources = append(k.sources, nil)
 	}
 	for i, set := range sets {
 		s.of[i] = make(map[identity]*standing, len(set))
-		for j := range set {
-			o := &set[j]
+		for j, o := range set {
 			if o.Meta.Name == "" || !k.opts.selects(o) {
 				continue
 			}
@@ -63,7 +62,7 @@ func (k *keeper) survey(sets [][]Object) *survey {
 			if st.now == nil {
 				st.now = set[j : j+1 : j+1] // nearly always the only one
 			} else {
-				st.now = append(st.now, *o)
+				st.now = append(st.now, o)
 			}
 		}
 		for _, st := range s.of[i] {
@@ -77,8 +76,7 @@ func (k *keeper) survey(sets [][]Object) *survey {
 // missing finds what may be in source i's texts that cannot be read: all that was last
 // read there and is nowhere now.
 func (s *survey) missing(i int) {
-	for j := range s.sets[i] {
-		o := &s.sets[i][j]
+	for _, o := range s.sets[i] {
 		if !o.Broken || o.Meta.Name != "" || !s.keeper.opts.selects(o) {
 			continue
 		}
@@ -117,7 +115,7 @@ func (st *standing) edited() bool {
 	if st.before == nil {
 		return false
 	}
-	return !slices.EqualFunc(st.good(), st.before, func(a, b Object) bool { return a.Digest == b.Digest && a.Digest != Digest{} })
+	return !slices.EqualFunc(st.good(), st.before, func(a, b *Object) bool { return a.Digest == b.Digest && a.Digest != Digest{} })
 }
 
 // world makes a World of what the sources say, with last good versions for what is
@@ -206,21 +204,20 @@ func (s *survey) blameSecret(host *standing, p Problem) bool {
 }
 
 // standIn returns the sets with last good versions in the place of what is broken.
-func (s *survey) standIn() [][]Object {
-	sets := make([][]Object, len(s.sets))
+func (s *survey) standIn() [][]*Object {
+	sets := make([][]*Object, len(s.sets))
 	for i, set := range s.sets {
 		if !anyStale(s.of[i]) {
 			sets[i] = set
 			continue
 		}
 		done := map[identity]bool{}
-		for j := range set {
-			o := set[j]
+		for _, o := range set {
 			st := s.of[i][identityOf(&o.Meta)]
 			switch {
 			case o.Meta.Name == "" && o.Broken:
-				sets[i] = append(sets[i], s.unreadable(i, &set[j])...)
-			case st == nil || !st.stale || !s.keeper.opts.selects(&o):
+				sets[i] = append(sets[i], s.unreadable(i, o)...)
+			case st == nil || !st.stale || !s.keeper.opts.selects(o):
 				sets[i] = append(sets[i], o)
 			case !done[st.id]:
 				done[st.id] = true
@@ -241,7 +238,7 @@ func anyStale(of map[identity]*standing) bool {
 }
 
 // standIn returns the last good version, with what is wrong with the present one.
-func (st *standing) standIn() []Object {
+func (st *standing) standIn() []*Object {
 	var problems []Problem
 	for i := range st.now {
 		problems = append(problems, st.now[i].Problems...)
@@ -252,16 +249,17 @@ func (st *standing) standIn() []Object {
 			p.Effect, p.Instead = ObjectStale, ""
 		}
 	}
-	objects := st.placed(&st.now[0])
+	objects := st.placed(st.now[0])
 	objects[0].Problems = problems
 	return objects
 }
 
 // placed returns the last good version as if it were written where at is, as its own
 // text is no more. It says nothing beside what is dangerous: at does.
-func (st *standing) placed(at *Object) []Object {
-	objects := make([]Object, len(st.before))
-	for i, o := range st.before {
+func (st *standing) placed(at *Object) []*Object {
+	objects := make([]*Object, len(st.before))
+	for i, before := range st.before {
+		o := *before
 		m := o.Meta
 		m.File, m.Line, m.Col, m.Parent, m.Fields = at.Meta.File, at.Meta.Line, at.Meta.Col, at.Meta.Parent, nil
 		o.Value, o.Digest = withMeta(o.Value, m), Digest{}
@@ -277,16 +275,16 @@ func (st *standing) placed(at *Object) []Object {
 		if len(st.now) > 0 { // who it belongs to is what its author says now
 			o.IDs, o.Meta.Labels = at.IDs, at.Meta.Labels
 		}
-		objects[i] = o
+		objects[i] = &o
 	}
 	return objects
 }
 
 // unreadable returns a text that cannot be read, and what stands in for it.
-func (s *survey) unreadable(source int, text *Object) []Object {
+func (s *survey) unreadable(source int, text *Object) []*Object {
 	o := *text
 	var names []string
-	var objects []Object
+	var objects []*Object
 	for _, id := range slices.SortedFunc(maps.Keys(s.of[source]), compareIdentities) {
 		if st := s.of[source][id]; st.lost == text && st.stale {
 			names = append(names, id.kind+" "+id.namespace+"/"+id.name)
@@ -294,7 +292,7 @@ func (s *survey) unreadable(source int, text *Object) []Object {
 		}
 	}
 	if len(names) == 0 {
-		return []Object{o}
+		return []*Object{&o}
 	}
 	if more := len(names) - 3; more > 0 {
 		names = append(names[:3], fmt.Sprintf("%d more", more))
@@ -305,7 +303,7 @@ func (s *survey) unreadable(source int, text *Object) []Object {
 			p.Effect, p.Instead = ObjectStale, "the last good version keeps serving of "+strings.Join(names, ", ")
 		}
 	}
-	return append([]Object{o}, objects...)
+	return append([]*Object{&o}, objects...)
 }
 
 func compareIdentities(a, b identity) int {
@@ -317,7 +315,7 @@ func compareIdentities(a, b identity) int {
 func (s *survey) learn(problems []Problem) {
 	dropped := s.dropped(problems)
 	for i, of := range s.of {
-		good := make(map[identity][]Object, len(of))
+		good := make(map[identity][]*Object, len(of))
 		for id, st := range of {
 			switch {
 			case st.stale:
@@ -338,24 +336,24 @@ func (s *survey) learn(problems []Problem) {
 
 // good returns what of the present version may stand in for later ones, the object and
 // then the guards that it implies: nil if it does not serve itself.
-func (st *standing) good() []Object {
+func (st *standing) good() []*Object {
 	if len(st.now) == 1 { // as nearly always
-		if o := &st.now[0]; o.Value == nil || o.Broken {
+		if o := st.now[0]; o.Value == nil || o.Broken {
 			return nil
 		}
 		return st.now
 	}
 	last := -1 // of several definitions
 	for i := range st.now {
-		if o := &st.now[i]; o.Value != nil && !o.Broken && (last < 0 || !sameText(o, &st.now[last])) {
+		if o := st.now[i]; o.Value != nil && !o.Broken && (last < 0 || !sameText(o, st.now[last])) {
 			last = i
 		}
 	}
 	if last < 0 {
 		return nil
 	}
-	var version []Object
-	for i := last; i < len(st.now) && sameText(&st.now[i], &st.now[last]); i++ {
+	var version []*Object
+	for i := last; i < len(st.now) && sameText(st.now[i], st.now[last]); i++ {
 		version = append(version, st.now[i])
 	}
 	return version

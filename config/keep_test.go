@@ -76,16 +76,16 @@ func TestLastGoodVersions(t *testing.T) {
 			k := keeper{}
 			for step := range strings.SplitSeq(strings.TrimSpace(h.steps), "\n") {
 				said, want, _ := strings.Cut(strings.TrimSpace(step), "->")
-				var set []Object
+				var set []*Object
 				for word := range strings.FieldsSeq(said) {
 					set = append(set, historic(word))
 				}
-				before := fmt.Sprintf("%+v", set)
+				before := inWords(set)
 				w, problems := take(&k, unserved, set)
 				if got := serving(w, problems); got != strings.Join(strings.Fields(want), " ") {
 					t.Errorf("%s\n got %s\nwant %s", step, got, strings.TrimSpace(want))
 				}
-				if fmt.Sprintf("%+v", set) != before {
+				if inWords(set) != before {
 					t.Errorf("%s: what the source said was changed", step)
 				}
 			}
@@ -93,10 +93,19 @@ func TestLastGoodVersions(t *testing.T) {
 	}
 }
 
+// inWords renders everything that objects say.
+func inWords(set []*Object) string {
+	var b strings.Builder
+	for _, o := range set {
+		fmt.Fprintf(&b, "%+v %+v\n", *o, o.Value)
+	}
+	return b.String()
+}
+
 // take lets k see a set, and what check says of the Worlds made of it. It returns what
 // serves in the end.
-func take(k *keeper, check func(World) []Problem, set []Object) (World, []Problem) {
-	s := k.survey([][]Object{set})
+func take(k *keeper, check func(World) []Problem, set []*Object) (World, []Problem) {
+	s := k.survey([][]*Object{set})
 	w := s.world()
 	for {
 		better, ok := s.offer(check(w))
@@ -114,12 +123,12 @@ func take(k *keeper, check func(World) []Problem, set []Object) (World, []Proble
 func known(w World) []Problem { return w.Problems }
 
 // historic makes the object of one word of a history.
-func historic(word string) Object {
+func historic(word string) *Object {
 	i := strings.IndexAny(word, "=!~+?")
 	name, id, _ := strings.Cut(word[:i], "/")
 	m := Meta{Kind: "Mapping", Name: name, Namespace: "x", File: "a.yaml"}
 	mapping := &Mapping{Service: word}
-	o := Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest([]byte(word + strings.Repeat(" ", 16))[:16])}
+	o := &Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest([]byte(word + strings.Repeat(" ", 16))[:16])}
 	if id != "" {
 		o.IDs = []string{id}
 	}
@@ -146,9 +155,9 @@ func historic(word string) Object {
 // unserved is what compiling would say of w.
 func unserved(w World) []Problem {
 	problems := slices.Clone(w.Problems)
-	needed := slices.ContainsFunc(w.Mappings, func(m Mapping) bool { return m.Name == "needed" })
+	needed := slices.ContainsFunc(w.Mappings, func(m *Mapping) bool { return m.Name == "needed" })
 	for i := range w.Mappings {
-		m := &w.Mappings[i]
+		m := w.Mappings[i]
 		switch {
 		case strings.Contains(m.Service, "~"):
 			problems = append(problems, m.Problem("", "does not serve", ObjectDropped))
@@ -166,7 +175,7 @@ func serving(w World, problems []Problem) string {
 		words = append(words, w.Guards[i].Rules[0].Host)
 	}
 	for i := range w.Mappings {
-		m := &w.Mappings[i]
+		m := w.Mappings[i]
 		if !slices.ContainsFunc(problems[len(w.Problems):], func(p Problem) bool { return p.Ref.Name == m.Name }) {
 			words = append(words, m.Service)
 		}
@@ -186,13 +195,13 @@ func serving(w World, problems []Problem) string {
 // The guard that a Module's field implies stays with the Module that had the field.
 func TestLastGoodModuleKeepsItsGuard(t *testing.T) {
 	m := Meta{Kind: "Module", Name: "ambassador", Namespace: "x"}
-	module := Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{1}, Value: withMeta(&Module{ServerName: "old"}, m)}
-	guard := Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{1}, Value: withMeta(&Guard{}, m)}
+	module := &Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{1}, Value: withMeta(&Module{ServerName: "old"}, m)}
+	guard := &Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{1}, Value: withMeta(&Guard{}, m)}
 	guard.Problems = []Problem{{Ref: m.Ref(), Field: "ip_allow", Msg: "is not served yet", Effect: RouteClosed}}
-	broken := Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{2}, Broken: true}
+	broken := &Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest{2}, Broken: true}
 	broken.Problems = []Problem{{Ref: m.Ref(), Msg: "is wrong", Effect: ObjectDropped}}
 	k := keeper{}
-	for _, set := range [][]Object{{module, guard}, {broken}, {broken}} {
+	for _, set := range [][]*Object{{module, guard}, {broken}, {broken}} {
 		w, _ := take(&k, known, set)
 		if len(w.Modules) != 1 || w.Modules[0].ServerName != "old" || len(w.Guards) != 1 {
 			t.Errorf("got Modules %+v and Guards %+v", w.Modules, w.Guards)
@@ -205,16 +214,16 @@ func TestLastGoodModuleKeepsItsGuard(t *testing.T) {
 
 // Of an annotation that cannot be read, what it held is kept, and nothing else is.
 func TestLastGoodVersionsOfAnnotations(t *testing.T) {
-	within := func(name string, service string) Object {
+	within := func(name string, service string) *Object {
 		m := Meta{Kind: "Mapping", Name: name, Namespace: "x", File: "a.yaml"}
 		m.Parent = Parent{Kind: "Service", Name: service, Namespace: "x", Document: 1}
-		return Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest([]byte(name + strings.Repeat(" ", 16))[:16]), Value: withMeta(&Mapping{}, m)}
+		return &Object{Meta: m, IDs: []string{DefaultID}, Digest: Digest([]byte(name + strings.Repeat(" ", 16))[:16]), Value: withMeta(&Mapping{}, m)}
 	}
-	torn := Object{Meta: Meta{File: "a.yaml", Parent: Parent{Kind: "Service", Name: "web", Namespace: "x"}}, Broken: true}
+	torn := &Object{Meta: Meta{File: "a.yaml", Parent: Parent{Kind: "Service", Name: "web", Namespace: "x"}}, Broken: true}
 	torn.Problems = []Problem{{Msg: "cannot be read", Effect: ObjectDropped}}
 	k := keeper{}
-	take(&k, known, []Object{within("a", "web"), within("b", "web"), within("c", "other"), mappingAt("d", "x", 1)})
-	w, _ := take(&k, known, []Object{torn})
+	take(&k, known, []*Object{within("a", "web"), within("b", "web"), within("c", "other"), mappingAt("d", "x", 1)})
+	w, _ := take(&k, known, []*Object{torn})
 	if got, want := mappings(w), "a.x:0 b.x:0"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -225,7 +234,7 @@ func TestLastGoodVersionsOfAnnotations(t *testing.T) {
 func TestLastGoodCertificate(t *testing.T) {
 	host := object(&Host{TLSSecret: SecretRef{Name: "cert"}}, Meta{Kind: "Host", Name: "shop", Namespace: "x"}, DefaultID)
 	host.Digest, host.Problems = Digest{9}, nil
-	secret := func(text byte) Object {
+	secret := func(text byte) *Object {
 		o := object(&Secret{Data: map[string][]byte{"tls.crt": {text}}}, Meta{Kind: "Secret", Name: "cert", Namespace: "x"})
 		o.Digest, o.Problems = Digest{text}, nil
 		return o
@@ -247,12 +256,12 @@ func TestLastGoodCertificate(t *testing.T) {
 		{102, "1 [Secret/cert.x: Host x/shop cannot use it: no certificate; the last good version of the object keeps serving]"},
 		{2, "2 []"},
 	} {
-		w, problems := take(&k, check, []Object{host, secret(step.secret)})
+		w, problems := take(&k, check, []*Object{host, secret(step.secret)})
 		if got := fmt.Sprintf("%d %v", w.Secrets[0].Data["tls.crt"][0], problems); got != step.want {
 			t.Errorf("certificate %d: got %s, want %s", step.secret, got, step.want)
 		}
 	}
-	if w, problems := take(&k, check, []Object{host}); len(w.Secrets) != 0 || len(problems) != 1 {
+	if w, problems := take(&k, check, []*Object{host}); len(w.Secrets) != 0 || len(problems) != 1 {
 		t.Errorf("a Secret that was deleted: got %d Secrets, %v", len(w.Secrets), problems)
 	}
 }

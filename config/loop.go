@@ -35,7 +35,7 @@ type Instead func(problems []Problem) (World, bool)
 // An arrival is a source's new set, or its end.
 type arrival struct {
 	source int
-	set    []Object
+	set    []*Object
 	ended  bool
 	err    error
 }
@@ -63,14 +63,14 @@ func watch(ctx context.Context, i int, s Source, to chan<- arrival) {
 		case <-ctx.Done():
 		}
 	}
-	err := s.Watch(ctx, func(set []Object) { send(arrival{source: i, set: set}) })
+	err := s.Watch(ctx, func(set []*Object) { send(arrival{source: i, set: set}) })
 	send(arrival{source: i, ended: true, err: err})
 }
 
 func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 	quiet, longest := cmp.Or(l.Quiet, 50*time.Millisecond), cmp.Or(l.Max, time.Second)
 	kept := keeper{opts: l.Options}
-	g := gathering{sets: make([][]Object, len(l.Sources)), heard: make([]bool, len(l.Sources)), silent: len(l.Sources)}
+	g := gathering{sets: make([][]*Object, len(l.Sources)), heard: make([]bool, len(l.Sources)), silent: len(l.Sources)}
 	var since time.Time // of the oldest change not yet applied; zero for none
 	var last time.Time  // when a set came last
 	due := time.NewTimer(0)
@@ -118,7 +118,7 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 }
 
 // apply makes the World of sets and hands it on.
-func (l *Loop) apply(kept *keeper, sets [][]Object) {
+func (l *Loop) apply(kept *keeper, sets [][]*Object) {
 	s := kept.survey(sets)
 	s.learn(l.Apply(s.world(), s.offer))
 }
@@ -140,10 +140,10 @@ func (l *Loop) ended(ctx context.Context, a arrival, heard bool) error {
 
 // A gathering is what the sources said last, and what was made of it.
 type gathering struct {
-	sets    [][]Object
+	sets    [][]*Object
 	heard   []bool
 	silent  int // sources not heard of yet
-	applied [][]Object
+	applied [][]*Object
 	once    bool // applied means something
 }
 

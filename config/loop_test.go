@@ -11,12 +11,12 @@ import (
 
 // A script is a Source that does what a test says.
 type script struct {
-	steps chan func(yield func([]Object)) error
+	steps chan func(yield func([]*Object)) error
 }
 
-func newScript() *script { return &script{steps: make(chan func(func([]Object)) error)} }
+func newScript() *script { return &script{steps: make(chan func(func([]*Object)) error)} }
 
-func (s *script) Watch(ctx context.Context, yield func([]Object)) error {
+func (s *script) Watch(ctx context.Context, yield func([]*Object)) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,12 +38,12 @@ func (s *script) say(name string, text byte) {
 	if text > 0 {
 		o.Digest = Digest{text, name[0]}
 	}
-	s.steps <- func(yield func([]Object)) error { yield([]Object{o}); return nil }
+	s.steps <- func(yield func([]*Object)) error { yield([]*Object{o}); return nil }
 	synctest.Wait()
 }
 
 func (s *script) fail(err error) {
-	s.steps <- func(func([]Object)) error { return err }
+	s.steps <- func(func([]*Object)) error { return err }
 	synctest.Wait()
 }
 

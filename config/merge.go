@@ -10,12 +10,11 @@ import (
 // Objects that do not belong to this gateway are left out. Where an object is
 // defined twice the later definition counts; of several Modules "ambassador" the
 // first by name counts, whatever their namespaces. Neither is silent.
-func Merge(opts Options, sets ...[]Object) World {
+func Merge(opts Options, sets ...[]*Object) World {
 	var w World
 	var kept []*Object
 	for _, set := range sets {
-		for i := range set {
-			o := &set[i]
+		for _, o := range set {
 			if !opts.selects(o) {
 				continue
 			}
@@ -106,13 +105,13 @@ func (w *World) reserve(kept []*Object) {
 			n++
 		}
 	}
-	w.Mappings = make([]Mapping, 0, n)
+	w.Mappings = make([]*Mapping, 0, n)
 }
 
 func (w *World) add(value any) {
 	switch v := value.(type) {
 	case *Mapping:
-		w.Mappings = append(w.Mappings, *v)
+		w.Mappings = append(w.Mappings, v)
 	case *TCPMapping:
 		w.TCPMappings = append(w.TCPMappings, *v)
 	case *Host:

@@ -8,16 +8,16 @@ import (
 )
 
 // object makes a good object of the given value.
-func object(value any, m Meta, ids ...string) Object {
+func object(value any, m Meta, ids ...string) *Object {
 	if m.Namespace == "" {
 		m.Namespace = "default"
 	}
-	o := Object{Meta: m, IDs: ids, Value: withMeta(value, m)}
+	o := &Object{Meta: m, IDs: ids, Value: withMeta(value, m)}
 	o.Problems = []Problem{{Ref: m.Ref(), Msg: "seen", Effect: Notice}}
 	return o
 }
 
-func mappingAt(name, namespace string, line int) Object {
+func mappingAt(name, namespace string, line int) *Object {
 	return object(&Mapping{}, Meta{Kind: "Mapping", Name: name, Namespace: namespace, File: "a.yaml", Line: line, Col: 1}, DefaultID)
 }
 
@@ -40,7 +40,7 @@ func TestMergeSelects(t *testing.T) {
 		t.Fatal(err)
 	}
 	shop := map[string]string{"team": "shop"}
-	set := []Object{
+	set := []*Object{
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "default"}, "default"),
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "edge", Labels: shop}, "edge", "other"),
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "automatic", Namespace: "shop"}, "_automatic_"),
@@ -92,7 +92,7 @@ func TestMergeSelectsByParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	parent := Parent{Kind: "Service", Name: "web", Namespace: "shop", Labels: map[string]string{"team": "shop"}, Document: 1}
-	set := []Object{
+	set := []*Object{
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "inside", Namespace: "other", Parent: parent}, "default"),
 		object(&Mapping{}, Meta{Kind: "Mapping", Name: "outside", Namespace: "other", Labels: parent.Labels}, "default"),
 		{Meta: Meta{Parent: parent}, Problems: []Problem{{Msg: "unreadable"}}, Broken: true},
@@ -117,11 +117,11 @@ func TestMergeSelectsByParent(t *testing.T) {
 // "First" and "later" follow Ambassador's key for where an object comes from, in which
 // documents of annotations stand under their parents' names.
 func TestMergeOrdersByKey(t *testing.T) {
-	within := func(name, service string, document int) Object {
+	within := func(name, service string, document int) *Object {
 		p := Parent{Kind: "Service", Name: service, Namespace: "x", Document: document}
 		return object(&Mapping{}, Meta{Kind: "Mapping", Name: name, Namespace: "x", Line: document, Parent: p}, DefaultID)
 	}
-	w := Merge(Options{}, []Object{
+	w := Merge(Options{}, []*Object{
 		within("z", "web", 1), within("y", "web", 2), within("x", "web", 10), mappingAt("weather", "x", 1), mappingAt("web", "x-1", 1), mappingAt("web", "x", 1),
 		mappingAt("twice", "x", 8), within("twice", "aaa", 9), // the annotation comes first, and is replaced
 		mappingAt("again", "x", 8), within("again", "zzz", 9), // it comes later, and replaces
@@ -154,8 +154,8 @@ func TestMergeDuplicates(t *testing.T) {
 	twice := mappingAt("c", "x", 1)
 	twice.Digest = Digest{1}
 	moved := twice.Moved(1)
-	first := []Object{twice, moved, mappingAt("b", "x", 5), mappingAt("a", "x", 7), mappingAt("a", "x", 3), broken}
-	second := []Object{mappingAt("b", "x", 1), mappingAt("a", "y", 2), mappingAt("a.y", "x", 4), mappingAt("a", "y.x", 6)}
+	first := []*Object{twice, moved, mappingAt("b", "x", 5), mappingAt("a", "x", 7), mappingAt("a", "x", 3), broken}
+	second := []*Object{mappingAt("b", "x", 1), mappingAt("a", "y", 2), mappingAt("a.y", "x", 4), mappingAt("a", "y.x", 6)}
 	w := Merge(Options{}, first, second)
 	if got, want := mappings(w), "a.x:3 a.y:2 a.y.x:4 a.y.x:6 b.x:1 c.x:2"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -177,12 +177,12 @@ func TestMergeDuplicates(t *testing.T) {
 }
 
 func TestMergeKeepsOneModuleAndItsGuard(t *testing.T) {
-	module := func(namespace string) Object {
+	module := func(namespace string) *Object {
 		return object(&Module{}, Meta{Kind: "Module", Name: "ambassador", Namespace: namespace, File: "m.yaml", Line: 1})
 	}
 	guard := object(&Guard{}, Meta{Kind: "Module", Name: "ambassador", Namespace: "a"})
-	nameless := []Object{{Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}, {Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}}
-	w := Merge(Options{}, []Object{module("b"), guard, module("a")}, nameless)
+	nameless := []*Object{{Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}, {Meta: Meta{Kind: "FilterPolicy"}, Value: &Guard{}}}
+	w := Merge(Options{}, []*Object{module("b"), guard, module("a")}, nameless)
 	if len(w.Modules) != 1 || w.Modules[0].Namespace != "a" || len(w.Guards) != 3 {
 		t.Errorf("got Modules %+v and %d Guards, want the one of namespace a and 3", w.Modules, len(w.Guards))
 	}
@@ -195,7 +195,7 @@ func TestMergeKeepsOneModuleAndItsGuard(t *testing.T) {
 // The order must not depend on the order in which objects were read.
 func TestMergeSortsLikeKeys(t *testing.T) {
 	names := []string{"a", "a-", "a.", "a.b", "a/", "a1", "ab", "b", "", "a.b.c", "ab.c"}
-	var set []Object
+	var set []*Object
 	for _, name := range names {
 		for _, namespace := range names {
 			if name != "" {

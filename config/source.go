@@ -32,23 +32,24 @@ type Source interface {
 	// Watch calls yield with the source's whole set of objects, first as soon as
 	// it is known and then after every change, until ctx is done (nil) or the
 	// source fails. It calls yield from one goroutine at a time and does not
-	// change a set it has yielded.
-	Watch(ctx context.Context, yield func([]Object)) error
+	// change a set it has yielded. An object that has not changed should be the same
+	// one again: what was made of it before is then used again.
+	Watch(ctx context.Context, yield func([]*Object)) error
 }
 
 // same reports whether o and p are the same object, without looking inside.
 func (o *Object) same(p *Object) bool {
-	return o.Digest == p.Digest && o.Digest != Digest{} &&
+	return o == p || o.Digest == p.Digest && o.Digest != Digest{} &&
 		o.Meta.Line == p.Meta.Line && o.Meta.Col == p.Meta.Col && o.Meta.File == p.Meta.File
 }
 
 // sameSet reports whether a and b hold the same objects in the same order.
-func sameSet(a, b []Object) bool {
+func sameSet(a, b []*Object) bool {
 	if len(a) != len(b) {
 		return false
 	}
 	for i := range a {
-		if !a[i].same(&b[i]) {
+		if !a[i].same(b[i]) {
 			return false
 		}
 	}
@@ -57,12 +58,13 @@ func sameSet(a, b []Object) bool {
 
 // Moved returns o as it is when its text stands the given number of lines further
 // down. o itself stays as it was.
-func (o Object) Moved(lines int) Object {
+func (o *Object) Moved(lines int) *Object {
 	if lines == 0 {
 		return o
 	}
-	o.Meta = o.Meta.moved(lines)
-	o.Value = withMeta(o.Value, o.Meta)
+	moved := *o
+	moved.Meta = o.Meta.moved(lines)
+	moved.Value = withMeta(o.Value, moved.Meta)
 	problems := make([]Problem, len(o.Problems))
 	for i, p := range o.Problems {
 		if p.Ref.Line > 0 {
@@ -70,8 +72,8 @@ func (o Object) Moved(lines int) Object {
 		}
 		problems[i] = p
 	}
-	o.Problems = problems
-	return o
+	moved.Problems = problems
+	return &moved
 }
 
 func (m Meta) moved(lines int) Meta {

@@ -12,7 +12,7 @@ type World struct {
 	Modules        []Module
 	Hosts          []Host
 	Listeners      []Listener
-	Mappings       []Mapping
+	Mappings       []*Mapping
 	TCPMappings    []TCPMapping
 	TLSContexts    []TLSContext
 	Secrets        []Secret
@@ -79,7 +79,7 @@ func (w *World) Sort() {
 	sortKind(w.Modules, func(o *Module) *Meta { return &o.Meta })
 	sortKind(w.Hosts, func(o *Host) *Meta { return &o.Meta })
 	sortKind(w.Listeners, func(o *Listener) *Meta { return &o.Meta })
-	sortKind(w.Mappings, func(o *Mapping) *Meta { return &o.Meta })
+	sortKind(w.Mappings, func(o **Mapping) *Meta { return &(*o).Meta })
 	sortKind(w.TCPMappings, func(o *TCPMapping) *Meta { return &o.Meta })
 	sortKind(w.TLSContexts, func(o *TLSContext) *Meta { return &o.Meta })
 	sortKind(w.Secrets, func(o *Secret) *Meta { return &o.Meta })

@@ -86,36 +86,19 @@ func isAmong(refs []config.Ref, m *config.Meta) bool {
 // upstreamSpecs reads every Mapping's service and leaves out Mappings that cannot
 // serve because of it.
 func (c *compiler) upstreamSpecs() {
-	all := c.world.Mappings
-	specs := make([]upstream.Spec, len(all))
-	broken := make([]bool, len(all))
-	left := len(all)
-	for i := range all {
-		if all[i].HostRedirect {
+	kept := make([]*config.Mapping, 0, len(c.world.Mappings))
+	c.specs = make(map[*config.Mapping]*upstream.Spec, len(c.world.Mappings))
+	for _, m := range c.world.Mappings {
+		if m.HostRedirect {
+			kept = append(kept, m)
 			continue
 		}
-		spec, problems := c.reader.Of(&all[i])
+		spec, problems := c.reader.Of(m)
 		c.problems = append(c.problems, problems...)
-		specs[i] = spec
-		if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
-			broken[i] = true
-			left--
+		if !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
+			c.specs[m] = &spec
+			kept = append(kept, m)
 		}
-	}
-	kept := all // Mappings are large: they are copied only where some have to go
-	if left < len(all) {
-		kept = make([]config.Mapping, 0, left)
-	}
-	c.specs = make(map[*config.Mapping]*upstream.Spec, left)
-	for i, n := 0, 0; i < len(all); i++ {
-		if broken[i] {
-			continue
-		}
-		if left < len(all) {
-			kept = append(kept, all[i])
-		}
-		c.specs[&kept[n]] = &specs[i]
-		n++
 	}
 	c.world.Mappings = kept
 }

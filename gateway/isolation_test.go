@@ -195,7 +195,7 @@ func compiled(g *gate, manifests string) *Snapshot {
 // A change is a Source that yields one set after another, each when it is asked to.
 type change chan string
 
-func (c change) Watch(ctx context.Context, yield func([]config.Object)) error {
+func (c change) Watch(ctx context.Context, yield func([]*config.Object)) error {
 	decoder := decode.New(decode.Options{})
 	for {
 		select {

@@ -39,9 +39,9 @@ spec:
 }
 
 // A feed is a source that yields what it is told.
-type feed chan []config.Object
+type feed chan []*config.Object
 
-func (f feed) Watch(ctx context.Context, yield func([]config.Object)) error {
+func (f feed) Watch(ctx context.Context, yield func([]*config.Object)) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -70,7 +70,7 @@ var shapes = []shape{
 }
 
 func manyMappings(n int, hosts []config.Host, of func(i int) (hostname, prefix string)) *config.World {
-	var mappings []config.Mapping
+	var mappings []*config.Mapping
 	for i := range n {
 		name, prefix := of(i)
 		mappings = append(mappings, mapping(fmt.Sprintf("m%05d", i), prefix, hostname(name)))

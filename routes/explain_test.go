@@ -16,7 +16,7 @@ func worked() *config.World {
 	return &config.World{
 		Listeners: listeners(),
 		Hosts:     []config.Host{host("all", "*")},
-		Mappings: []config.Mapping{
+		Mappings: []*config.Mapping{
 			mapping("m8", "/"), mapping("m7", "/api/"), mapping("m6", "/api/", query), mapping("m5", "/api/", header),
 			mapping("m4", "/api/", method("POST")), mapping("m3", "/api/", hostname("a.example.com")),
 			mapping("m2", "/api/v1/"), mapping("m1", "/other/", precedence(10)),
@@ -76,7 +76,7 @@ func TestJudgeSharesAndHosts(t *testing.T) {
 	w := &config.World{
 		Listeners: listeners(),
 		Hosts:     []config.Host{host("a", "a.example.com"), host("b", "b.example.com")},
-		Mappings:  []config.Mapping{mapping("new", "/", weight(10)), mapping("none", "/", weight(0)), mapping("old", "/")},
+		Mappings:  []*config.Mapping{mapping("new", "/", weight(10)), mapping("none", "/", weight(0)), mapping("old", "/")},
 	}
 	table, _ := Build(w, Options{})
 	var h wire.Head

@@ -72,7 +72,7 @@ func randomWorld(s *source) (*config.World, Options) {
 	return w, opts
 }
 
-func randomMapping(s *source, i int) config.Mapping {
+func randomMapping(s *source, i int) *config.Mapping {
 	m := mapping(fmt.Sprint(pick(s, "m", "c", "z"), i), pick(s, "/", "/a", "/a/", "/A", "/ab", "/a/b", "/b", "/a/b/c", acmePrefix))
 	m.Hostname = pick(s, append([]string{"*", "*", ""}, globs...)...)
 	switch s.n(8) {
@@ -275,7 +275,7 @@ func newOracle(w *config.World, opts Options) *oracle {
 func (o *oracle) group() {
 	byID := map[string]*oracleGroup{}
 	for i := range o.w.Mappings {
-		m := readOracle(&o.w.Mappings[i])
+		m := readOracle(o.w.Mappings[i])
 		if m == nil {
 			continue
 		}

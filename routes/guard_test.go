@@ -25,7 +25,7 @@ func TestGuards(t *testing.T) {
 	rxHost := func(m *config.Mapping) { m.Hostname, m.Host, m.HostRegex = "", ".*", true }
 	for _, row := range []struct {
 		guard  config.Guard
-		m      config.Mapping
+		m      *config.Mapping
 		closed bool
 	}{
 		{guard(false, config.GuardRule{}), mapping("m", "/"), true},
@@ -88,7 +88,7 @@ func TestExemptions(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		guards []config.Guard
-		m      config.Mapping
+		m      *config.Mapping
 		want   string // what closes it
 	}{
 		{"before", []config.Guard{policy("a", "p", exempt("*", "/public/*"), everything)}, mapping("m", "/public/"), ""},
@@ -151,11 +151,11 @@ func TestGuardsInRandomWorlds(t *testing.T) {
 		m := mapping("m", of("/", "/a", "/a/", "/a/b", "//a", "/A"), hostname(of("*", "a.com", "*.com", "a.*", "*.b.com", "a.com:80")))
 		switch rng.IntN(5) {
 		case 0:
-			exact(&m)
+			exact(m)
 		case 1:
-			anyCase(&m)
+			anyCase(m)
 		case 2:
-			regex(&m)
+			regex(m)
 			m.Prefix = of("/a.*", "^/a/[ab]", "/(a|b)/?", "(?i)/a/b", "/a|/b/.*", "//?a+")
 		}
 		var rules []config.GuardRule

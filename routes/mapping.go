@@ -48,7 +48,7 @@ func (c *namedCond) shown() string {
 func (b *builder) drafts() []*draft {
 	drafts := make([]*draft, 0, len(b.world.Mappings))
 	for i := range b.world.Mappings {
-		m := &b.world.Mappings[i]
+		m := b.world.Mappings[i]
 		d := &draft{mapping: m}
 		if field, err := b.read(d); err != nil {
 			b.problem(m.Problem(field, err.Error(), config.ObjectDropped))

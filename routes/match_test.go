@@ -39,10 +39,10 @@ func listeners() []config.Listener {
 // A mod changes a Mapping or a Host of a test.
 type mod[T any] func(*T)
 
-func mapping(name, prefix string, mods ...mod[config.Mapping]) config.Mapping {
-	m := config.Mapping{Meta: config.Meta{Kind: "Mapping", Name: name, Namespace: "default"}, Prefix: prefix, Hostname: "*", Service: "svc"}
+func mapping(name, prefix string, mods ...mod[config.Mapping]) *config.Mapping {
+	m := &config.Mapping{Meta: config.Meta{Kind: "Mapping", Name: name, Namespace: "default"}, Prefix: prefix, Hostname: "*", Service: "svc"}
 	for _, f := range mods {
-		f(&m)
+		f(m)
 	}
 	return m
 }
@@ -105,7 +105,7 @@ func insecurely(a config.InsecureAction) mod[config.Host] {
 }
 func withTLS(h *config.Host) { h.TLSSecret.Name = "cert" }
 
-func world(hosts []config.Host, mappings ...config.Mapping) *config.World {
+func world(hosts []config.Host, mappings ...*config.Mapping) *config.World {
 	w := &config.World{Hosts: hosts, Mappings: mappings, Listeners: listeners()}
 	w.Secrets = []config.Secret{{Meta: config.Meta{Kind: "Secret", Name: "cert", Namespace: "default"}}}
 	w.Sort()
@@ -227,20 +227,20 @@ func order(t *Table) string {
 func TestOrderOfTies(t *testing.T) {
 	for _, row := range []struct {
 		why      string
-		mappings []config.Mapping
+		mappings []*config.Mapping
 		want     string
 	}{
-		{"prefix length before an exact hostname", []config.Mapping{mapping("a", "/api/", hostname("very.long.example.com")), mapping("b", "/api/v1/")}, "b a"},
-		{"longer hostname first", []config.Mapping{mapping("a", "/", hostname("*")), mapping("b", "/", hostname("*.longer.com")), mapping("c", "/", hostname("a.x.com"))}, "b c a"},
-		{"a header can outrank a host", []config.Mapping{mapping("a", "/", hostname("abc.com")), mapping("b", "/", header("x-very-long-header", "v"))}, "b a"},
-		{"exactness does not count", []config.Mapping{mapping("a", "/ab", exact, hostname("b.c")), mapping("b", "/zb", hostname("b.c"))}, "b a"},
-		{"larger prefix text first", []config.Mapping{mapping("a", "/a"), mapping("b", "/b")}, "b a"},
-		{"larger method first", []config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", method("GET")), mapping("c", "/", method("PAT"))}, "a c b"},
-		{"method before the text of headers", []config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", header("zzzzz", "vvvvv"))}, "a b"},
-		{"regex adds one", []config.Mapping{mapping("a", "/", header("x", "yy")), mapping("b", "/", regexHeader("x", "yy"), header("z", ""))}, "b a"},
-		{"length in characters", []config.Mapping{mapping("a", "/ööö"), mapping("b", "/abcd")}, "b a"},
-		{"negative precedence last", []config.Mapping{mapping("a", "/long/", precedence(-1)), mapping("b", "/")}, "b a"},
-		{"query after headers", []config.Mapping{mapping("a", "/", query("q", "very long indeed")), mapping("b", "/", header("h", "1"))}, "b a"},
+		{"prefix length before an exact hostname", []*config.Mapping{mapping("a", "/api/", hostname("very.long.example.com")), mapping("b", "/api/v1/")}, "b a"},
+		{"longer hostname first", []*config.Mapping{mapping("a", "/", hostname("*")), mapping("b", "/", hostname("*.longer.com")), mapping("c", "/", hostname("a.x.com"))}, "b c a"},
+		{"a header can outrank a host", []*config.Mapping{mapping("a", "/", hostname("abc.com")), mapping("b", "/", header("x-very-long-header", "v"))}, "b a"},
+		{"exactness does not count", []*config.Mapping{mapping("a", "/ab", exact, hostname("b.c")), mapping("b", "/zb", hostname("b.c"))}, "b a"},
+		{"larger prefix text first", []*config.Mapping{mapping("a", "/a"), mapping("b", "/b")}, "b a"},
+		{"larger method first", []*config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", method("GET")), mapping("c", "/", method("PAT"))}, "a c b"},
+		{"method before the text of headers", []*config.Mapping{mapping("a", "/", method("PUT")), mapping("b", "/", header("zzzzz", "vvvvv"))}, "a b"},
+		{"regex adds one", []*config.Mapping{mapping("a", "/", header("x", "yy")), mapping("b", "/", regexHeader("x", "yy"), header("z", ""))}, "b a"},
+		{"length in characters", []*config.Mapping{mapping("a", "/ööö"), mapping("b", "/abcd")}, "b a"},
+		{"negative precedence last", []*config.Mapping{mapping("a", "/long/", precedence(-1)), mapping("b", "/")}, "b a"},
+		{"query after headers", []*config.Mapping{mapping("a", "/", query("q", "very long indeed")), mapping("b", "/", header("h", "1"))}, "b a"},
 	} {
 		if got := order(build(t, world(anyHost(), row.mappings...))); got != row.want {
 			t.Errorf("%s: got %s, want %s", row.why, got, row.want)
@@ -301,7 +301,7 @@ func TestConditions(t *testing.T) {
 }
 
 func TestHostChoice(t *testing.T) {
-	mappings := []config.Mapping{}
+	mappings := []*config.Mapping{}
 	for _, h := range []string{"*", "*.example.com", "*.b.example.com", "a.example.com", "foo.*", "foo.bar.*", "port.com:8500"} {
 		mappings = append(mappings, mapping("for "+h, "/", hostname(h)))
 	}
@@ -430,7 +430,7 @@ func TestSecureAndInsecure(t *testing.T) {
 
 func TestSelectorsAndPolicies(t *testing.T) {
 	var hosts []config.Host
-	mappings := []config.Mapping{mapping("shared", "/shared/", labelled("h", "1", "g", "2", "f", "3"))}
+	mappings := []*config.Mapping{mapping("shared", "/shared/", labelled("h", "1", "g", "2", "f", "3"))}
 	for i, row := range []struct {
 		label  string
 		action config.InsecureAction
@@ -536,23 +536,23 @@ func shares(t *Table, request string) string {
 func TestWeights(t *testing.T) {
 	for _, row := range []struct {
 		why      string
-		mappings []config.Mapping
+		mappings []*config.Mapping
 		want     string
 		problem  string
 	}{
-		{"alone", []config.Mapping{mapping("a", "/", weight(0))}, "a:100", ""},
-		{"canary 0", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(0))}, "a:100", ""},
-		{"canary 10", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10))}, "a:90 b:10", ""},
-		{"canary 50", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(50))}, "a:50 b:50", ""},
-		{"canary 100", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(100))}, "b:100", ""},
-		{"rest is shared", []config.Mapping{mapping("a", "/"), mapping("b", "/"), mapping("c", "/"), mapping("d", "/", weight(50))}, "a:17 b:17 c:16 d:50", ""},
-		{"half to even", []config.Mapping{mapping("a", "/"), mapping("b", "/"), mapping("c", "/", weight(95))}, "a:2 b:3 c:95", ""},
-		{"not rescaled", []config.Mapping{mapping("a", "/x", weight(20)), mapping("b", "/x", weight(30)), mapping("c", "/")}, "a:20 b:30 c:50", ""},
-		{"not rescaled, nobody else", []config.Mapping{mapping("a", "/x", weight(20)), mapping("b", "/x", weight(30))}, "a:20 b:30 no_route:50", ""},
-		{"over 100", []config.Mapping{mapping("a", "/", weight(60)), mapping("b", "/", weight(60)), mapping("c", "/")}, "a:60 b:40", "Total weight of mappings exceeds 100"},
-		{"one over 100", []config.Mapping{mapping("a", "/", weight(101)), mapping("b", "/")}, "b:100", "invalid weight 101"},
-		{"namespaces do not matter", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10), inNamespace("other"))}, "a:90 b:10", ""},
-		{"precedence splits", []config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10), precedence(1))}, "b:100", ""},
+		{"alone", []*config.Mapping{mapping("a", "/", weight(0))}, "a:100", ""},
+		{"canary 0", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(0))}, "a:100", ""},
+		{"canary 10", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10))}, "a:90 b:10", ""},
+		{"canary 50", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(50))}, "a:50 b:50", ""},
+		{"canary 100", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(100))}, "b:100", ""},
+		{"rest is shared", []*config.Mapping{mapping("a", "/"), mapping("b", "/"), mapping("c", "/"), mapping("d", "/", weight(50))}, "a:17 b:17 c:16 d:50", ""},
+		{"half to even", []*config.Mapping{mapping("a", "/"), mapping("b", "/"), mapping("c", "/", weight(95))}, "a:2 b:3 c:95", ""},
+		{"not rescaled", []*config.Mapping{mapping("a", "/x", weight(20)), mapping("b", "/x", weight(30)), mapping("c", "/")}, "a:20 b:30 c:50", ""},
+		{"not rescaled, nobody else", []*config.Mapping{mapping("a", "/x", weight(20)), mapping("b", "/x", weight(30))}, "a:20 b:30 no_route:50", ""},
+		{"over 100", []*config.Mapping{mapping("a", "/", weight(60)), mapping("b", "/", weight(60)), mapping("c", "/")}, "a:60 b:40", "Total weight of mappings exceeds 100"},
+		{"one over 100", []*config.Mapping{mapping("a", "/", weight(101)), mapping("b", "/")}, "b:100", "invalid weight 101"},
+		{"namespaces do not matter", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10), inNamespace("other"))}, "a:90 b:10", ""},
+		{"precedence splits", []*config.Mapping{mapping("a", "/"), mapping("b", "/", weight(10), precedence(1))}, "b:100", ""},
 	} {
 		table, problems := Build(world(anyHost(), row.mappings...), Options{})
 		if got := shares(table, "GET x/x"); got != row.want {
@@ -792,7 +792,7 @@ func TestSameTableWhateverTheOrder(t *testing.T) {
 		w, opts := randomWorld(&source{data})
 		table, problems := Build(w, opts)
 		shuffled := *w
-		shuffled.Mappings = append([]config.Mapping{}, w.Mappings...)
+		shuffled.Mappings = append([]*config.Mapping{}, w.Mappings...)
 		shuffled.Hosts = append([]config.Host{}, w.Hosts...)
 		rng.Shuffle(len(shuffled.Mappings), func(i, j int) {
 			shuffled.Mappings[i], shuffled.Mappings[j] = shuffled.Mappings[j], shuffled.Mappings[i]

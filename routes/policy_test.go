@@ -31,7 +31,7 @@ func TestGroupPolicies(t *testing.T) {
 		{"the priority is the group's", config.Mapping{Priority: &high}, config.Mapping{}, 2, Route{Priority: high}},
 	} {
 		w := &config.World{}
-		for i, m := range []config.Mapping{row.a, row.b} {
+		for i, m := range []*config.Mapping{&row.a, &row.b} {
 			m.Meta = config.Meta{Kind: "Mapping", Name: string(rune('a' + i)), Namespace: "default"}
 			m.Prefix, m.Hostname, m.Service = "/r/", "*", "web"
 			w.Mappings = append(w.Mappings, m)

@@ -107,10 +107,10 @@ func localCA() (*certs.CA, error) {
 }
 
 // fixed is a source whose objects never change.
-type fixed []config.Object
+type fixed []*config.Object
 
 // Watch yields the objects once.
-func (f fixed) Watch(ctx context.Context, yield func([]config.Object)) error {
+func (f fixed) Watch(ctx context.Context, yield func([]*config.Object)) error {
 	yield(f)
 	<-ctx.Done()
 	return nil

@@ -38,7 +38,7 @@ func (p *Program) rehearse(paths []string) (*gateway.Gateway, []config.Problem, 
 }
 
 // rehearseObjects is rehearse for objects that were decoded already.
-func (p *Program) rehearseObjects(opts config.Options, objects []config.Object) (*gateway.Gateway, []config.Problem, error) {
+func (p *Program) rehearseObjects(opts config.Options, objects []*config.Object) (*gateway.Gateway, []config.Problem, error) {
 	g, err := gateway.New(gateway.Options{
 		Upstream: upstreamOptions(opts, p.getenv),
 		Routes:   routesOptions(opts, p.getenv),

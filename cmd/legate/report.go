@@ -82,8 +82,7 @@ func (p *Program) report(paths []string) (*report, error) {
 	}
 	r := &report{orphans: map[string]int{}, others: map[string]int{}}
 	byName := map[string]*reported{}
-	for i := range objects {
-		o := &objects[i]
+	for _, o := range objects {
 		ref := o.Meta.Ref()
 		switch {
 		case !opts.Owns(o.IDs):

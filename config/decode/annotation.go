@@ -52,7 +52,7 @@ func (o *object) annotations() {
 	text := a.value.Value
 	begin, indent, literal := o.literal(a.value)
 	in.indent, in.parent.Folded = indent, !literal
-	var found []config.Object
+	var found []*config.Object
 	for c := range chunks([]byte(text)) {
 		c.line += begin
 		// What aliases repeat counts each time, parsing included.
@@ -72,7 +72,7 @@ func (o *object) annotations() {
 }
 
 // unreadable stands for an annotation whose text, in chunk c, is no YAML.
-func (a *annotation) unreadable(o *object, c chunk, err error, text string) config.Object {
+func (a *annotation) unreadable(o *object, c chunk, err error, text string) *config.Object {
 	msg, line := yamlError(err, c.text)
 	a.parent.Document = 0 // none in particular
 	p := config.Problem{Ref: a.key, Field: "metadata.annotations." + configAnnotation, Effect: config.ObjectDropped}

@@ -21,7 +21,7 @@ type Options struct {
 }
 
 // Bytes decodes one file's text. file names it in positions.
-func Bytes(opts Options, file string, text []byte) []config.Object {
+func Bytes(opts Options, file string, text []byte) []*config.Object {
 	return New(opts).File(file, text)
 }
 
@@ -48,7 +48,7 @@ type memory struct {
 // A document is one decoded document.
 type document struct {
 	line    int // where it began when it was decoded
-	objects []config.Object
+	objects []*config.Object
 	read    int // the read that saw it last
 }
 
@@ -58,14 +58,14 @@ const forgetAfter = 3
 
 // File decodes text, the whole content of the named file, in the order written.
 // The objects are shared with later calls.
-func (d *Decoder) File(file string, text []byte) []config.Object {
+func (d *Decoder) File(file string, text []byte) []*config.Object {
 	m := d.files[file]
 	if m == nil {
 		m = &memory{documents: map[config.Digest]*document{}}
 		d.files[file] = m
 	}
 	m.read++
-	objects := make([]config.Object, 0, len(m.documents))
+	objects := make([]*config.Object, 0, len(m.documents))
 	for c := range chunks(utf8Text(text)) {
 		objects = append(objects, m.decode(d.opts, file, c)...)
 	}
@@ -89,7 +89,7 @@ func (d *Decoder) Keep(files []string) {
 }
 
 // decode returns the objects of c, from memory if its text is known.
-func (m *memory) decode(opts Options, file string, c chunk) []config.Object {
+func (m *memory) decode(opts Options, file string, c chunk) []*config.Object {
 	sum := sha256.Sum256(c.text)
 	digest := config.Digest(sum[:len(config.Digest{})])
 	doc := m.documents[digest]
@@ -99,7 +99,7 @@ func (m *memory) decode(opts Options, file string, c chunk) []config.Object {
 		doc = &document{line: c.line, objects: r.objects()}
 		m.documents[digest] = doc
 	case doc.line != c.line:
-		moved := make([]config.Object, len(doc.objects))
+		moved := make([]*config.Object, len(doc.objects))
 		for i, o := range doc.objects {
 			moved[i] = o.Moved(c.line - doc.line)
 		}

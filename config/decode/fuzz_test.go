@@ -86,8 +86,7 @@ var lineNumber = regexp.MustCompile(`on line \d+`)
 func within(t *testing.T, text string) string {
 	t.Helper()
 	objects := Bytes(Options{Lookup: environment}, "in.yaml", []byte(text))
-	for i := range objects {
-		o := &objects[i]
+	for _, o := range objects {
 		o.Meta.Line, o.Meta.Col = 0, 0
 		problems := make([]config.Problem, len(o.Problems))
 		for j, p := range o.Problems {

@@ -68,7 +68,7 @@ func golden(t *testing.T, pattern string, read func(text []byte) string) {
 
 // dump renders what objects say: what each holds apart from zero values, and the
 // problems below.
-func dump(objects []config.Object) string {
+func dump(objects []*config.Object) string {
 	var b strings.Builder
 	for _, o := range objects {
 		fmt.Fprintf(&b, "%s %s/%s at %d:%d", o.Meta.Kind, o.Meta.Namespace, o.Meta.Name, o.Meta.Line, o.Meta.Col)
@@ -93,13 +93,13 @@ func dump(objects []config.Object) string {
 
 // dumpWorld renders the Hosts, Mappings and TLSContexts of w, and its Problems.
 func dumpWorld(w config.World) string {
-	var objects []config.Object
+	var objects []*config.Object
 	for i := range w.Hosts {
-		objects = append(objects, config.Object{Meta: w.Hosts[i].Meta, Value: &w.Hosts[i]})
+		objects = append(objects, &config.Object{Meta: w.Hosts[i].Meta, Value: &w.Hosts[i]})
 	}
 	for i := range w.Mappings {
-		m := &w.Mappings[i]
-		o := config.Object{Meta: m.Meta, Value: m}
+		m := w.Mappings[i]
+		o := &config.Object{Meta: m.Meta, Value: m}
 		for _, field := range []string{"prefix", "hostname", "service"} {
 			o.Problems = append(o.Problems, m.Problem(field, "is here", config.Notice))
 		}
@@ -107,7 +107,7 @@ func dumpWorld(w config.World) string {
 	}
 	for i := range w.TLSContexts {
 		c := &w.TLSContexts[i]
-		o := config.Object{Meta: c.Meta, Value: c}
+		o := &config.Object{Meta: c.Meta, Value: c}
 		for _, field := range []string{"secret", "ca_secret", "cert_required", "sni"} {
 			o.Problems = append(o.Problems, c.Problem(field, "is here", config.Notice))
 		}

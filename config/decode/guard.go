@@ -48,8 +48,8 @@ func guardEverything(m config.Meta, bypassable bool) *config.Guard {
 }
 
 // guardBeside is a guard that an object of another kind implies by one of its fields.
-func (o *object) guardBeside(at *yaml.Node, field, msg string) config.Object {
-	g := config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest, Broken: o.dropped}
+func (o *object) guardBeside(at *yaml.Node, field, msg string) *config.Object {
+	g := &config.Object{Meta: o.Meta, IDs: o.IDs, Digest: o.Digest, Broken: o.dropped}
 	g.Value = guardEverything(o.Meta, false)
 	p := config.Problem{Ref: o.ref(at), Field: field, Msg: msg, Effect: config.RouteClosed, Instead: everythingClosed}
 	p.Ref.Kind, p.Ref.Name, p.Ref.Namespace = o.Meta.Kind, o.Meta.Name, o.Meta.Namespace

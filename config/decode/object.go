@@ -30,7 +30,7 @@ type object struct {
 	notes   *fields // the annotations of a kind that has some of meaning
 	old     bool    // written as v1 or v2
 	dropped bool    // something essential cannot be understood
-	extra   []config.Object
+	extra   []*config.Object
 }
 
 // document decodes one object, or each of a list's.
@@ -87,8 +87,8 @@ func (r *reading) add(o *object) {
 		ref.Kind, ref.Name, ref.Namespace = o.Meta.Kind, o.Meta.Name, o.Meta.Namespace
 	}
 	slices.SortStableFunc(o.Problems, config.CompareProblems)
-	r.found = append(r.found, o.Object)
-	r.found = append(r.found, o.extra...)
+	found := o.Object // by itself: o holds on to the text and what was parsed of it
+	r.found = append(append(r.found, &found), o.extra...)
 }
 
 // decode fills o from its top-level fields.

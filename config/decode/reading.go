@@ -22,14 +22,14 @@ type reading struct {
 	file   string
 	chunk  chunk
 	digest config.Digest
-	found  []config.Object
+	found  []*config.Object
 	visits int // nodes looked at, see visit
 	// within is the annotation that is read; nil for the text of a file.
 	within *annotation
 }
 
 // objects decodes the chunk. Text that is no YAML is one Problem.
-func (r *reading) objects() []config.Object {
+func (r *reading) objects() []*config.Object {
 	if err := r.read(); err != nil {
 		r.unreadable(err)
 	}
@@ -107,7 +107,7 @@ func (r *reading) unreadable(err error) {
 
 // lost is what stands for a text that cannot be read: p says why. If the text speaks
 // of a protector, everything is closed that it could guard.
-func lost(o config.Object, p config.Problem, text []byte) config.Object {
+func lost(o config.Object, p config.Problem, text []byte) *config.Object {
 	if kind := protectorNamed(text); kind != "" {
 		o.Meta.Kind = kind
 		if p.Ref.Kind == "" {
@@ -121,7 +121,7 @@ func lost(o config.Object, p config.Problem, text []byte) config.Object {
 		p.Ref.Kind = "Host" // without which another may not be assumed
 	}
 	o.Problems = []config.Problem{p}
-	return o
+	return &o
 }
 
 // yamlError words the library's error and returns the line of the text it is about, its

@@ -19,7 +19,7 @@ func mapping(name string) string {
 }
 
 // said renders the names of objects and the messages of problems, one word each.
-func said(objects []config.Object) string {
+func said(objects []*config.Object) string {
 	var words []string
 	for _, o := range objects {
 		if o.Value != nil {
@@ -58,7 +58,7 @@ func watchPaths(t *testing.T, rescan time.Duration, paths ...string) *watched {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- w.source.Watch(ctx, func(objects []config.Object) {
+		done <- w.source.Watch(ctx, func(objects []*config.Object) {
 			select {
 			case w.yields <- said(objects):
 			case <-ctx.Done():
@@ -285,7 +285,7 @@ func TestWatchRescanAndReload(t *testing.T) {
 }
 
 func TestWatchMissingPathFails(t *testing.T) {
-	err := New([]string{filepath.Join(t.TempDir(), "nothing")}, decode.Options{}).Watch(t.Context(), func([]config.Object) {
+	err := New([]string{filepath.Join(t.TempDir(), "nothing")}, decode.Options{}).Watch(t.Context(), func([]*config.Object) {
 		t.Error("yielded")
 	})
 	if err == nil || !strings.Contains(err.Error(), "nothing") {

@@ -29,7 +29,7 @@ type reader struct {
 // A held is what was last read below one path, by file.
 type held struct {
 	files   []string
-	objects map[string][]config.Object
+	objects map[string][]*config.Object
 }
 
 func newReader(paths []string, opts decode.Options) *reader {
@@ -52,8 +52,8 @@ func (r *reader) exist() error {
 
 // read returns the objects of every file that s found, in order. A path or a file
 // that cannot be read any more keeps the objects it had: nobody deleted them.
-func (r *reader) read(s scan) []config.Object {
-	var objects []config.Object
+func (r *reader) read(s scan) []*config.Object {
+	var objects []*config.Object
 	var files []string
 	for _, at := range s.roots {
 		before := r.held[at.path]
@@ -65,7 +65,7 @@ func (r *reader) read(s scan) []config.Object {
 			objects = append(objects, problem(at.path, reason(at.err), config.ObjectDropped, "what it held before is kept"))
 			continue
 		}
-		now := held{objects: map[string][]config.Object{}}
+		now := held{objects: map[string][]*config.Object{}}
 		for _, f := range at.files {
 			found, err := r.file(f)
 			if err != nil {
@@ -86,7 +86,7 @@ func (r *reader) read(s scan) []config.Object {
 }
 
 // file reads and decodes one file.
-func (r *reader) file(f file) ([]config.Object, error) {
+func (r *reader) file(f file) ([]*config.Object, error) {
 	switch {
 	case f.err != nil:
 		return nil, f.err
@@ -135,9 +135,9 @@ func reason(err error) string {
 }
 
 // problem is the Problem of a whole file or folder.
-func problem(path, msg string, effect config.Effect, instead string) config.Object {
+func problem(path, msg string, effect config.Effect, instead string) *config.Object {
 	sum := sha256.Sum256([]byte(msg))
-	return config.Object{
+	return &config.Object{
 		Meta:     config.Meta{File: path},
 		Digest:   config.Digest(sum[:len(config.Digest{})]),
 		Problems: []config.Problem{{Ref: config.Ref{File: path}, Msg: msg, Effect: effect, Instead: instead}},

@@ -31,7 +31,7 @@ func New(paths []string, opts decode.Options) *Source {
 
 // Read reads paths once. It fails if one of them does not exist; a file that
 // cannot be read is a Problem.
-func Read(paths []string, opts decode.Options) ([]config.Object, error) {
+func Read(paths []string, opts decode.Options) ([]*config.Object, error) {
 	r := newReader(paths, opts)
 	if err := r.exist(); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ const settle = 10 * time.Millisecond
 
 // Watch implements config.Source. It fails if a path does not exist at the start;
 // one that vanishes later keeps what it held. To be called once.
-func (s *Source) Watch(ctx context.Context, yield func([]config.Object)) error {
+func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error {
 	if err := s.reader.exist(); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type watch struct {
 }
 
 // refresh reads everything, after making sure that no later change goes unseen.
-func (w *watch) refresh() []config.Object {
+func (w *watch) refresh() []*config.Object {
 	for {
 		w.last = w.reader.scan()
 		// A file made before its folder was watched is seen by scanning again.
