@@ -31,7 +31,9 @@ type Minter struct {
 	policy      [sha256.Size]byte
 	// trustsItself accepts tokens that services got as if they were made for the gateway.
 	trustsItself bool
-	actor        string // on whose behalf of the user the services are asked: the gateway
+	prefix       string   // what its endpoints are below
+	origins      []string // whose pages may ask for tokens
+	actor        string   // on whose behalf of the user the services are asked: the gateway
 	minted       Counter
 }
 
@@ -63,13 +65,16 @@ func (m *Minter) deny(c *Call, f *failure) Outcome {
 	case f.reason == decision.IdentityMissing && m.passwords != nil:
 		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldWWWAuthenticate, Value: []byte(basicChallenge(m.realm))})
 	case f.retryAfter > 0:
-		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldRetryAfter, Value: strconv.AppendInt(nil, wholeSeconds(f.retryAfter), 10)})
+		c.Reply.Headers = append(c.Reply.Headers, retryLine(f))
 	}
 	return Deny
 }
 
-// wholeSeconds returns d as Retry-After counts, rounded up.
-func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+// retryLine says when f may be tried again, in seconds rounded up.
+func retryLine(f *failure) wire.Add {
+	seconds := int64((f.retryAfter + time.Second - 1) / time.Second)
+	return wire.Add{ID: wire.FieldRetryAfter, Value: strconv.AppendInt(nil, seconds, 10)}
+}
 
 // Filter lets requests through of whom an earlier filter recognised, or its own credentials
 // do, and has the service get a token for them: see Mint. Budget: 0 allocs for credentials
