@@ -13,6 +13,7 @@ type Identity struct {
 	IDToken *Token    // of a login; nil for none
 
 	minted mintedSlot // tokens that were made for it
+	told   tellings   // what requirements made of it
 }
 
 // A Token is a JSON Web Token that was verified.

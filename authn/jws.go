@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -174,60 +173,3 @@ func (t *jws) readHeader(text []byte) error {
 	}
 	return nil
 }
-
-const maxNesting = 64 // of a token's JSON: nobody's claims are that deep
-
-var (
-	errTwice  = errors.New("a name stands twice in one object")
-	errNested = errors.New("it is nested too deeply")
-)
-
-// uniqueNames reports whether text is JSON in which no object has a name twice: parsers
-// differ in which of two they take, and so would the gateway and who stands behind it
-// (RFC 7519 §4, RFC 8725 §2.6).
-func uniqueNames(text []byte) error {
-	if !json.Valid(text) {
-		return errNotJSON
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	type level struct {
-		names map[string]bool // nil for a list
-		value bool            // a value comes next, not a name
-	}
-	var open []level
-	for {
-		t, err := d.Token()
-		if err != nil {
-			return nil //nolint:nilerr // it is valid, so this is its end
-		}
-		delim, _ := t.(json.Delim)
-		top := len(open) - 1
-		switch {
-		case delim == '}' || delim == ']':
-			open = open[:top]
-			continue
-		case top < 0 || open[top].names == nil:
-		case open[top].value:
-			open[top].value = false
-		default:
-			name, _ := t.(string)
-			if open[top].names[name] {
-				return errTwice
-			}
-			open[top].names[name], open[top].value = true, true
-			continue
-		}
-		switch {
-		case delim == 0:
-		case len(open) == maxNesting:
-			return errNested
-		case delim == '{':
-			open = append(open, level{names: map[string]bool{}})
-		default:
-			open = append(open, level{})
-		}
-	}
-}
-
-var errNotJSON = errors.New("it is no JSON")

@@ -30,7 +30,7 @@ type verifier struct {
 func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, cache *Cache) (*verifier, error) {
 	inject, err := templates.NewHeaders(c.Inject)
 	if err != nil {
-		return nil, err
+		return nil, inField("injectRequestHeaders", err)
 	}
 	v := &verifier{
 		by: by, cache: cache, inject: inject,
@@ -183,6 +183,9 @@ type jwtFilter struct {
 // is one of package templates about what c injects or answers.
 func newJWT(by, name string, c *config.JWTFilter, args *config.Arguments, sets *keySets, d *Deps) (*jwtFilter, error) {
 	c, scope, propagate := withArguments(c, args)
+	if c.JWKSURI == "" && !(len(c.ValidAlgorithms) == 1 && c.ValidAlgorithms[0] == none) {
+		return nil, &fieldError{"jwksURI", errNoURI} // a rule may ask for more than its Filter
+	}
 	v, err := newVerifier(by, c, scope, sets, d.Cache)
 	if err != nil {
 		return nil, err
@@ -193,6 +196,8 @@ func newJWT(by, name string, c *config.JWTFilter, args *config.Arguments, sets *
 	}
 	return &jwtFilter{verifier: *v, refusals: *r, propagate: propagate}, nil
 }
+
+var errNoURI = errors.New("is required")
 
 // withArguments returns c as a rule with args has it, which scopes the rule asks for, and
 // whether the service gets the token.
@@ -272,7 +277,7 @@ type refusals struct {
 func newRefusals(by, name string, c *config.ErrorResponse, d *Deps) (*refusals, error) {
 	response, err := templates.NewResponse(c)
 	if err != nil {
-		return nil, err
+		return nil, inField("errorResponse", err)
 	}
 	return &refusals{by: by, realm: quoted(cmp.Or(c.Realm, name)), response: response, counters: newVerdicts(d.Metrics, name), deps: d}, nil
 }

@@ -82,5 +82,6 @@ type Mapping struct {
 
 	// Protected how.
 	BypassAuth *bool
-	JWT        bool // spec.jwt is there
+	JWT        *TokenRequirement // what its requests must bring; nil for nothing
+	JWTBroken  bool              // spec.jwt cannot be understood: nobody may pass
 }

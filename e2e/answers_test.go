@@ -15,7 +15,7 @@ func TestCORS(t *testing.T) {
 	t.Parallel()
 	up := echo(t, "up")
 	g := start(t, setup{manifests: everyone + module(`cors: {origins: "https://a.test, https://b.test", credentials: true}`) + mapping("x", "/x/", up) +
-		mapping("closed", "/closed/", up, `cors: {origins: ["*"], methods: [PUT]}`, "jwt: {}")})
+		mapping("closed", "/closed/", up, `cors: {origins: ["*"], methods: [PUT]}`, "jwt: broken")})
 	const origin = "Origin: https://b.test"
 	preflight := verdict{"cors", "preflight", 200}
 	for _, row := range []struct {

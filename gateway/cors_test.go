@@ -90,7 +90,7 @@ func TestCORSPlaces(t *testing.T) {
 		{"over added headers", mapping("x", "/x/", up, ours, `add_response_headers: {access-control-allow-origin: "*"}`), "Origin: ours", served, "allow-origin ours"},
 		{"over redirects", mapping("x", "/x/", "other.example", append(redirect, ours)...), "Origin: ours", verdict{"proxy", "redirect", 301}, "allow-origin ours"},
 		{"over failures", mapping("x", "/x/", "127.0.0.1:1", ours), "Origin: ours", verdict{"proxy", "dial_refused", 503}, "allow-origin ours"},
-		{"over denials", mapping("x", "/x/", up, ours, "jwt: {}"), "Origin: ours", verdict{"authn", "policy_invalid", 503}, "allow-origin ours"},
+		{"over denials", mapping("x", "/x/", up, ours, "jwt: broken"), "Origin: ours", verdict{"authn", "policy_invalid", 503}, "allow-origin ours"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := open(t, everyone+row.manifests)
@@ -106,7 +106,7 @@ func TestCORSPlaces(t *testing.T) {
 // takes is not.
 func TestPreflightOfClosedRoutes(t *testing.T) {
 	for want, fields := range map[verdict][]string{
-		{"cors", "preflight", 200}: {"cors: {origins: [o]}", "jwt: {}"},
+		{"cors", "preflight", 200}: {"cors: {origins: [o]}", "jwt: broken"},
 		{"match", "no_route", 404}: {"cors: {origins: [o]}", "method: GET"},
 	} {
 		g := open(t, everyone+mapping("x", "/x/", "127.0.0.1:1", fields...))

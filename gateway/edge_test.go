@@ -271,7 +271,7 @@ func TestSecurity(t *testing.T) {
 			g.Apply(t.Context(), behindProxy(policy(c.policy)+mapping("x", "/x/", up, "add_response_headers: {x-mapping: x}")+
 				mapping("well-known", "/.well-known/", up)+mapping("acme", "/.well-known/acme-challenge/", up)+
 				mapping("rewritten", "/rewritten/", up, "rewrite: /inner/")+mapping("moved", "/moved/", "other.test", "host_redirect: true")+
-				mapping("closed", "/closed/", up, "jwt: {}")+mapping("only-http", "/only-http/", up, "headers: {x-forwarded-proto: http}"),
+				mapping("closed", "/closed/", up, "jwt: broken")+mapping("only-http", "/only-http/", up, "headers: {x-forwarded-proto: http}"),
 				func(l *config.Listener) { l.L7Depth, l.Security = c.hops, c.model }))
 			a, rec := g.asked("198.51.100.7", c.host, c.target, c.header)
 			if rec.verdict != c.want || a.StatusCode != c.want.Status || a.Header.Get("Location") != c.location {

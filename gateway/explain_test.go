@@ -118,7 +118,7 @@ func TestExplainRefusesNonsense(t *testing.T) {
 func TestExplainedIsServed(t *testing.T) {
 	up := echoing(t, "\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 	g := open(t, everyone+mapping("r", "/r/", up)+mapping("post", "/r/", up, "method: POST")+mapping("away", "/away/", "b", "host_redirect: true")+
-		mapping("jwt", "/jwt/", up, "jwt: {}")+"\n")
+		mapping("jwt", "/jwt/", up, "jwt: broken")+"\n")
 	for _, line := range []string{"GET /r/x", "GET /away/x", "GET /jwt/", "GET /nowhere", "HEAD /r/", "GET /r/%00", "GET /ambassador/v0/check_ready"} {
 		method, path, _ := strings.Cut(line, " ")
 		e, err := g.Explain(Question{Method: method, URL: "http://" + g.addr() + path})

@@ -70,7 +70,7 @@ func TestGRPCReplies(t *testing.T) {
 		mapping("broken", "/broken/", broken)+
 		mapping("closing", "/closing/", closing)+
 		mapping("moved", "/moved/", "https://elsewhere.example", "host_redirect: true")+
-		mapping("locked", "/locked/", silent, "jwt: {}")+
+		mapping("locked", "/locked/", silent, "jwt: broken")+
 		mapping("nowhere", "/nowhere/", "nowhere.invalid", "connect_timeout_ms: 50"),
 		func(o *Options) { o.Upstream.DNS = refusing(t) })
 	for _, row := range []struct {

@@ -41,7 +41,7 @@ func TestErrorOverrides(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			up, _ := seeing(t, row.reply)
-			g := open(t, everyone+module("error_response_overrides: "+row.rules)+mapping("x", "/x/", up)+mapping("gone", "/gone/", "127.0.0.1:1")+mapping("closed", "/closed/", up, "jwt: {}"))
+			g := open(t, everyone+module("error_response_overrides: "+row.rules)+mapping("x", "/x/", up)+mapping("gone", "/gone/", "127.0.0.1:1")+mapping("closed", "/closed/", up, "jwt: broken"))
 			a, rec := g.get(row.path, "X-Name: n")
 			if rec.verdict != row.want || a.StatusCode != row.want.Status || a.body != row.body || a.err != nil || a.Header.Get("Content-Type") != row.contentType || a.ContentLength != int64(len(row.body)) {
 				t.Errorf("got %v, %d %v %q", rec.verdict, a.StatusCode, a.Header, a.body)

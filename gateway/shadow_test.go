@@ -85,7 +85,7 @@ func TestShadowOfWhat(t *testing.T) {
 		text    string
 		dropped uint64
 	}{
-		"a denial":    {"server_name: x", []string{"jwt: {}"}, request("GET", "/x/", ""), 0},
+		"a denial":    {"server_name: x", []string{"jwt: broken"}, request("GET", "/x/", ""), 0},
 		"an upgrade":  {"server_name: x", []string{"allow_upgrade: [websocket]"}, request("GET", "/x/", "", "Connection: upgrade", "Upgrade: websocket"), 0},
 		"a long body": {"buffer_limit_bytes: 1000", nil, request("POST", "/x/", strings.Repeat("b", 200_000)), 1},
 	} {

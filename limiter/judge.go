@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"legate/config"
@@ -135,7 +136,9 @@ func (t *Table) Unmatched() []config.Problem {
 		if l.matched {
 			continue
 		}
-		problems = append(problems, l.Problem("no Mapping and no default_labels give a request such labels", "the limit never matches"))
+		p := l.object.Problem(fmt.Sprintf("limits[%d].pattern", l.source.Index), "no Mapping and no default_labels give a request such labels", config.Notice)
+		p.Instead = "the limit never matches"
+		problems = append(problems, p)
 	}
 	return problems
 }

@@ -16,7 +16,7 @@ func (b *builder) guards() {
 	for _, r := range b.table.Routes {
 		switch {
 		case r.Kind == Redirect:
-		case r.Mapping.JWT:
+		case r.Mapping.JWTBroken, r.Mapping.JWT != nil:
 			r.ClosedBy = r.By
 		case len(covers) > 0:
 			r.ClosedBy = closedBy(covers, r)

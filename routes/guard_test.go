@@ -68,7 +68,7 @@ func TestGuards(t *testing.T) {
 			t.Errorf("guard %v, mapping %s %s: closed by %q, want %q", row.guard.Rules, row.m.Hostname, row.m.Prefix, got, want)
 		}
 	}
-	table := build(t, world(anyHost(), mapping("m", "/", func(m *config.Mapping) { m.JWT = true })))
+	table := build(t, world(anyHost(), mapping("m", "/", func(m *config.Mapping) { m.JWTBroken = true })))
 	if got := table.Routes[0].ClosedBy; got != "Mapping default/m" {
 		t.Errorf("jwt: closed by %q", got)
 	}

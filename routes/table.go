@@ -48,8 +48,7 @@ type Route struct {
 	Retry             *config.RetryPolicy  // nil for the Module's
 	Priority          config.Priority
 	Request, Response HeaderEdits
-	CORS              *CORS // nil for none
-	Limits            []config.LabelGroup
+	CORS              *CORS    // nil for none
 	Shadow            *Route   // that gets copies, as many per cent as its Mapping's weight says; nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 

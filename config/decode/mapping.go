@@ -197,13 +197,15 @@ func mappingRedirect(spec *fields, m *config.Mapping) {
 // believes in, so it closes the route just as well.
 func mappingLocks(o *object, spec *fields, m *config.Mapping) {
 	if e := spec.value("jwt"); e != nil {
-		m.JWT = true
-		o.lock(e, string(notYet))
+		m.JWT, m.JWTBroken = spec.tokenRequirement(e)
+		if !m.JWTBroken {
+			o.lock(e, string(notYet))
+		}
 	}
 	for i := range spec.written {
 		if e := &spec.written[i]; !e.used && spec.find("jwt") == nil && closest(e.name, []string{"jwt"}) != "" {
 			e.used = true
-			m.JWT = true
+			m.JWTBroken = true
 			o.lock(e, `there is no such field, did you mean "jwt"?`)
 		}
 	}

@@ -120,9 +120,13 @@ func (f *fields) limitResponse() config.ErrorResponse {
 	return r
 }
 
-// headerTemplates reads a list of names and templates, nil if missing.
+// headerTemplates reads a list of names and templates, nil if missing: an empty one says
+// something too.
 func (f *fields) headerTemplates(name string) []config.HeaderTemplate {
-	var list []config.HeaderTemplate
+	if f.value(name) == nil {
+		return nil
+	}
+	list := []config.HeaderTemplate{}
 	for _, item := range f.objects(name) {
 		h := config.HeaderTemplate{Name: item.text("name"), Value: item.text("value")}
 		if h.Name == "" {
