@@ -142,6 +142,8 @@ func (w *World) add(value any) {
 		w.AuthServices = append(w.AuthServices, *v)
 	case *RateLimit:
 		w.RateLimits = append(w.RateLimits, *v)
+	case *RateLimitService:
+		w.RateLimitServices = append(w.RateLimitServices, *v)
 	default:
 		panic(fmt.Sprintf("BUG: a source yields a %T", value))
 	}

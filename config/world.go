@@ -9,23 +9,24 @@ import (
 // by name, namespace and the order read. It is data only and never changed once
 // it was handed on.
 type World struct {
-	Modules        []Module
-	Hosts          []Host
-	Listeners      []Listener
-	Mappings       []*Mapping
-	TCPMappings    []TCPMapping
-	TLSContexts    []TLSContext
-	Secrets        []Secret
-	Services       []Service
-	Endpoints      []Endpoints
-	EndpointSlices []EndpointSlice
-	Resolvers      []Resolver
-	Guards         []Guard
-	Filters        []Filter
-	FilterPolicies []FilterPolicy
-	AuthServices   []AuthService
-	RateLimits     []RateLimit
-	Problems       []Problem // found while reading
+	Modules           []Module
+	Hosts             []Host
+	Listeners         []Listener
+	Mappings          []*Mapping
+	TCPMappings       []TCPMapping
+	TLSContexts       []TLSContext
+	Secrets           []Secret
+	Services          []Service
+	Endpoints         []Endpoints
+	EndpointSlices    []EndpointSlice
+	Resolvers         []Resolver
+	Guards            []Guard
+	Filters           []Filter
+	FilterPolicies    []FilterPolicy
+	AuthServices      []AuthService
+	RateLimits        []RateLimit
+	RateLimitServices []RateLimitService
+	Problems          []Problem // found while reading
 }
 
 // LostHosts reports whether a Host that somebody wrote is missing because it, or the text
@@ -92,6 +93,7 @@ func (w *World) Sort() {
 	sortKind(w.FilterPolicies, func(o *FilterPolicy) *Meta { return &o.Meta })
 	sortKind(w.AuthServices, func(o *AuthService) *Meta { return &o.Meta })
 	sortKind(w.RateLimits, func(o *RateLimit) *Meta { return &o.Meta })
+	sortKind(w.RateLimitServices, func(o *RateLimitService) *Meta { return &o.Meta })
 }
 
 // sortKind sorts objects, which are large and mostly sorted already: only those

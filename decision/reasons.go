@@ -65,6 +65,10 @@ const (
 	TooManyFailures
 	TokenRequestRefused
 
+	// How often they may.
+	OverLimit
+	LimitStoreDown
+
 	// The upstream's side.
 	NoEndpoints
 	DialRefused
@@ -297,6 +301,12 @@ var reasons = [NumReasons]reasonRow{
 	TokenRequestRefused: {"token_request_refused", at(Authn), 400, ClientFault, "UAEX", "",
 		"a token endpoint refused what it was asked for; its answer says why in the words of OAuth",
 		"look at the client"},
+	OverLimit: {"over_limit", at(Limit), 429, ClientFault, "RL", "",
+		"the request is one too many for a RateLimit",
+		"nothing, or raise the limit; explain tells which labels lead to it, legate_ratelimit_total counts what it says"},
+	LimitStoreDown: {"limit_store_down", at(Limit), 500, GatewayFault, "RLSE", "",
+		"the store of rate limits, or the RateLimitService, was not there or did not answer in time; requests pass all the same unless failure_mode_deny is set",
+		"look at Redis or the service; legate_ratelimit_store_errors_total counts the requests"},
 
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
 		"the upstream's name has no address",

@@ -70,7 +70,8 @@ func TestAllocsServe(t *testing.T) {
 			[]string{`add_request_headers: {x-a: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(user-agent)%", x-c: {value: "%PROTOCOL%", append: false}}`,
 				`add_response_headers: {x-e: "%UPSTREAM_HOST% %RESP(x-mine)%"}`},
 		},
-		"cors": {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
+		"cors":   {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
+		"limits": {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
 		"retries": {
 			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
 			[]string{"retry_policy: {retry_on: 5xx, num_retries: 3, per_try_timeout: 2s}", "circuit_breakers: [{max_requests: 10, max_connections: 10}]", "priority: high"},
@@ -82,6 +83,9 @@ func TestAllocsServe(t *testing.T) {
 			if name == "formats" {
 				manifests += module("proper_case: true", "headers_with_underscores_action: DROP_HEADER", "envoy_log_type: typed_json",
 					`envoy_log_format: {t: "%START_TIME(%F %T.%3f)%", c: "%RESPONSE_CODE%", r: ["%RESP(content-type)%", "%TRAILER(x)%", "%UPSTREAM_LOCAL_ADDRESS%"], a: "%REQ(X-A)% %DOWNSTREAM_REMOTE_ADDRESS%"}`)
+			}
+			if name == "limits" {
+				manifests += rateLimit("rl", `{pattern: [{generic_key: few}, {user: ""}], rate: 100000, unit: day}`)
 			}
 			g := open(t, manifests+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
 			c := g.dial()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
 	"legate/upstream"
@@ -29,6 +30,8 @@ type Options struct {
 	Metrics          *telemetry.Metrics
 	Log              *slog.Logger
 	Clock            func() time.Time
+
+	Limits LimitOptions
 
 	// AccessLog opens the log that the Module asks for: its envoy_log_type and
 	// envoy_log_path, "" where it says nothing. nil writes none.
@@ -79,6 +82,9 @@ func New(opts Options) (*Gateway, error) {
 		opts: opts, resolver: resolver, metrics: opts.Metrics,
 		log: opts.Log, clock: opts.Clock, ports: map[string]*port{}, limits: h1.DefaultLimits(),
 		shadows: shadows{slots: make(chan struct{}, maxShadows)},
+	}
+	if g.opts.Limits.Store == nil {
+		g.opts.Limits.Store = limiter.NewMemory(0)
 	}
 	g.snap.Store(&Snapshot{})
 	g.metrics.CountUpstreams(g.countConnections)
@@ -157,6 +163,7 @@ func (g *Gateway) report(s *Snapshot, begun time.Time) {
 	}
 	now := g.clock()
 	g.metrics.Keep(s.metricNames())
+	g.metrics.KeepLimits(s.limits.names())
 	g.metrics.KeepGRPC(s.grpcStats.stays)
 	g.metrics.Applied(s.Gen, now, now.Sub(begun), byEffect)
 	g.log.Info("snapshot applied", "gen", s.Gen, "routes", len(s.routes), "problems", len(s.Problems), "took", now.Sub(begun))

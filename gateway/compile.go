@@ -49,7 +49,9 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	c.certificates()
 	c.upstreamSpecs()
 	c.table()
+	c.rateLimits()
 	c.routes(old)
+	c.limitsReached()
 	c.tcpRoutes()
 	c.listeners()
 	c.next.world = w

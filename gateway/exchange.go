@@ -91,12 +91,13 @@ type Exchange struct {
 	bridges   bool       // what trails the kept body is told in the head
 	scripting *scripting // what the Module's script has of the exchange; nil without one
 
-	values    [][]byte      // of formats, while headers are edited
-	early     [][]byte      // what the access log wants of the answer, by slot
-	keptEarly bool          // early holds it
-	relayed   bool          // the answer is the upstream's
-	recording bool          // the request is over and its record is written
-	took      time.Duration // once recording
+	judged    limiter.Judgement // what rate limits say
+	values    [][]byte          // of formats, while headers are edited
+	early     [][]byte          // what the access log wants of the answer, by slot
+	keptEarly bool              // early holds it
+	relayed   bool              // the answer is the upstream's
+	recording bool              // the request is over and its record is written
+	took      time.Duration     // once recording
 
 	zip      *gzipStream    // the stream, where the client takes answers compressed
 	web      *webStream     // the stream, where it is one of gRPC-Web's
@@ -153,6 +154,7 @@ func (x *Exchange) free() {
 	}
 	x.Req, x.Snap, x.Route, x.stream, x.peer, x.link, x.upstream, x.gateway = nil, nil, nil, nil, nil, nil, nil, nil
 	x.match = routes.Request{}
+	x.judged.Reset()
 	x.call = authn.Call{}
 	x.entry = telemetry.Entry{}
 	x.returnBody()

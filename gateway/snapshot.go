@@ -40,6 +40,7 @@ type Snapshot struct {
 	grpcStats *grpcStats           // nil for none
 	endpoints *authn.Endpoints     // the gateway's own paths; nil for none
 	script    *script.Program      // the Module's lua_scripts; nil for none
+	limits    rateLimits
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
 

@@ -2,7 +2,6 @@ package limiter
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"legate/config"
@@ -136,9 +135,7 @@ func (t *Table) Unmatched() []config.Problem {
 		if l.matched {
 			continue
 		}
-		p := l.object.Problem(fmt.Sprintf("limits[%d].pattern", l.source.Index), "no Mapping and no default_labels give a request such labels", config.Notice)
-		p.Instead = "the limit never matches"
-		problems = append(problems, p)
+		problems = append(problems, l.Problem("no Mapping and no default_labels give a request such labels", "the limit never matches"))
 	}
 	return problems
 }

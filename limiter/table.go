@@ -18,7 +18,8 @@ type Limit struct {
 	Index   int // among those of its Table
 
 	InjectRequest, InjectResponse *templates.Headers  // nil for none
-	Response                      *templates.Response // nil for an empty body
+	RefusalHeaders                *templates.Headers  // nil for none
+	RefusalBody                   *templates.Response // nil for an empty one
 
 	source  *config.Limit
 	object  *config.Meta
@@ -91,20 +92,23 @@ func newLimit(object *config.Meta, l *config.Limit) (*Limit, []config.Problem) {
 	ignored := func(name string, err error) {
 		problems = append(problems, object.Problem(field+"."+name, err.Error(), config.FieldIgnored))
 	}
-	var err error
-	if l.InjectRequest != nil {
-		if ready.InjectRequest, err = templates.NewHeaders(l.InjectRequest); err != nil {
-			ignored("injectRequestHeaders", err)
+	headers := func(name string, list []config.HeaderTemplate) *templates.Headers {
+		if list == nil {
+			return nil
 		}
-	}
-	if l.InjectResponse != nil {
-		if ready.InjectResponse, err = templates.NewHeaders(l.InjectResponse); err != nil {
-			ignored("injectResponseHeaders", err)
+		h, err := templates.NewHeaders(list)
+		if err != nil {
+			ignored(name, err)
 		}
+		return h
 	}
-	if l.Error.Headers != nil || l.Error.Body != "" {
-		if ready.Response, err = templates.NewResponse(&l.Error); err != nil {
-			ignored("errorResponse", err)
+	ready.InjectRequest = headers("injectRequestHeaders", l.InjectRequest)
+	ready.InjectResponse = headers("injectResponseHeaders", l.InjectResponse)
+	ready.RefusalHeaders = headers("errorResponse.headers", l.Error.Headers)
+	if l.Error.Body != "" {
+		var err error
+		if ready.RefusalBody, err = templates.NewResponse(&config.ErrorResponse{Body: l.Error.Body}); err != nil {
+			ignored("errorResponse.bodyTemplate", err)
 		}
 	}
 	if len(l.Pattern) == 0 {

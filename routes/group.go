@@ -188,6 +188,7 @@ func mismatches(first, d *draft) (fields []string) {
 	differ("connect_timeout_ms", !agrees(a.ConnectTimeoutMS, m.ConnectTimeoutMS), m.ConnectTimeoutMS, a.ConnectTimeoutMS)
 	differ("headers", !slices.Equal(first.conds, d.conds), "regex", "regex")
 	differ("keepalive", !agrees(a.Keepalive, m.Keepalive), m.Keepalive, a.Keepalive)
+	differ("labels", m.LimitLabels != nil && !reflect.DeepEqual(a.LimitLabels, m.LimitLabels), m.LimitLabels, a.LimitLabels)
 	differ("load_balancer", m.LoadBalancer != nil && !reflect.DeepEqual(a.LoadBalancer, m.LoadBalancer), m.LoadBalancer, a.LoadBalancer)
 	differ("prefix_exact", m.PrefixExact && !a.PrefixExact, true, nil)
 	differ("prefix_regex", m.PrefixRegex && !a.PrefixRegex, true, nil)
@@ -314,6 +315,7 @@ func (g *group) settle(b *builder) {
 		r.rewrite.regex = shared.regexRewrite
 		r.Upgrades = shared.upgrades
 		r.CORS = cmp.Or(shared.cors, b.moduleCORS)
+		r.Limits = first.LimitLabels
 		if g.shadow != nil {
 			r.Shadow = g.shadow.route
 		}

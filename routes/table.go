@@ -48,7 +48,8 @@ type Route struct {
 	Retry             *config.RetryPolicy  // nil for the Module's
 	Priority          config.Priority
 	Request, Response HeaderEdits
-	CORS              *CORS    // nil for none
+	CORS              *CORS // nil for none
+	Limits            []config.LabelGroup
 	Shadow            *Route   // that gets copies, as many per cent as its Mapping's weight says; nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 

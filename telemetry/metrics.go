@@ -22,6 +22,7 @@ type Build struct{ Version, Commit string }
 // read when somebody scrapes.
 type Metrics struct {
 	InFlight Gauge // requests being served
+	limits   limits
 
 	registry *prometheus.Registry
 	apply    prometheus.Histogram
@@ -109,7 +110,7 @@ func NewMetrics(b Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go_version": runtime.Version()},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.apply, info, collector{m}, envoyNames{m, time.Now()},
+	m.registry.MustRegister(m.apply, info, collector{m}, envoyNames{m, time.Now()}, &m.limits,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -131,6 +131,21 @@ func (s *Headers) all(data map[string]any) ([]wire.Add, error) {
 	return lines, nil
 }
 
+// Each is Render of all headers for who goes on without those whose templates fail; the
+// error says what these have to say.
+func (s *Headers) Each(data map[string]any) ([]wire.Add, error) {
+	lines := make([]wire.Add, 0, len(s.list))
+	var failed error
+	for i := range s.list {
+		line, set, err := s.list[i].render(data)
+		failed = errors.Join(failed, err)
+		if set && err == nil {
+			lines = append(lines, line)
+		}
+	}
+	return lines, failed
+}
+
 func (h *header) render(data map[string]any) (line wire.Add, set bool, err error) {
 	value, set, err := h.value.Value(data)
 	if err != nil {

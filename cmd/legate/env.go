@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"legate/gateway"
 )
 
 // environment gives every flag that was not set the value of LEGATE_<FLAG>, if there
@@ -139,4 +141,11 @@ func processFromEnv(getenv func(string) string) (process, error) {
 func looseSelectors(getenv func(string) string) bool {
 	loose, _ := strconv.ParseBool(strings.ToLower(getenv("DISABLE_STRICT_LABEL_SELECTORS")))
 	return loose
+}
+
+// limitOptions are how rate limits count. The gateway's cluster has the name that Envoy
+// has in Ambassador.
+func limitOptions(getenv func(string) string, namespace string) gateway.LimitOptions {
+	exact, _ := strconv.ParseBool(getenv("RATELIMIT_EXACT_DEPTH")) // anything else is no
+	return gateway.LimitOptions{ExactDepth: exact, Cluster: cmp.Or(getenv("AMBASSADOR_ID"), "ambassador") + "-" + namespace}
 }

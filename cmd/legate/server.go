@@ -54,6 +54,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Bind:             s.flags.bind,
 		Upstream:         s.upstream,
 		Routes:           routesOptions(s.config, p.getenv),
+		Limits:           limitOptions(p.getenv, s.config.Namespace),
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,

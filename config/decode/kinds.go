@@ -105,11 +105,11 @@ var ambassadorKinds = map[string]kind{
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
 	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
 
-	"RateLimit": {decode: decodeRateLimit, versions: limitVersions},
+	"RateLimit":        {decode: decodeRateLimit, versions: limitVersions},
+	"RateLimitService": {decode: decodeRateLimitService, versions: coreVersions},
 
-	"DevPortal":        {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
-	"Filter":           unservedKind,
-	"LogService":       unservedKind,
-	"RateLimitService": unservedKind,
-	"TracingService":   unservedKind,
+	"DevPortal":      {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
+	"Filter":         unservedKind,
+	"LogService":     unservedKind,
+	"TracingService": unservedKind,
 }

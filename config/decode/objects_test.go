@@ -53,12 +53,13 @@ func reference(t *testing.T) (fields []referenceField) {
 
 // bases are specs that are whole and have nothing wrong with them, by kind.
 var bases = map[string]string{
-	"Mapping":        `{hostname: "*", prefix: /p/, service: s}`,
-	"Host":           `{hostname: a.example.com}`,
-	"Listener":       `{port: 8080, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}`,
-	"TCPMapping":     `{port: 6379, service: s}`,
-	"RateLimit":      `{domain: d, limits: [{pattern: [{a: b}], rate: 1, unit: day}]}`,
-	"ConsulResolver": `{datacenter: dc1}`,
+	"Mapping":          `{hostname: "*", prefix: /p/, service: s}`,
+	"Host":             `{hostname: a.example.com}`,
+	"Listener":         `{port: 8080, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}`,
+	"TCPMapping":       `{port: 6379, service: s}`,
+	"RateLimitService": `{service: "limits:80", protocol_version: v3}`,
+	"RateLimit":        `{domain: d, limits: [{pattern: [{a: b}], rate: 1, unit: day}]}`,
+	"ConsulResolver":   `{datacenter: dc1}`,
 }
 
 // beside are fields without which a field means nothing, or with which it does not go.
@@ -249,9 +250,10 @@ the object serves. *Ignored* ones change nothing. An object with a *refused* one
 // those that are named here.
 func TestDecoderAsksForKnownFields(t *testing.T) {
 	ours := map[string][]string{
-		"Mapping":    {"jwt", "v3StatsName", "v3health_checks"},
-		"TCPMapping": {"v3StatsName"},
-		"TLSContext": {"v3CRLSecret"},
+		"Mapping":          {"jwt", "v3StatsName", "v3health_checks"},
+		"TCPMapping":       {"v3StatsName"},
+		"RateLimitService": {"v3StatsName", "v3GRPC", "v2ExplicitTLS"},
+		"TLSContext":       {"v3CRLSecret"},
 	}
 	known := map[string]bool{}
 	for _, f := range reference(t) {
