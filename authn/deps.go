@@ -7,7 +7,9 @@ import (
 	"net"
 	"time"
 
+	"legate/config"
 	"legate/decision"
+	"legate/wire"
 )
 
 // Deps are what the parts of this package ask of the process around them. All of it may
@@ -24,6 +26,11 @@ type Deps struct {
 	Random  io.Reader               // of secrets
 
 	RevocationFeed RevocationFeed // of other gateways; nil for none
+	// AuthService and External return what asks the service of an object, its host and
+	// port, and what is wrong with how it is to be reached. They are for building, by one
+	// goroutine.
+	AuthService func(a *config.AuthService) (to wire.Asker, address string, problems []config.Problem)
+	External    func(m *config.Meta, a *config.ExternalAuth) (to wire.Asker, address string, problems []config.Problem)
 
 	Cache     *Cache // of credentials that held, one for the process
 	Namespace string // the gateway's own
@@ -40,6 +47,13 @@ type Metrics interface {
 	Verified(filter, outcome string) Counter  // tokens verified, by the reason: "none" where they hold
 	Refreshed(issuer, outcome string) Counter // key sets asked for: "success" or "failure"
 	Minted(filter string) Counter
+	ExternalMetrics
+}
+
+// ExternalMetrics counts what External filters are told, all of them together.
+type ExternalMetrics interface {
+	Outcome(outcome string) Counter // "allowed", "denied", "error" or "handler_error". Budget: 0 allocs.
+	Status(status int) Counter      // of answers. Budget: 0 allocs.
 }
 
 // audit tells who listens of something that was decided about c.

@@ -28,6 +28,12 @@ type Filter interface {
 	Filter(c *Call) Outcome
 }
 
+// An Explainer is a Filter with more to say of a request than what becomes of it.
+type Explainer interface {
+	// Explain returns what it would do about c, or has done. No token is shown.
+	Explain(c *Call) []string
+}
+
 // A Call is one request as whoever decides about it sees it. It belongs to the exchange
 // that it is part of and is reset with it.
 type Call struct {
@@ -44,11 +50,19 @@ type Call struct {
 	Service   *Service    // what the request was routed to; nil where nothing matched
 	Body      BodyReader  // nil where there is none to read
 	ToClient  *wire.Edits // what is changed about whatever answer there will be
+	Memory    *[]byte     // backs what is made for this request only; nil for none
+	Tick      wire.Tick   // tells who waits for others whether the client still does; may be nil
+	Metadata  *Metadata   // what is kept of answers for the access log; may be nil
 
-	Identity *Identity // whom the last filter recognised; nil for nobody
-	Minter   *Minter   // who makes the token that the service gets; nil for nobody
+	Minter   *Minter         // who makes the token that the service gets; nil for nobody
+	Passed   decision.Reason // why it passed although something was wrong; None mostly
+	Identity *Identity       // whom the last filter recognised; nil for nobody
 	Reply    Reply
 }
+
+// Metadata are values that whoever decided about a request left for the access log, by
+// Envoy's name of who did: "envoy.filters.http.ext_authz".
+type Metadata map[string]map[string]any
 
 // A Service is what tokens and external services are told of a route. It is made with the
 // route and not changed.

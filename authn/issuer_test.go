@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -174,6 +175,8 @@ func (m *tallies) of(labels ...string) *tally {
 func (m *tallies) Verified(filter, outcome string) Counter  { return m.of("verified", filter, outcome) }
 func (m *tallies) Refreshed(issuer, outcome string) Counter { return m.of("refreshed", outcome) }
 func (m *tallies) Minted(filter string) Counter             { return m.of("minted", filter) }
+func (m *tallies) Outcome(outcome string) Counter           { return m.of("external", outcome) }
+func (m *tallies) Status(status int) Counter                { return m.of("external", strconv.Itoa(status)) }
 
 // A testClock is a time that tests set.
 type testClock struct{ now atomic.Pointer[time.Time] }

@@ -27,6 +27,8 @@ func (nothing) Add()                             {}
 func (nothing) Verified(string, string) Counter  { return nothing{} }
 func (nothing) Refreshed(string, string) Counter { return nothing{} }
 func (nothing) Minted(string) Counter            { return nothing{} }
+func (nothing) Outcome(string) Counter           { return nothing{} }
+func (nothing) Status(int) Counter               { return nothing{} }
 
 // An eventLog keeps what is audited.
 type eventLog struct{ kinds []string }

@@ -64,6 +64,9 @@ const (
 	PasswordWrong
 	TooManyFailures
 	TokenRequestRefused
+	AuthDenied
+	AuthError
+	AuthMisconfigured
 
 	// How often they may.
 	OverLimit
@@ -175,9 +178,9 @@ var reasons = [NumReasons]reasonRow{
 	BodyTooSlow: {"body_too_slow", at(Accept, Proxy), 408, ClientFault, "SI", "stream timeout",
 		"the request body came slower than the minimum rate",
 		"nothing, if few: slow or hostile clients"},
-	BodyTooLarge: {"body_too_large", at(Accept), 413, ClientFault, "-", "Payload Too Large",
-		"the request body is over the limit of Module buffer, over buffer_limit_bytes where a hook of lua_scripts asks for it, or over the 64 KiB that the gateway's own endpoints read; by tells",
-		"raise buffer.max_request_bytes or buffer_limit_bytes if such requests are legitimate"},
+	BodyTooLarge: {"body_too_large", at(Accept, Authn), 413, ClientFault, "-", "Payload Too Large",
+		"the request body is over the limit of Module buffer, over buffer_limit_bytes where a hook of lua_scripts asks for it, over the max_bytes of an include_body without allow_partial, or over the 64 KiB that the gateway's own endpoints read; by tells",
+		"raise buffer.max_request_bytes, buffer_limit_bytes or include_body.max_bytes if such requests are legitimate"},
 	HTTP10Disabled: {"http10_disabled", at(Accept), 426, ClientFault, "DPE", "",
 		"the client speaks HTTP/1.0, which the Module does not enable",
 		"set Module enable_http10 to serve HTTP/1.0"},
@@ -307,6 +310,15 @@ var reasons = [NumReasons]reasonRow{
 	LimitStoreDown: {"limit_store_down", at(Limit), 500, GatewayFault, "RLSE", "",
 		"the store of rate limits, or the RateLimitService, was not there or did not answer in time; requests pass all the same unless failure_mode_deny is set",
 		"look at Redis or the service; legate_ratelimit_store_errors_total counts the requests"},
+	AuthDenied: {"auth_denied", at(Authn), 403, ClientFault, "UAEX", "",
+		"the AuthService or External filter that by names refused the request; the answer is the one that it gave",
+		"nothing; the service's own log tells why"},
+	AuthError: {"auth_error", at(Authn), 403, UpstreamFault, "UAEX", "",
+		"the AuthService or External filter that by names could not be asked: it cannot be reached, is too slow, failed, or answers what cannot be understood",
+		"look at the service; the line's error tells what went wrong, status_on_error the status, and with failure_mode_allow such requests pass"},
+	AuthMisconfigured: {"auth_misconfigured", at(Authn), 500, OperatorFault, "UAEX", "",
+		"an AuthService cannot be understood, so nobody can be asked",
+		"look up the AuthService that by names in the problems list, and mend it"},
 
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
 		"the upstream's name has no address",

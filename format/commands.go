@@ -54,6 +54,7 @@ const (
 	GRPCStatus
 	GRPCStatusNumber
 	LocalReplyBody
+	DynamicMetadata
 	hostname // made ready text
 	nothing  // has no value here
 	numOps
@@ -140,7 +141,7 @@ var commands = map[string]command{
 	"CONNECTION_TERMINATION_DETAILS":      {op: nothing},
 	"DOWNSTREAM_TLS_SESSION_ID":           {op: nothing}, // crypto/tls does not tell
 	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": {op: nothing},
-	"DYNAMIC_METADATA":                    {op: nothing, takes: anyArg},
+	"DYNAMIC_METADATA":                    {op: DynamicMetadata, takes: anyArg},
 	"FILTER_CHAIN_NAME":                   {op: nothing},
 	"FILTER_STATE":                        {op: nothing, takes: anyArg},
 	"METADATA":                            {op: nothing, takes: anyArg},

@@ -159,7 +159,7 @@ func TestWhatIsNoFormat(t *testing.T) {
 
 func TestNotices(t *testing.T) {
 	for format, want := range map[string]string{
-		"%DYNAMIC_METADATA(a:b)%":             "%DYNAMIC_METADATA% has no value in this gateway",
+		"%FILTER_STATE(a:b)%":                 "%FILTER_STATE% has no value in this gateway",
 		"%UPSTREAM_TRANSPORT_FAILURE_REASON%": "%UPSTREAM_TRANSPORT_FAILURE_REASON% is for logs: clients must not see it",
 		"%RESPONSE_CODE%":                     "",
 	} {
@@ -174,7 +174,7 @@ func TestNotices(t *testing.T) {
 }
 
 func TestConstants(t *testing.T) {
-	for format, want := range map[string]string{"": "", "a%%b": "a%b", "x%DYNAMIC_METADATA(a:b)%y": "xy"} {
+	for format, want := range map[string]string{"": "", "a%%b": "a%b", "x%FILTER_STATE(a:b)%y": "xy"} {
 		f, _, err := Compile(format, Header)
 		if err != nil {
 			t.Fatal(err)

@@ -23,6 +23,10 @@ func (x *Exchange) fillCall() *authn.Call {
 		Now:       x.Now,
 		Dry:       x.Dry,
 		ToClient:  &x.ToClient,
+		Memory:    &x.arena,
+		Tick:      x.tickFunc,
+		Metadata:  &x.metadata,
+		Service:   x.Route.service,
 	}
 	if !x.Req.NoBody && !x.Dry {
 		x.call.Body = x
@@ -33,6 +37,12 @@ func (x *Exchange) fillCall() *authn.Call {
 // take makes the answer of who decided about x.call the client's.
 func (x *Exchange) take(s decision.Stage) Verdict {
 	r := &x.call.Reply
+	if client, ok := errors.AsType[*clientError](r.Err); ok {
+		return x.stop(s, x.clientReason(client.err), r.By, client.err)
+	}
+	if r.Status == 0 { // the reason's own answer
+		return x.stop(s, r.Reason, r.By, r.Err)
+	}
 	x.reply = localReply{status: r.Status, contentType: r.ContentType, headers: r.Headers, body: string(r.Body), ready: true}
 	return x.stop(s, r.Reason, r.By, r.Err)
 }

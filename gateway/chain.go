@@ -14,6 +14,7 @@ func (c *compiler) chain(r *Route) (ch Chain) {
 	ch.add(decision.Accept, c.buffer())      // nothing is decided about a request that may not come to an end
 	ch.add(decision.CORS, c.cors(r))         // a preflight carries no token, and a page must be able to read why it was denied
 	ch.add(decision.Authn, c.guard(r))       // what cannot be protected is closed before anything is spent on it
+	ch.add(decision.Authn, c.asks(r))        // once what can be decided here is: it costs a question
 	ch.add(decision.Limit, c.limit(r))       // after who asks is known, so that limits can be theirs; what is denied costs nothing
 	ch.add(decision.Break, c.threshold(r))   // what the upstream cannot bear it is not asked for
 	ch.add(decision.Proxy, c.shadow(r))      // copies what is sent, and nothing that is not

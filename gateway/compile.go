@@ -118,6 +118,7 @@ func (c *compiler) routes(old *Snapshot) {
 	c.next.thresholds = limiter.NewSet(old.thresholds)
 	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(s) })
 	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
+	c.authServices()
 	c.next.routes = make([]Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		c.route(&c.next.routes[i], rt)
@@ -165,6 +166,7 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 	if expected > 0 {
 		r.timeoutMS = strconv.AppendInt(nil, expected.Milliseconds(), 10)
 	}
+	r.service = c.serviceOf(r)
 	r.chain = c.chain(r)
 }
 

@@ -35,8 +35,9 @@ type Exchange struct {
 	stream    wire.Stream
 	peer      *wire.Peer
 	match     routes.Request
-	roll      *int       // decides by weight where somebody chose it; nil else
-	call      authn.Call // the request, for who decides about it
+	roll      *int           // decides by weight where somebody chose it; nil else
+	call      authn.Call     // the request, for who decides about it
+	metadata  authn.Metadata // of who decided, for the access log; nil for none
 	requestID []byte
 	path      []byte // as the client sent it, before normalisation
 	arena     []byte // backs what is made for this exchange only
@@ -156,6 +157,7 @@ func (x *Exchange) free() {
 	x.match = routes.Request{}
 	x.judged.Reset()
 	x.call = authn.Call{}
+	x.metadata = nil
 	x.entry = telemetry.Entry{}
 	x.returnBody()
 	x.saved, x.savedWhole, x.savedTooMuch = nil, false, false

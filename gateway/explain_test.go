@@ -30,7 +30,7 @@ spec: {hostname: closed.example.com, requestPolicy: {insecure: {action: Reject}}
 apiVersion: getambassador.io/v3alpha1
 kind: AuthService
 metadata: {name: auth}
-spec: {auth_service: "auth:3000"}
+spec: {auth_service: "auth:3000", proto: grpc}
 `
 
 func TestExplain(t *testing.T) {
@@ -48,7 +48,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{"served", Question{URL: "http://a/open/7?x=1"}, "proxy  0 false open.default"},
 		{"no method is GET", Question{Method: "get", URL: "http://a/open/"}, "proxy  0 false open.default"},
-		{"locked", Question{URL: "http://a/locked/"}, "authn policy_invalid 503 true locked.default"},
+		{"locked", Question{URL: "http://a/locked/"}, "authn auth_misconfigured 500 true locked.default"},
 		{"no route", Question{URL: "http://a/nowhere"}, "match no_route 404 true "},
 		{"redirected", Question{URL: "http://a/away/x"}, "proxy redirect 301 false away.default"},
 		{"to https", Question{URL: "http://shop.example.com/open/"}, "match https_redirect 301 false open.default"},

@@ -180,7 +180,7 @@ func newMirrored(x *Exchange, body []byte) *mirrored {
 	if x.ToUp.Path != nil {
 		path = x.ToUp.Path
 		if x.ToUp.HasQuery {
-			query, hasQuery = x.ToUp.Query, true
+			query, hasQuery = x.ToUp.Query, x.ToUp.Query != nil
 		}
 	}
 	target := string(path)

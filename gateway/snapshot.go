@@ -39,6 +39,7 @@ type Snapshot struct {
 	certFacts sync.Map             // *wire.CertFacts by *tls.Config, as they are asked for
 	grpcStats *grpcStats           // nil for none
 	endpoints *authn.Endpoints     // the gateway's own paths; nil for none
+	asked     authn.Filter         // the AuthServices; nil for none
 	script    *script.Program      // the Module's lua_scripts; nil for none
 	limits    rateLimits
 	world     config.World
@@ -68,6 +69,7 @@ type Route struct {
 	thresholds      *limiter.Thresholds // of the upstream
 	retry           *retry              // nil for none
 	overrides       []override          // of the bodies of failures
+	service         *authn.Service      // what who decides is told of the route
 	affinity        *affinity           // nil where requests have nothing in common
 }
 

@@ -57,6 +57,8 @@ func (x *Exchange) AppendCommand(dst []byte, c *format.Command) ([]byte, bool) {
 		return strconv.AppendInt(dst, x.stream.BytesOut(), 10), true
 	case format.Duration, format.RequestDuration, format.ResponseDuration, format.ResponseTxDuration:
 		return x.appendDuration(dst, c.Op)
+	case format.DynamicMetadata:
+		return x.appendMetadata(dst, c.Arg)
 	case format.LocalReplyBody:
 		return appendString(dst, x.reply.body)
 	default:

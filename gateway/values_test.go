@@ -154,7 +154,7 @@ func TestLogFormats(t *testing.T) {
 		{"an unknown command in json", "/r/x", []string{"envoy_log_type: json", `envoy_log_format: {a: {b: "%NO%"}}`}, "", "a.b: there is no command %NO%; the built-in format is used"},
 		{"an object for text", "/r/x", []string{"envoy_log_type: text", `envoy_log_format: {a: b}`}, "", "must be a text, as envoy_log_type is text"},
 		{"a text for json", "/r/x", []string{"envoy_log_type: json", `envoy_log_format: "%PROTOCOL%"`}, "", "must be an object, as envoy_log_type is json"},
-		{"metadata", "/r/x", []string{`envoy_log_format: "<%DYNAMIC_METADATA(a:b)%>"`}, "<->\n", "%DYNAMIC_METADATA% has no value in this gateway; what stands for a missing value is written"},
+		{"metadata", "/r/x", []string{`envoy_log_format: "<%DYNAMIC_METADATA(a:b)%%FILTER_STATE(a)%>"`}, "<-->\n", "%FILTER_STATE% has no value in this gateway; what stands for a missing value is written"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g, written := logged(t, everyone+module(row.module...)+mapping("r", "/r/", up)+mapping("down", "/down/", refusing(t)))

@@ -32,8 +32,8 @@ func TestHeaderProblems(t *testing.T) {
 }
 
 func TestHeaderNotices(t *testing.T) {
-	_, problems := Build(world(anyHost(), mapping("m", "/", adding("x", "a%DYNAMIC_METADATA(x:y)%"))), Options{})
-	expectProblem(t, "metadata", problems, "%DYNAMIC_METADATA% has no value in this gateway")
+	_, problems := Build(world(anyHost(), mapping("m", "/", adding("x", "a%FILTER_STATE(x)%"))), Options{})
+	expectProblem(t, "metadata", problems, "%FILTER_STATE% has no value in this gateway")
 	if problems[0].Effect != config.Notice {
 		t.Errorf("got %v, want a notice", problems[0])
 	}

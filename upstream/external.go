@@ -16,7 +16,7 @@ const authRefused = "it counts as one that cannot be reached"
 // OfAuthService returns the Spec of the service that a names and what is wrong with its
 // fields, as Of does.
 func (s *Specs) OfAuthService(a *config.AuthService) (Spec, []config.Problem) {
-	r := specReader{Specs: s, refused: authRefused, field: "auth_service", mapping: &config.Mapping{
+	r := specReader{Specs: s, refused: authRefused, field: "auth_service", strict: true, mapping: &config.Mapping{
 		Meta: a.Meta, Service: a.Service, TLS: a.TLSContext, OriginateTLS: a.OriginateTLS, GRPC: a.GRPC,
 		StatsName: a.StatsName, CircuitBreakers: a.CircuitBreakers, ConnectTimeoutMS: wholeMillis(a.ConnectTimeout),
 		ClusterIdleTimeoutMS: wholeMillis(a.IdleTimeout), ClusterMaxConnectionLifetimeMS: wholeMillis(a.MaxLifetime),

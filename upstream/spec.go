@@ -128,6 +128,7 @@ type specReader struct {
 	mapping  *config.Mapping
 	refused  string // what happens where nothing can be sent
 	field    string // that names the service; "" for "service"
+	strict   bool   // a TLSContext that is not there is not done without
 	own      bool   // names without a dot are those of the gateway's own namespace
 	problems []config.Problem
 }
@@ -213,6 +214,10 @@ func (r *specReader) origination(scheme string) (o Origination, closed bool) {
 		return o, false
 	}
 	ctx, problems, found := r.originator(m.TLS)
+	if !found && r.strict {
+		r.problem(m.Problem("tls", fmt.Sprintf("TLSContext %q is not defined", m.TLS), config.RouteClosed), r.refused)
+		return o, true
+	}
 	if !found {
 		r.problem(m.Problem("tls", fmt.Sprintf("TLSContext %q is not defined", m.TLS), config.FieldIgnored),
 			"TLS is used only if the service begins with https://")

@@ -15,7 +15,7 @@ type Add struct {
 // here. A field that is set is dropped and added. The zero value changes nothing.
 type Edits struct {
 	Path  []byte // replaces the path; nil keeps it
-	Query []byte // replaces the query when Path is set and HasQuery says so
+	Query []byte // replaces the query when Path is set and HasQuery says so; nil takes it away
 	Host  []byte // replaces the authority; nil keeps it
 
 	Upgrade []byte // the protocols to offer, or that are switched to; nil for none

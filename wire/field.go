@@ -129,6 +129,17 @@ func (f Field) String() string {
 	return ""
 }
 
+// Bytes returns the field's name in lower case, which must not be changed.
+// Budget: 0 allocs.
+func (f Field) Bytes() []byte { return fieldBytes[f] }
+
+var fieldBytes = func() (names [NumFields][]byte) {
+	for f := range names {
+		names[f] = []byte(fieldNames[f])
+	}
+	return names
+}()
+
 // LookupField returns the Field whose name is lower, which must be in lower case,
 // or FieldOther. Budget: 0 allocs.
 func LookupField(lower []byte) Field {

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"net"
 	"regexp"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -70,36 +68,6 @@ func protectorNamed(text []byte) string {
 
 // hostText finds a Host in text that cannot be read otherwise.
 var hostText = regexp.MustCompile(`(?m)^[^#\n]*\bkind["']?\s*:\s*["']?Host\b`)
-
-// decodeAuthService returns the guard of an AuthService: it protects every route
-// without bypass_auth.
-func decodeAuthService(o *object, spec *fields) any {
-	service := spec.text("auth_service")
-	if isBuiltIn(service) {
-		o.report(spec.at("auth_service"), "auth_service", "stands for the gateway's own filters", config.Notice).Instead = "nothing is called"
-		return nil
-	}
-	what := "AuthService"
-	if o.Meta.Kind == "Module" {
-		what = "a Module authentication"
-	}
-	o.report(o.root, "", what+" is not served yet", config.RouteClosed)
-	return guardEverything(o.Meta, true)
-}
-
-// isBuiltIn reports whether service is where Edge Stack's own filters listened, in
-// the pod itself.
-func isBuiltIn(service string) bool {
-	if _, rest, ok := strings.Cut(service, "://"); ok {
-		service = rest
-	}
-	host, port, err := net.SplitHostPort(service)
-	if err != nil || port != "8500" {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
 
 // decodeFilterPolicy returns the guard of a FilterPolicy: what its rules with
 // filters match, and what those without exempt.

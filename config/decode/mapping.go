@@ -36,6 +36,7 @@ func decodeMapping(o *object, spec *fields) any {
 	if n := spec.number("precedence", math.MinInt32, math.MaxInt32); n != nil {
 		m.Precedence = *n
 	}
+	m.AuthContextExtensions = spec.texts("auth_context_extensions")
 	m.Headers = spec.conditions("headers", &m.RegexHeaders)
 	m.QueryParameters = spec.conditions("query_parameters", &m.RegexQueryParameters)
 	mappingHost(o, spec, m)

@@ -110,12 +110,17 @@ func (f *fields) duration(name string) *time.Duration {
 // circuitBreakers reads the limits for both priorities, nil if nothing is said. Of
 // several entries for one priority the first counts.
 func (f *fields) circuitBreakers() *config.CircuitBreakers {
-	if f.value("circuit_breakers") == nil {
+	return f.circuitBreakersAs("circuit_breakers")
+}
+
+// circuitBreakersAs reads them from the named field.
+func (f *fields) circuitBreakersAs(name string) *config.CircuitBreakers {
+	if f.value(name) == nil {
 		return nil
 	}
 	c := &config.CircuitBreakers{Default: config.DefaultLimits, High: config.DefaultLimits}
 	seen := map[string]bool{}
-	for _, b := range f.objects("circuit_breakers") {
+	for _, b := range f.objects(name) {
 		l := config.DefaultLimits
 		for name, to := range map[string]*int64{
 			"max_connections": &l.Connections, "max_pending_requests": &l.Pending, "max_requests": &l.Requests, "max_retries": &l.Retries,

@@ -15,14 +15,13 @@ const (
 )
 
 var mappingUnserved = map[string]fate{
-	"auth_context_extensions": notYet,
-	"failure_breaker":         notYet,
-	"docs":                    quiet, // only the developer portal reads it
-	"envoy_override":          quiet,
-	"modules":                 quiet,
-	"v2BoolHeaders":           quiet, // what a conversion wrote down for the way back
-	"v2BoolQueryParameters":   quiet,
-	"v2ExplicitTLS":           quiet,
+	"failure_breaker":       notYet,
+	"docs":                  quiet, // only the developer portal reads it
+	"envoy_override":        quiet,
+	"modules":               quiet,
+	"v2BoolHeaders":         quiet, // what a conversion wrote down for the way back
+	"v2BoolQueryParameters": quiet,
+	"v2ExplicitTLS":         quiet,
 }
 
 var tcpMappingUnserved = map[string]fate{

@@ -146,7 +146,7 @@ func appendTarget(out []byte, req *wire.Head, e *wire.Edits) []byte {
 	if e != nil && e.Path != nil {
 		path = e.Path
 		if e.HasQuery {
-			query, hasQuery = e.Query, true
+			query, hasQuery = e.Query, e.Query != nil
 		}
 	}
 	out = append(out, path...)

@@ -1,0 +1,318 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/x509"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"legate/wire"
+	"legate/wire/rpc"
+)
+
+const (
+	checkMethod = "/envoy.service.auth.v3.Authorization/Check"
+	// metadataName is the name under which Envoy keeps what an answer says for the log.
+	metadataName = "envoy.filters.http.ext_authz"
+)
+
+// check asks a service of gRPC: everything that is known of the request.
+func (e *external) check(c *Call, q *question, body []byte, whole bool) Outcome {
+	to := e.next()
+	b := rpc.Begin(&q.Question, to.address, checkMethod, e.timeout, q.room)
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, &authv3.CheckRequest{Attributes: e.attributes(c, body, whole)})
+	q.room = b
+	if err != nil {
+		return e.failed(c, err)
+	}
+	q.Tick = c.Tick
+	message, err := rpc.Call(to.asker, &q.Question, b)
+	if err != nil {
+		return e.failed(c, err)
+	}
+	var answer authv3.CheckResponse
+	if err := proto.Unmarshal(message, &answer); err != nil {
+		return e.failed(c, fmt.Errorf("the answer is no CheckResponse: %w", err))
+	}
+	return e.obey(c, &answer)
+}
+
+// attributes describes the request as Envoy does.
+func (e *external) attributes(c *Call, body []byte, whole bool) *authv3.AttributeContext {
+	h := c.Head
+	path, query, hasQuery := c.target()
+	target := string(path)
+	if hasQuery {
+		target += "?" + string(query)
+	}
+	scheme := "http"
+	if c.Secure {
+		scheme = "https"
+	}
+	r := &authv3.AttributeContext_HttpRequest{
+		Id: strconv.FormatUint(e.serial.Add(1), 10), Method: string(h.MethodName()), Path: valid(target), Host: valid(string(h.Host())),
+		Scheme: scheme, Protocol: protocol(h), Size: h.Length, Headers: c.headerMap(),
+	}
+	if h.NoBody && !h.Has(wire.FieldContentLength) {
+		r.Size = -1
+	}
+	r.Headers[":method"], r.Headers[":path"], r.Headers[":authority"], r.Headers[":scheme"] = r.Method, r.Path, r.Host, scheme
+	if e.shows(c) {
+		r.Headers["x-envoy-auth-partial-body"] = strconv.FormatBool(!whole)
+		if utf8.Valid(body) {
+			r.Body = string(body)
+		} else {
+			r.RawBody = body // a text must be UTF-8
+		}
+	}
+	a := &authv3.AttributeContext{
+		Source:      &authv3.AttributeContext_Peer{Address: address(c.Peer.Remote.Addr().String(), c.Peer.Remote.Port())},
+		Destination: &authv3.AttributeContext_Peer{Address: address(c.Peer.Local.Addr().String(), c.Peer.Local.Port())},
+		Request:     &authv3.AttributeContext_Request{Time: timestamppb.New(c.Now), Http: r},
+	}
+	if p := c.Peer.Proxy; p != nil && p.Destination.IsValid() {
+		a.Destination.Address = address(p.Destination.Addr().String(), p.Destination.Port())
+	}
+	if c.Peer.TLS != nil && len(c.Peer.TLS.Chain) > 0 {
+		a.Source.Principal = principal(c.Peer.TLS.Chain[0])
+	}
+	if c.Service != nil {
+		a.ContextExtensions = c.Service.ContextExtensions
+	}
+	return a
+}
+
+// valid returns s with what is not UTF-8 replaced, as messages need it.
+func valid(s string) string { return strings.ToValidUTF8(s, "!") }
+
+func address(ip string, port uint16) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: ip, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
+	}}}
+}
+
+func protocol(h *wire.Head) string {
+	switch {
+	case h.Major >= 2:
+		return "HTTP/2"
+	case h.Minor == 0:
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}
+
+// principal is the name by which a client's certificate knows it.
+func principal(cert *x509.Certificate) string {
+	switch {
+	case len(cert.URIs) > 0:
+		return cert.URIs[0].String()
+	case len(cert.DNSNames) > 0:
+		return cert.DNSNames[0]
+	}
+	return cert.Subject.String()
+}
+
+// headerMap returns the headers that the upstream would receive by now. Lines of one name
+// are joined.
+func (c *Call) headerMap() map[string]string {
+	m := make(map[string]string, c.Head.Len()+8)
+	c.lines(func(f wire.Field, name, value []byte) {
+		if f == wire.FieldHost {
+			return // it is :authority
+		}
+		key := f.String()
+		if f == wire.FieldOther {
+			key = string(name)
+		}
+		text := valid(string(value))
+		if before, there := m[key]; there && f == wire.FieldCookie {
+			text = before + "; " + text
+		} else if there {
+			text = before + "," + text
+		}
+		m[key] = text
+	})
+	return m
+}
+
+// obey does what an answer says.
+func (e *external) obey(c *Call, r *authv3.CheckResponse) Outcome {
+	if d := r.GetDynamicMetadata(); d != nil && c.Metadata != nil {
+		if *c.Metadata == nil {
+			*c.Metadata = Metadata{}
+		}
+		(*c.Metadata)[metadataName] = d.AsMap()
+	}
+	if r.GetStatus().GetCode() != 0 {
+		return e.refused(c, r.GetDeniedResponse())
+	}
+	e.counts.answered(200)
+	ok := r.GetOkResponse()
+	if err := judgeOptions(ok.GetHeaders(), ok.GetResponseHeadersToAdd()); err != nil {
+		return e.failed(c, err)
+	}
+	e.counts.allowed()
+	for _, o := range ok.GetHeaders() {
+		c.apply(o)
+	}
+	for _, name := range ok.GetHeadersToRemove() {
+		c.removeListed([]byte(name))
+	}
+	for _, o := range ok.GetResponseHeadersToAdd() {
+		switch name, value := option(o); {
+		case !changeable(name):
+		case overwrites(o):
+			c.ToClient.SetName(name, value)
+		default:
+			c.ToClient.AddName(name, value)
+		}
+	}
+	if len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
+		c.setQuery(ok)
+	}
+	return Allow
+}
+
+// refused makes a denied_response, which may be missing, the client's answer.
+func (e *external) refused(c *Call, d *authv3.DeniedHttpResponse) Outcome {
+	status := int(d.GetStatus().GetCode())
+	if status == 0 {
+		status = 403
+	}
+	if status < 200 || status > 599 {
+		return e.failed(c, fmt.Errorf("the answer's status is %d", status))
+	}
+	if err := judgeOptions(d.GetHeaders()); err != nil {
+		return e.failed(c, err)
+	}
+	e.counts.answered(status)
+	r := Reply{Status: status, Body: []byte(d.GetBody())}
+	for _, o := range d.GetHeaders() {
+		name, value := option(o)
+		switch f := wire.LookupField(name); {
+		case !changeable(name):
+		case f == wire.FieldContentType:
+			r.ContentType = value
+		default:
+			r.Headers = append(r.Headers, wire.Add{ID: f, Name: name, Value: value})
+		}
+	}
+	return e.denied(c, r)
+}
+
+// option returns what o says, the name in lower case.
+func option(o *corev3.HeaderValueOption) (name, value []byte) {
+	name = []byte(o.GetHeader().GetKey())
+	wire.LowerInPlace(name)
+	if raw := o.GetHeader().GetRawValue(); len(raw) > 0 {
+		return name, wire.TrimOWS(bytes.Clone(raw))
+	}
+	return name, wire.TrimOWS([]byte(o.GetHeader().GetValue()))
+}
+
+// overwrites reports whether o asks for the place of what is there rather than to stand
+// beside it.
+func overwrites(o *corev3.HeaderValueOption) bool {
+	if o.GetAppend() != nil {
+		return !o.GetAppend().GetValue()
+	}
+	switch o.GetAppendAction() {
+	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+		return true
+	default:
+		return false
+	}
+}
+
+// judgeOptions reports what no header can be (RFC 9110 §5): an answer that asks for it is
+// not to be trusted in anything else.
+func judgeOptions(lists ...[]*corev3.HeaderValueOption) error {
+	for _, list := range lists {
+		for _, o := range list {
+			name, value := option(o)
+			if !isFieldName(bytes.TrimPrefix(name, []byte(":"))) {
+				return fmt.Errorf("the answer has %q for the name of a header", name)
+			}
+			for _, b := range value {
+				if b < ' ' && b != '\t' || b == 0x7f {
+					return fmt.Errorf("the answer's value for %q is none of a header", name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// isFieldName reports whether name is a token (RFC 9110 §5.6.2).
+func isFieldName(name []byte) bool {
+	for _, b := range name {
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", b) < 0 {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+// changeable reports whether a name is of a header that who decides has a say in: it does
+// not frame the message, and is no part of its first line.
+func changeable(name []byte) bool {
+	f := wire.LookupField(name)
+	return name[0] != ':' && (f == wire.FieldOther || !bound.Has(f))
+}
+
+// apply changes a header of the request as o says.
+func (c *Call) apply(o *corev3.HeaderValueOption) {
+	name, value := option(o)
+	if !changeable(name) {
+		return
+	}
+	f := wire.LookupField(name)
+	var before []byte
+	there := false
+	c.lines(func(g wire.Field, n, v []byte) {
+		if g != f || f == wire.FieldOther && !bytes.Equal(n, name) {
+			return
+		}
+		if there {
+			before = append(before, ',')
+		}
+		there, before = true, append(before, v...)
+	})
+	if o.GetAppend() == nil {
+		switch o.GetAppendAction() {
+		case corev3.HeaderValueOption_ADD_IF_ABSENT:
+			if there {
+				return
+			}
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+			if !there {
+				return
+			}
+		default: // as if append were false: its default here
+		}
+	}
+	if there && o.GetAppend().GetValue() {
+		value = append(append(before, ','), value...)
+	}
+	c.set(f, name, value)
+}
+
+// setQuery changes the query's parameters.
+func (c *Call) setQuery(ok *authv3.OkHttpResponse) {
+	set := make([]parameter, 0, len(ok.GetQueryParametersToSet()))
+	for _, p := range ok.GetQueryParametersToSet() {
+		set = append(set, parameter{p.GetKey(), p.GetValue()})
+	}
+	path, query, _ := c.target()
+	c.Edits.Path, c.Edits.HasQuery, c.Edits.Query = path, true, nil
+	if left := editQuery(string(query), set, ok.GetQueryParametersToRemove()); left != "" {
+		c.Edits.Query = []byte(left)
+	}
+}
