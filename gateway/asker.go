@@ -22,8 +22,8 @@ var errServiceBusy = errors.New("as many questions are on their way to the servi
 
 // asker returns what asks the service of spec.
 func (c *compiler) asker(spec upstream.Spec) wire.Asker {
-	up := c.next.upstreams.Get(spec)
-	return &asker{upstream: up, requests: &c.thresholdsOf(spec).Requests, metrics: c.g.metrics.Upstream(up.Name()), gateway: c.g}
+	p := c.pool(spec)
+	return &asker{upstream: p.upstream, requests: &p.thresholds.Requests, metrics: c.g.metrics.Upstream(p.upstream.Name()), gateway: c.g}
 }
 
 // authService implements authn.Deps.AuthService.

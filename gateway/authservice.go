@@ -53,7 +53,7 @@ func (c *compiler) serviceOf(r *Route) *authn.Service {
 	if r.Kind != routes.Forward {
 		return s
 	}
-	spec := c.specs[m]
+	spec := c.specOf(m)
 	s.Host, s.Port = spec.Host, strconv.Itoa(int(spec.Port))
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unique"
 
 	"legate/config"
 	"legate/limiter"
@@ -26,15 +27,17 @@ type compiler struct {
 	tcpSpecs        map[string]upstream.Spec // by the TCPMapping's full name
 	gzipper         *gzipper                 // nil for none
 	moduleOverrides []override
+	reached         map[*limiter.Limit]bool // by the labels of some route
 	problems        []config.Problem
 	next            *Snapshot
+	same            bool // nothing is new but Mappings: what the last snapshot made of others is used again
 }
 
 // compile makes a World ready. Live parts that old has with equal settings are
 // carried over.
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	next := &Snapshot{Gen: old.Gen + 1, wish: w}
-	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next}
+	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next, same: old.sameButMappings(&w), reached: map[*limiter.Limit]bool{}}
 	c.implicit, c.closed = len(w.Listeners) == 0, len(w.Hosts) == 0 && w.LostHosts()
 	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
@@ -47,9 +50,10 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	c.reader = upstream.NewSpecs(c.module, c.world, g.opts.Upstream)
 	c.tcpMappings()
 	c.certificates()
-	c.upstreamSpecs()
-	c.table()
+	c.upstreamSpecs(old)
 	c.rateLimits()
+	c.settleBase(old)
+	c.table(old)
 	c.routes(old)
 	c.limitsReached()
 	c.tcpRoutes()
@@ -67,7 +71,7 @@ func (c *compiler) certificates() {
 		return
 	}
 	table, dropped, problems := c.g.opts.Certificates(c.world)
-	c.next.TLS = table
+	c.next.TLS, c.next.base.dropped = table, dropped
 	c.problems = append(c.problems, problems...)
 	if len(dropped) == 0 {
 		return
@@ -87,25 +91,59 @@ func isAmong(refs []config.Ref, m *config.Meta) bool {
 
 // upstreamSpecs reads every Mapping's service and leaves out Mappings that cannot
 // serve because of it.
-func (c *compiler) upstreamSpecs() {
-	kept := make([]*config.Mapping, 0, len(c.world.Mappings))
-	c.specs = make(map[*config.Mapping]*upstream.Spec, len(c.world.Mappings))
-	for _, m := range c.world.Mappings {
-		if m.HostRedirect {
-			kept = append(kept, m)
-			continue
+func (c *compiler) upstreamSpecs(old *Snapshot) {
+	all := c.world.Mappings
+	from := c.trace(old)
+	c.next.base.judged = make([]*judged, len(all))
+	c.specs = map[*config.Mapping]*upstream.Spec{}
+	kept := make([]*config.Mapping, 0, len(all))
+	for i, m := range all {
+		var j *judged
+		switch {
+		case m.HostRedirect:
+		case from != nil && from[i] >= 0 && m.TLS == "": // the first that names a TLSContext has the problems of that
+			j = old.base.judged[from[i]]
+		default:
+			j = c.judge(m)
 		}
-		spec, problems := c.reader.Of(m)
-		c.problems = append(c.problems, problems...)
-		if !slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped }) {
-			c.specs[m] = &spec
+		c.next.base.judged[i] = j
+		if j != nil {
+			c.problems = append(c.problems, j.problems...)
+		}
+		if j == nil || !j.dropped {
 			kept = append(kept, m)
 		}
 	}
 	c.world.Mappings = kept
 }
 
-func (c *compiler) table() {
+// judge reads m's service; nil means that nothing is wrong with it.
+func (c *compiler) judge(m *config.Mapping) *judged {
+	spec, problems := c.reader.Of(m)
+	c.specs[m] = &spec
+	if len(problems) == 0 {
+		return nil
+	}
+	return &judged{problems, slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Effect == config.ObjectDropped })}
+}
+
+// specOf returns what m's service is.
+func (c *compiler) specOf(m *config.Mapping) upstream.Spec {
+	if spec := c.specs[m]; spec != nil {
+		return *spec
+	}
+	spec, _ := c.reader.Of(m) // what is wrong with it has been told
+	return spec
+}
+
+func (c *compiler) table(old *Snapshot) {
+	if c.same {
+		if table, problems, ok := old.table.Rebuild(c.world.Mappings); ok {
+			c.next.table = table
+			c.problems = append(c.problems, problems...)
+			return
+		}
+	}
 	opts := c.g.opts.Routes
 	opts.NoImplicitHost = c.closed
 	table, problems := routes.Build(c.world, opts)
@@ -116,12 +154,20 @@ func (c *compiler) table() {
 // routes makes every route of the table ready.
 func (c *compiler) routes(old *Snapshot) {
 	c.next.thresholds = limiter.NewSet(old.thresholds)
-	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(s) })
+	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(unique.Make(s.Cluster()), &s) })
 	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
 	c.authServices()
-	c.next.routes = make([]Route, len(c.next.table.Routes))
+	if c.same {
+		c.next.asked = old.asked // as what it asks is the same, see pool
+	}
+	c.next.routes = make([]*Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
-		c.route(&c.next.routes[i], rt)
+		if rt.Ready == nil {
+			c.make(rt)
+		} else {
+			c.carry(readyRoute(rt))
+		}
+		c.next.routes[i] = readyRoute(rt)
 	}
 	c.next.none = Route{Route: noRoute, metrics: c.g.metrics.Route("none"), overrides: c.moduleOverrides}
 }
@@ -144,11 +190,11 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 		r.metrics.AllowsUpgrades()
 	}
 	if rt.Kind == routes.Forward {
-		spec := *c.specs[m]
+		spec := c.specOf(m)
 		spec.Priority = rt.Priority
-		r.thresholds = c.thresholdsOf(spec)
+		p := c.use(r, spec)
+		r.upstream, r.thresholds = p.upstream, p.thresholds
 		r.retry = newRetry(cmp.Or(rt.Retry, c.defaults().Retry), r.thresholds)
-		r.upstream = c.next.upstreams.Get(spec)
 		r.upstreamName = r.upstream.Name()
 		r.upstreamMetrics = c.g.metrics.Upstream(r.upstreamName)
 		r.hostRewrite = hostRewrite(m, &spec)
@@ -220,8 +266,8 @@ func (c *compiler) answer(r *Route) Stage {
 // metricNames lists what must stay in the metrics.
 func (s *Snapshot) metricNames() (routeNames, upstreamNames []string) {
 	routeNames = append(routeNames, "none")
-	for i := range s.routes {
-		routeNames = append(routeNames, s.routes[i].name)
+	for _, r := range s.routes {
+		routeNames = append(routeNames, r.name)
 	}
 	for _, u := range s.upstreams.All() {
 		upstreamNames = append(upstreamNames, u.Name())

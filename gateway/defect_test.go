@@ -39,17 +39,14 @@ func (s trial) Finish(x *Exchange) {
 // insert puts stages before those of every route.
 func (g *gate) insert(stages ...trial) {
 	g.t.Helper()
-	next := *g.snap.Load()
-	next.routes = append([]Route(nil), next.routes...)
-	for i := range next.routes {
+	for _, r := range g.snap.Load().routes {
 		var ch Chain
 		for _, s := range stages {
 			ch.add(decision.Authn, s)
 		}
-		ch.steps = append(ch.steps, next.routes[i].chain.steps...)
-		next.routes[i].chain = ch
+		ch.steps = append(ch.steps, r.chain.steps...)
+		r.chain = ch
 	}
-	g.snap.Store(&next)
 }
 
 // A defect of one stage ends one request: it is recorded as ours, the stages that were

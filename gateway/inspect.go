@@ -47,7 +47,7 @@ func (g *Gateway) Routes() any {
 	s := g.snap.Load()
 	views := make([]RouteView, len(s.routes))
 	for i := range s.routes {
-		r := &s.routes[i]
+		r := s.routes[i]
 		m := r.Mapping
 		views[i] = RouteView{
 			Name: r.name, Prefix: m.Prefix, Hostname: hostnameOf(r.Route), Method: m.Method, Service: m.Service,

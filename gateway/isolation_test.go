@@ -152,7 +152,7 @@ func matched(s *Snapshot, listener int, host, path string, n int) string {
 		text += " " + h.By
 	}
 	if rt != nil {
-		r := &s.routes[rt.Index]
+		r := readyRoute(rt)
 		text += fmt.Sprintf(" %s to %s in %v, rewritten %v, %d%%, closed by %q", r.name, r.upstreamName, r.timeout, rt.Mapping.Rewrite != nil, rt.Share, rt.ClosedBy)
 	}
 	return text

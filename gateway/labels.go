@@ -131,7 +131,7 @@ func (c *compiler) unlimited(r *Route, d *limiter.Descriptor) {
 
 // limitsReached notes which limits no request can reach.
 func (c *compiler) limitsReached() {
-	c.problems = append(c.problems, c.next.limits.table.Unmatched()...)
+	c.problems = append(c.problems, c.next.limits.table.Unmatched(c.reached)...)
 }
 
 // longCluster is from which length on Ambassador shortens the name of a cluster.

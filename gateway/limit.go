@@ -37,7 +37,7 @@ func (c *compiler) limit(r *Route) Stage {
 	}
 	l := &limit{rules: limiter.Rules{Table: c.next.limits.table}, metrics: c.next.limits.metrics, by: r.By, deny: c.next.limits.deny}
 	for _, d := range descriptors {
-		if l.rules.Table.Matches(&d) {
+		if l.rules.Table.Matches(&d, c.reached) {
 			l.rules.Descriptors = append(l.rules.Descriptors, d)
 		} else if r.Limits != nil {
 			c.unlimited(r, &d)
@@ -46,10 +46,18 @@ func (c *compiler) limit(r *Route) Stage {
 	if len(l.rules.Descriptors) == 0 {
 		return nil
 	}
+	r.limit = l
 	for _, each := range l.rules.Table.Limits {
 		l.injects = l.injects || each.InjectRequest != nil || each.InjectResponse != nil
 	}
 	return l
+}
+
+// carryLimit notes the limits that l reaches, as limit has for a route that is new.
+func (c *compiler) carryLimit(l *limit) {
+	for i := range l.rules.Descriptors {
+		l.rules.Table.Matches(&l.rules.Descriptors[i], c.reached)
+	}
 }
 
 // Enter counts the request. Budget: 0 allocs, but for templates.

@@ -49,6 +49,7 @@ func (c *compiler) compileOverrides(owner *config.Meta, rules []config.ErrorOver
 			o.body, notices, err = format.Compile(*r.Text, format.Body)
 		default:
 			var text string
+			c.next.base.files = true
 			if text, err = overrideFile(r.File); err == nil {
 				o.body, notices, err = format.Compile(text, format.Body)
 			}

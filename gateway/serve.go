@@ -106,7 +106,7 @@ func (x *Exchange) choose() Verdict {
 	}
 	rt, host, reason := x.Snap.table.Match(&x.match)
 	if rt != nil {
-		x.Route = &x.Snap.routes[rt.Index]
+		x.Route = readyRoute(rt)
 	}
 	if x.admit() == Stop {
 		return Stop

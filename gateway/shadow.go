@@ -61,9 +61,9 @@ func (c *compiler) shadow(r *Route) Stage {
 	if rt == nil || r.Kind != routes.Forward {
 		return nil
 	}
-	spec := *c.specs[rt.Mapping]
+	spec := c.specOf(rt.Mapping)
 	spec.Tag += "\x00shadow"
-	up := c.next.upstreams.Get(spec)
+	up := c.use(r, spec).upstream
 	s := &shadow{upstream: up, metrics: c.g.metrics.Upstream(up.Name()), percent: 100, timeout: r.timeout}
 	if w := rt.Mapping.Weight; w != nil {
 		s.percent = uint32(*w) //nolint:gosec // 0 to 100, as routes has seen

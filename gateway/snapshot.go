@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unique"
 
 	"legate/authn"
 	"legate/config"
@@ -24,8 +25,8 @@ type Snapshot struct {
 	TLS      *wire.TLSTable
 
 	table     *routes.Table
-	routes    []Route // by routes.Route.Index
-	none      Route   // stands in where no route matches
+	routes    []*Route // of the table's, in its order; each is its Ready
+	none      Route    // stands in where no route matches
 	edge      edge
 	listeners []listenerView
 	tcp       []tcpPort          // by the index in listeners
@@ -45,7 +46,8 @@ type Snapshot struct {
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
 
-	thresholds *limiter.Set[upstream.Spec] // by what shares them
+	thresholds *limiter.Set[unique.Handle[upstream.Spec]] // by what shares them
+	base       base
 
 	scriptText   string
 	scriptBy     string           // the object that has the script
@@ -71,6 +73,10 @@ type Route struct {
 	overrides       []override          // of the bodies of failures
 	service         *authn.Service      // what who decides is told of the route
 	affinity        *affinity           // nil where requests have nothing in common
+
+	pools    []pool           // that it uses
+	limit    *limit           // nil for none
+	problems []config.Problem // that came up when it was made
 }
 
 // openLog opens the access log that the Module asks for.

@@ -27,7 +27,7 @@ func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
 		conns := u.Stats()
 		st.Healthy += conns.Healthy
 		st.Unhealthy += conns.Unhealthy
-		t := s.thresholds.Get(u.Spec().Cluster(), u.Spec().Breakers.Of(u.Spec().Priority))
+		t, _ := u.Budget().(*limiter.Thresholds)
 		if counted[budget{u.Name(), t}] {
 			continue // several pools share it
 		}

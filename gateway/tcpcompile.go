@@ -163,7 +163,7 @@ func (c *compiler) tcpRoute(g *routes.TCPGroup) *tcpRoute {
 	r := &tcpRoute{group: g, idle: milliseconds(int(defaultTunnelIdle.Milliseconds()), g.IdleMS)}
 	for i := range g.Members {
 		m := g.Members[i].Mapping
-		up := c.next.upstreams.Get(c.tcpSpecs[m.FullName()])
+		up := c.pool(c.tcpSpecs[m.FullName()]).upstream
 		c.g.metrics.Upstream(up.Name()) // its connections are counted
 		r.members = append(r.members, tcpMember{
 			name: m.FullName(), by: m.Ref().String(),

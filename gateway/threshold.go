@@ -6,7 +6,6 @@ import (
 	"legate/decision"
 	"legate/limiter"
 	"legate/routes"
-	"legate/upstream"
 )
 
 // A threshold is the stage that keeps an upstream from more requests at once than its
@@ -22,11 +21,6 @@ func (c *compiler) threshold(r *Route) Stage {
 		return nil
 	}
 	return &threshold{&r.thresholds.Requests, r.By}
-}
-
-// thresholdsOf returns what spec's upstream may be asked to bear, as it stands.
-func (c *compiler) thresholdsOf(spec upstream.Spec) *limiter.Thresholds {
-	return c.next.thresholds.Get(spec.Cluster(), spec.Breakers.Of(spec.Priority))
 }
 
 // Enter counts the request, unless there are too many. Budget: 0 allocs.

@@ -98,12 +98,12 @@ func (j *Judgement) worst(logOnly bool) int {
 }
 
 // Matches reports whether requests with descriptor d can count in some limit, and notes
-// which those are.
-func (t *Table) Matches(d *Descriptor) bool {
+// in reached which those are.
+func (t *Table) Matches(d *Descriptor, reached map[*Limit]bool) bool {
 	any := false
 	for _, l := range t.Limits {
 		if l.fits(d, t.exact) {
-			l.matched, any = true, true
+			reached[l], any = true, true
 		}
 	}
 	return any
@@ -128,11 +128,11 @@ func (l *Limit) fits(d *Descriptor, exact bool) bool {
 	return true
 }
 
-// Unmatched returns Problems of the limits that no descriptor given to Matches can reach.
-func (t *Table) Unmatched() []config.Problem {
+// Unmatched returns Problems of the limits that are not among those that descriptors reach.
+func (t *Table) Unmatched(reached map[*Limit]bool) []config.Problem {
 	var problems []config.Problem
 	for _, l := range t.Limits {
-		if l.matched {
+		if reached[l] {
 			continue
 		}
 		problems = append(problems, l.Problem("no Mapping and no default_labels give a request such labels", "the limit never matches"))

@@ -35,5 +35,8 @@ func (s *Set[K]) Get(key K, limits config.Limits) *Thresholds {
 	return t
 }
 
+// Keep takes t over from the previous set, as Get would for its key.
+func (s *Set[K]) Keep(key K, t *Thresholds) { s.byKey[key] = t }
+
 // Ready lets go of the previous set.
 func (s *Set[K]) Ready() { s.prev = nil }

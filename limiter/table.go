@@ -21,9 +21,8 @@ type Limit struct {
 	RefusalHeaders                *templates.Headers  // nil for none
 	RefusalBody                   *templates.Response // nil for an empty one
 
-	source  *config.Limit
-	object  *config.Meta
-	matched bool // by some descriptor that requests can have
+	source *config.Limit
+	object *config.Meta
 }
 
 // A Table is the limits of one domain, by the entries of the descriptors that they are

@@ -123,14 +123,15 @@ func TestTableProblems(t *testing.T) {
 	other := limits("f: user=")[0]
 	other.Domain, other.Name = "elsewhere", "other"
 	table, problems := NewTable(append(objects, other), TableOptions{Domain: "ambassador"})
+	reached := map[*Limit]bool{}
 	for _, text := range []string{"generic_key=x", "user, generic_key=z", "tier=1"} {
 		d := NewDescriptor(labels(text), nil)
-		if got, want := table.Matches(&d), text == "generic_key=x"; got != want {
+		if got, want := table.Matches(&d, reached), text == "generic_key=x"; got != want {
 			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
 	}
 	got := ""
-	for _, p := range append(problems, table.Unmatched()...) {
+	for _, p := range append(problems, table.Unmatched(reached)...) {
 		got += p.String() + "\n"
 	}
 	want := `RateLimit/rl.shop: limits[0].pattern: b/strict of RateLimit shop/rl has the same pattern and is stricter; it counts nothing

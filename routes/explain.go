@@ -36,7 +36,7 @@ func (t *Table) Judge(r *Request) []Judgement {
 		case rt == chosen:
 		case why != "":
 			j.Lost = why
-		case chosen != nil && i > chosen.Index:
+		case chosen != nil && rt.rank > chosen.rank:
 			j.Lost = "comes after " + chosen.Name
 		case reason == decision.InsecureRejected, chosen != nil && host.Insecure == config.InsecureReject:
 			j.Lost = host.By + " rejects insecure requests"
@@ -71,7 +71,7 @@ func (t *Table) misfit(rt *Route, h *Host, authority []byte, r *Request) string 
 	return ""
 }
 
-// sees reports whether one of h's views holds rt; see namedView and selectedViews.
+// sees reports whether one of h's views holds rt; see builder.joins.
 func (h *Host) sees(rt *Route, t *Table) bool {
 	switch {
 	case t.implicit, rt.host.named && (h.selector == nil || t.loose):
@@ -176,13 +176,13 @@ type Order struct {
 
 // Order returns what rt's place follows from.
 func (rt *Route) Order() Order {
-	k := &rt.key
+	k := rt.key
 	return Order{k.precedence, k.prefixLen, k.headers, k.query, k.prefix, k.method, k.conds}
 }
 
 // After says why rt comes after before, which stands somewhere above it.
 func (rt *Route) After(before *Route) string {
-	a, b := &before.key, &rt.key
+	a, b := before.key, rt.key
 	switch {
 	case a.precedence != b.precedence:
 		return fmt.Sprintf("precedence %d < %d", b.precedence, a.precedence)

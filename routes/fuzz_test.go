@@ -214,19 +214,12 @@ func holdToJudgement(t *testing.T, table *Table, r *Request) {
 	}
 	for i := range judged {
 		switch j := &judged[i]; {
-		case (j.Route == chosen) != (j.Lost == ""), j.Lost == "was not found", i < indexOf(chosen) && strings.HasPrefix(j.Lost, "comes after"):
+		case (j.Route == chosen) != (j.Lost == ""), j.Lost == "was not found", i < slices.Index(table.Routes, chosen) && strings.HasPrefix(j.Lost, "comes after"):
 			t.Errorf("%s, %s: of %s it is said %q", r.Head.Host(), reason, j.Route.Name, j.Lost)
 		case j.Route == chosen && !slices.Contains(table.HostsOf(chosen), host):
 			t.Errorf("%s serves %s, and is said not to", host.By, chosen.Name)
 		}
 	}
-}
-
-func indexOf(rt *Route) int {
-	if rt == nil {
-		return -1
-	}
-	return rt.Index
 }
 
 // An oracle reads the rules word by word and cares for nothing else.

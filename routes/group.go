@@ -16,7 +16,14 @@ import (
 
 // A group is the Mappings that ask for the same requests and share them by weight.
 type group struct {
-	key     sortKey
+	id       string // what they have in common; "" for a Mapping that cannot serve
+	key      sortKey
+	mappings []*config.Mapping // all, in load order; not every one need serve
+	routes   []*Route          // of those that do, in the order in which they are asked
+	problems []config.Problem
+
+	// While it is made:
+	drafts  []*draft // of the mappings
 	members []*draft // that serve, in load order
 	shadow  *draft   // that sees copies of what they are asked; nil for none
 }
@@ -60,45 +67,60 @@ func newSortKey(d *draft) sortKey {
 	return k
 }
 
-// routes makes the routes, in match order.
-func (b *builder) routes() {
-	groups := b.grouped(b.drafts())
-	for _, g := range groups {
-		g.key = newSortKey(g.members[0])
-	}
-	slices.SortStableFunc(groups, func(x, y *group) int { return y.key.compare(&x.key) })
-	for _, g := range groups {
-		g.share(b)
-		g.settle(b)
-		for _, d := range g.byTurn() {
-			d.route.Index = len(b.table.Routes)
-			b.table.Routes = append(b.table.Routes, d.route)
-		}
-	}
-}
-
-// grouped sorts drafts into groups, in the order of their first members.
+// grouped makes groups of drafts, which hold every member of each, in the order of their
+// first members.
 func (b *builder) grouped(drafts []*draft) []*group {
 	b.pick(drafts)
 	groups := make([]*group, 0, len(drafts))
 	byIdentity := make(map[string]*group, len(drafts))
 	var id []byte
 	for _, d := range drafts {
-		id = d.identity(id[:0])
-		g := byIdentity[string(id)]
+		var g *group
+		if d.route != nil {
+			id = d.identity(id[:0])
+			g = byIdentity[string(id)]
+		}
 		if g == nil {
 			g = &group{}
-			byIdentity[string(id)] = g
 			groups = append(groups, g)
+			if d.route != nil {
+				g.id = string(id)
+				byIdentity[g.id] = g
+			}
 		}
-		g.admit(b, d)
+		g.drafts, g.mappings = append(g.drafts, d), append(g.mappings, d.mapping)
+		b.table.groups[d.at] = g
 	}
-	return slices.DeleteFunc(groups, func(g *group) bool {
-		if len(g.members) == 0 {
-			b.problem(g.shadow.mapping.Problem("shadow", "there is no other Mapping of the same match whose requests could be copied", config.Notice))
+	for _, g := range groups {
+		b.settle(g)
+	}
+	return groups
+}
+
+// settle settles which members of g serve, and how.
+func (b *builder) settle(g *group) {
+	for _, d := range g.drafts {
+		g.problems = append(g.problems, d.problems...)
+	}
+	b.sink = &g.problems
+	for _, d := range g.drafts {
+		if d.route != nil {
+			g.admit(b, d)
 		}
-		return len(g.members) == 0
-	})
+	}
+	switch {
+	case len(g.members) > 0:
+		g.key = newSortKey(g.members[0])
+		g.share(b)
+		g.settle(b)
+		for _, d := range g.byTurn() {
+			d.route.ClosedBy = b.closes(d.route)
+			g.routes = append(g.routes, d.route)
+		}
+	case g.shadow != nil:
+		b.problem(g.shadow.mapping.Problem("shadow", "there is no other Mapping of the same match whose requests could be copied", config.Notice))
+	}
+	g.drafts, g.members, g.shadow = nil, nil, nil
 }
 
 // pick notes for Mappings without a host which selectors select them: it tells
@@ -109,7 +131,7 @@ func (b *builder) pick(drafts []*draft) {
 	}
 	unnamed := make([]*draft, 0, len(drafts))
 	for _, d := range drafts {
-		if !d.host.named {
+		if d.route != nil && !d.host.named {
 			unnamed = append(unnamed, d)
 		}
 	}
@@ -297,7 +319,7 @@ func (g *group) settle(b *builder) {
 	shared := g.shared(b)
 	for _, d := range g.members {
 		r := d.route
-		r.key, r.labels = g.key, labels
+		r.key, r.labels = &g.key, labels
 		r.host = d.host
 		switch {
 		case first.PrefixRegex:

@@ -9,19 +9,17 @@ import (
 	"legate/wire"
 )
 
-// guards closes every route that an object guards which cannot be enforced. Where
-// it is unclear whether the object covers a route, it does.
-func (b *builder) guards() {
-	covers := b.covers()
-	for _, r := range b.table.Routes {
-		switch {
-		case r.Kind == Redirect:
-		case r.Mapping.JWTBroken, r.Mapping.JWT != nil:
-			r.ClosedBy = r.By
-		case len(covers) > 0:
-			r.ClosedBy = closedBy(covers, r)
-		}
+// closes returns the object that closes r because it guards r and cannot be enforced, ""
+// for none. Where it is unclear whether an object covers a route, it does.
+func (b *builder) closes(r *Route) string {
+	switch {
+	case r.Kind == Redirect:
+	case r.Mapping.JWTBroken, r.Mapping.JWT != nil:
+		return r.By
+	case len(b.covers) > 0:
+		return closedBy(b.covers, r)
 	}
+	return ""
 }
 
 // closedBy returns the object that closes r, or "".
@@ -77,9 +75,9 @@ type cover struct {
 	folded     string // path in lower case
 }
 
-// covers returns what the Guards' rules match, in the order in which they decide.
-func (b *builder) covers() []cover {
-	guards := slices.Clone(b.world.Guards)
+// newCovers returns what the Guards' rules match, in the order in which they decide.
+func newCovers(guards []config.Guard) []cover {
+	guards = slices.Clone(guards)
 	slices.SortStableFunc(guards, func(x, y config.Guard) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})

@@ -24,18 +24,22 @@ type Host struct {
 	kind     globKind
 	text     string    // of Name, beside its star
 	selector *selector // nil for none
-	views    []*view   // where its routes are found
+	views    []int     // in Table.views, where its routes are found
 }
 
 // hosts collects the Hosts that serve, or assumes one.
-func (b *builder) hosts() {
+func (b *builder) hosts(w *config.World) {
+	secrets := make(map[config.SecretRef]bool, len(w.Secrets))
+	for i := range w.Secrets {
+		secrets[config.SecretRef{Name: w.Secrets[i].Name, Namespace: w.Secrets[i].Namespace}] = true
+	}
 	if b.table.implicit {
-		b.table.Hosts = []*Host{newHost(b.implicitHost())}
+		b.table.Hosts = []*Host{newHost(b.implicitHost(secrets))}
 		return
 	}
-	for i := range b.world.Hosts {
-		h := &b.world.Hosts[i]
-		if b.lacksSecret(h) {
+	for i := range w.Hosts {
+		h := &w.Hosts[i]
+		if b.lacksSecret(h, secrets) {
 			continue
 		}
 		host := newHost(h)
@@ -54,10 +58,10 @@ func newHost(h *config.Host) *Host {
 
 // implicitHost is the Host that serves where there is none: it redirects insecure
 // requests only if a certificate is at hand.
-func (b *builder) implicitHost() *config.Host {
+func (b *builder) implicitHost(secrets map[config.SecretRef]bool) *config.Host {
 	h := &config.Host{Meta: config.Meta{Kind: "Host", Name: "implicit", Namespace: b.opts.Namespace}, Hostname: "*"}
 	h.Insecure = config.InsecureRoute
-	if ref := (config.SecretRef{Name: fallbackSecret, Namespace: b.opts.Namespace}); b.hasSecret[ref] {
+	if ref := (config.SecretRef{Name: fallbackSecret, Namespace: b.opts.Namespace}); secrets[ref] {
 		h.Insecure, h.TLSSecret = config.InsecureRedirect, ref
 	}
 	return h
@@ -65,12 +69,12 @@ func (b *builder) implicitHost() *config.Host {
 
 // lacksSecret reports whether h wants a certificate that is not there. Such a Host
 // does not serve at all: without its certificate it would answer in the clear.
-func (b *builder) lacksSecret(h *config.Host) bool {
+func (b *builder) lacksSecret(h *config.Host, secrets map[config.SecretRef]bool) bool {
 	if h.TLSSecret.Name == "" {
 		return false
 	}
 	ref := secretOf(h)
-	if b.hasSecret[ref] {
+	if secrets[ref] {
 		return false
 	}
 	b.problem(h.Problem("tlsSecret", fmt.Sprintf("no Secret %s/%s", ref.Namespace, ref.Name), config.ObjectDropped))
@@ -95,10 +99,10 @@ type listener struct {
 type chain []*Host
 
 // listeners settles which Hosts each Listener serves.
-func (b *builder) listeners() {
+func (b *builder) listeners(all []config.Listener) {
 	told := map[string]bool{} // Listeners that serve the same Hosts repeat the same Problems
-	for i := range b.world.Listeners {
-		l := &b.world.Listeners[i]
+	for i := range all {
+		l := &all[i]
 		built := listener{port: strconv.Itoa(l.Port), l7: l.L7Depth > 0}
 		var bound []*Host
 		for _, h := range b.table.Hosts {

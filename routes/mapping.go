@@ -15,8 +15,11 @@ type draft struct {
 	host    hostCond
 	conds   []namedCond // in Ambassador's order, ":authority" and ":method" among them
 	queries []namedCond
-	route   *Route
+	route   *Route      // nil for a Mapping that cannot serve
 	picked  []*selector // selectors that select it
+	at      int         // its place among the World's Mappings
+
+	problems []config.Problem
 }
 
 // A namedCond is a condition as its author wrote it: what orders and groups
@@ -44,19 +47,15 @@ func (c *namedCond) shown() string {
 	return c.value
 }
 
-// drafts reads every Mapping; one that cannot serve is dropped and named.
-func (b *builder) drafts() []*draft {
-	drafts := make([]*draft, 0, len(b.world.Mappings))
-	for i := range b.world.Mappings {
-		m := b.world.Mappings[i]
-		d := &draft{mapping: m}
-		if field, err := b.read(d); err != nil {
-			b.problem(m.Problem(field, err.Error(), config.ObjectDropped))
-			continue
-		}
-		drafts = append(drafts, d)
+// draft reads the Mapping at a place among all.
+func (b *builder) draft(at int, m *config.Mapping) *draft {
+	d := &draft{mapping: m, at: at}
+	b.sink = &d.problems
+	if field, err := b.read(d); err != nil {
+		b.problem(m.Problem(field, err.Error(), config.ObjectDropped))
+		d.route = nil
 	}
-	return drafts
+	return d
 }
 
 // read compiles one Mapping. It returns the field that keeps it from serving.

@@ -123,8 +123,8 @@ func (s *search) insecure(authority []byte) decision.Reason {
 
 // run searches for the routes of an authority in lower case.
 func (s *search) run(authority []byte) {
-	for _, v := range s.host.views {
-		s.view(v, authority)
+	for _, i := range s.host.views {
+		s.view(s.table.views[i], authority)
 	}
 }
 
@@ -150,50 +150,50 @@ func (s *search) view(v *view, a []byte) {
 	s.paths(v.any)
 }
 
-func (s *search) paths(p pathIndex) {
-	if p.best >= s.best {
+func (s *search) paths(p *pathIndex) {
+	if p == nil || p.best >= s.best {
 		return
 	}
 	if p.root != 0 {
-		s.walk(p.root, false)
+		s.walk(p, p.root, false)
 	}
 	if p.fold != 0 {
-		s.walk(p.fold, true)
+		s.walk(p, p.fold, true)
 	}
 }
 
 // walk goes down a tree along the path, then tries what it passed from below:
 // longer prefixes mostly come first in the order and then rule out the others.
-func (s *search) walk(root uint32, fold bool) {
-	t, path := s.table, s.request.Head.Path()
+func (s *search) walk(p *pathIndex, root uint32, fold bool) {
+	path := s.request.Head.Path()
 	var passed [32]span
 	depth := 0
-	n := &t.nodes[root]
+	n := &p.nodes[root]
 	for n.best < s.best && begins(path, n.text, fold) {
 		path = path[len(n.text):]
 		if n.under.n > 0 {
 			if depth == len(passed) {
-				s.tryAll(passed[:])
+				s.tryAll(p, passed[:])
 				depth = 0
 			}
 			passed[depth] = n.under
 			depth++
 		}
 		if len(path) == 0 {
-			s.try(n.at)
+			s.try(p, n.at)
 			break
 		}
 		c := path[0]
 		if fold {
 			c = wire.Lower(c)
 		}
-		i := t.branch(n, c)
+		i := p.branch(n, c)
 		if i < 0 {
 			break
 		}
-		n = &t.nodes[int(n.kids)+i]
+		n = &p.nodes[int(n.kids)+i]
 	}
-	s.tryAll(passed[:depth])
+	s.tryAll(p, passed[:depth])
 }
 
 // begins reports whether path begins with text, which is in lower case if fold.
@@ -208,16 +208,16 @@ func begins(path []byte, text string, fold bool) bool {
 }
 
 // tryAll tries the last first.
-func (s *search) tryAll(spans []span) {
+func (s *search) tryAll(p *pathIndex, spans []span) {
 	for _, at := range slices.Backward(spans) {
-		s.try(at)
+		s.try(p, at)
 	}
 }
 
 // try takes the first of a node's routes that matches, if it is better than the
 // best so far.
-func (s *search) try(at span) {
-	entries := s.table.entries[at.off : at.off+at.n]
+func (s *search) try(p *pathIndex, at span) {
+	entries := p.entries[at.off : at.off+at.n]
 	for i := range entries {
 		e := &entries[i]
 		if e.rank >= s.best {

@@ -32,7 +32,6 @@ const (
 // A Route is one Mapping as it serves: what it matches, and what it changes.
 // Settings that Ambassador shares among the Mappings of a group are merged already.
 type Route struct {
-	Index   int // in Table.Routes; the lowest that matches wins
 	Mapping *config.Mapping
 	Name    string // "name.namespace", the metric label
 	By      string // "Mapping ns/name"
@@ -53,7 +52,13 @@ type Route struct {
 	Shadow            *Route   // that gets copies, as many per cent as its Mapping's weight says; nil for none
 	Upgrades          []string // protocols that a request may ask to switch to, in lower case
 
-	key     sortKey // of the whole group, as are the labels
+	// Ready is what whoever serves by the table has made of the route. The table only keeps
+	// it, also in tables that are made of this one.
+	Ready any
+
+	rank    uint32   // of the routes that match the lowest serves; those of one table ascend
+	taken   bool     // by some Host
+	key     *sortKey // of the whole group, as are the labels
 	labels  map[string]string
 	host    hostCond
 	conds   []cond
@@ -84,13 +89,19 @@ type Table struct {
 	Hosts  []*Host  // that serve, in load order
 
 	listeners []listener
-	nodes     []node  // of all trees
-	branches  []byte  // first bytes of the nodes' kids
-	entries   []entry // the nodes' and lists' routes
-	stripPort bool    // Module strip_matching_host_port
-	trustXFP  bool    // Module use_remote_address is false
-	implicit  bool    // the only Host is assumed and takes every Mapping
-	loose     bool    // see Options.LooseSelectors
+	views     []*view
+	stripPort bool // Module strip_matching_host_port
+	trustXFP  bool // Module use_remote_address is false
+	implicit  bool // the only Host is assumed and takes every Mapping
+	loose     bool // see Options.LooseSelectors
+
+	// What other Mappings are added to, see Rebuild.
+	wishes   wishes
+	problems []config.Problem // of everything but Mappings
+	mappings []*config.Mapping
+	groups   []*group // of each of the mappings
+	byID     []*group // sorted; but for those of Mappings that cannot serve
+	order    []*group // of the routes
 }
 
 // Build makes the table of w. Listeners are known by their index in w.Listeners.
@@ -98,47 +109,53 @@ type Table struct {
 // nothing else. Build starts nothing; the Table keeps pointers into w.
 func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 	opts.Namespace = cmp.Or(opts.Namespace, "default")
-	b := builder{
-		world: w, opts: opts, table: &Table{implicit: len(w.Hosts) == 0 && !opts.NoImplicitHost, loose: opts.LooseSelectors},
-		regexps:      map[regexKey]*regexp.Regexp{},
-		hasSecret:    map[config.SecretRef]bool{},
-		selectorByID: map[string]*selector{},
-		module:       &config.Module{},
-	}
-	for i := range w.Secrets {
-		b.hasSecret[config.SecretRef{Name: w.Secrets[i].Name, Namespace: w.Secrets[i].Namespace}] = true
-	}
+	t := &Table{implicit: len(w.Hosts) == 0 && !opts.NoImplicitHost, loose: opts.LooseSelectors}
+	b := newBuilder(t, wishes{opts: opts, module: &config.Module{}, covers: newCovers(w.Guards)})
+	b.sink = &t.problems
 	if len(w.Modules) > 0 {
 		m := &w.Modules[0]
-		b.table.stripPort = m.StripMatchingHostPort
-		b.table.trustXFP = m.UseRemoteAddress != nil && !*m.UseRemoteAddress
+		t.stripPort = m.StripMatchingHostPort
+		t.trustXFP = m.UseRemoteAddress != nil && !*m.UseRemoteAddress
 		b.module = m
 		b.moduleCORS = b.cors(&m.Meta, "config.cors", m.CORS)
 	}
-	b.hosts()
-	b.routes()
+	b.hosts(w)
+	b.listeners(w.Listeners)
+	t.mappings, t.groups = w.Mappings, make([]*group, len(w.Mappings))
+	drafts := make([]*draft, len(w.Mappings))
+	for i, m := range w.Mappings {
+		drafts[i] = b.draft(i, m)
+	}
+	b.order(nil, b.grouped(drafts))
+	t.rank() // there is room for more routes than memory has
 	b.views()
-	b.listeners()
-	b.guards()
-	return b.table, b.problems
+	t.wishes = b.wishes
+	return t, t.found()
 }
 
 // A builder holds what is needed while a table is made.
 type builder struct {
-	world    *config.World
-	opts     Options
-	table    *Table
-	problems []config.Problem
-	regexps  map[regexKey]*regexp.Regexp
-
-	module       *config.Module // never nil
-	moduleCORS   *CORS
-	hasSecret    map[config.SecretRef]bool
-	selectors    []*selector // the distinct mappingSelectors of all Hosts
+	wishes
+	table        *Table
+	sink         *[]config.Problem // where problems go
+	regexps      map[regexKey]*regexp.Regexp
 	selectorByID map[string]*selector
 }
 
-func (b *builder) problem(p config.Problem) { b.problems = append(b.problems, p) }
+// wishes are what a World says of all its Mappings.
+type wishes struct {
+	opts       Options
+	module     *config.Module // never nil
+	moduleCORS *CORS
+	covers     []cover
+	selectors  []*selector // the distinct mappingSelectors of all Hosts
+}
+
+func newBuilder(t *Table, w wishes) *builder {
+	return &builder{wishes: w, table: t, regexps: map[regexKey]*regexp.Regexp{}, selectorByID: map[string]*selector{}}
+}
+
+func (b *builder) problem(p config.Problem) { *b.sink = append(*b.sink, p) }
 
 // A Request is what matching needs to know. The gateway fills it; the table keeps
 // nothing of it.

@@ -2,11 +2,10 @@ package routes
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"slices"
 	"strings"
-
-	"legate/wire"
 )
 
 // noRank is worse than every route's rank.
@@ -14,13 +13,16 @@ const noRank = math.MaxUint32
 
 // A pathIndex holds the routes of one host condition: two radix trees over bytes,
 // the second in lower case for routes that disregard case. A regex stands where its
-// literal beginning ends. 0 is no tree.
+// literal beginning ends. 0 is no tree. Tables share those in which they do not differ.
 type pathIndex struct {
 	root, fold uint32
-	best       uint32 // the lowest rank within
-}
+	best       uint32  // the lowest rank within
+	nodes      []node  // of both trees
+	branches   []byte  // first bytes of the nodes' kids
+	entries    []entry // the nodes' routes
 
-var noPaths = pathIndex{best: noRank}
+	plain, folded []keyed // what the trees are made of, sorted
+}
 
 // A node is one step of a tree.
 type node struct {
@@ -32,7 +34,7 @@ type node struct {
 	best     uint32 // the lowest rank here and below
 }
 
-// A span is a part of one of the table's arrays.
+// A span is a part of one of the index' arrays.
 type span struct{ off, n uint32 }
 
 // An entry is a route in a node.
@@ -49,32 +51,75 @@ type keyed struct {
 	route *Route
 }
 
-// paths indexes routes of one host condition, which are in match order.
-func (b *builder) paths(routes []*Route) pathIndex {
-	t := b.table
-	if len(t.nodes) == 0 {
-		t.nodes = append(t.nodes, node{}) // 0 is no tree
-	}
-	p := pathIndex{best: rankOf(routes[0])}
-	var buf, foldBuf [4]keyed // most indexes are tiny
-	plain, fold := buf[:0], foldBuf[:0]
-	for _, r := range routes {
-		switch {
-		case r.path == pathRegex:
-			plain = append(plain, keyed{literalStart(r), false, r})
-		case r.CaseSensitive:
-			plain = append(plain, keyed{r.Mapping.Prefix, r.path == pathExact, r})
-		default:
-			lower := []byte(r.Mapping.Prefix)
-			wire.LowerInPlace(lower)
-			fold = append(fold, keyed{string(lower), r.path == pathExact, r})
-		}
-	}
-	p.root, p.fold = t.addTree(plain), t.addTree(fold)
-	return p
+func compareKeyed(a, b keyed) int {
+	return cmp.Or(strings.Compare(a.key, b.key), cmp.Compare(a.route.rank, b.route.rank))
 }
 
-func rankOf(r *Route) uint32 { return uint32(r.Index) } //nolint:gosec // there are fewer routes than 2^32
+// with returns an index of p's routes without those that are gone, and with those that
+// come; nil if there are none.
+func (p *pathIndex) with(gone map[*Route]bool, come []*Route) *pathIndex {
+	var plain, folded []keyed
+	for _, r := range come {
+		if k, fold := newKeyed(r); fold {
+			folded = append(folded, k)
+		} else {
+			plain = append(plain, k)
+		}
+	}
+	slices.SortFunc(plain, compareKeyed)
+	slices.SortFunc(folded, compareKeyed)
+	left := func(k keyed) bool { return gone[k.route] }
+	q := &pathIndex{
+		plain:  spliced(p.plain, left, plain, compareKeyed),
+		folded: spliced(p.folded, left, folded, compareKeyed),
+	}
+	n := len(q.plain) + len(q.folded)
+	if n == 0 {
+		return nil
+	}
+	q.nodes, q.entries = make([]node, 1, max(len(p.nodes)+1, n+2)), make([]entry, 0, n) // 0 is no tree
+	q.root, q.fold = q.addTree(q.plain), q.addTree(q.folded)
+	q.best = noRank
+	for _, root := range []uint32{q.root, q.fold} {
+		if root > 0 {
+			q.best = min(q.best, q.nodes[root].best)
+		}
+	}
+	return q
+}
+
+// newKeyed returns what r is found by, and whether regardless of case.
+func newKeyed(r *Route) (k keyed, fold bool) {
+	switch {
+	case r.path == pathRegex:
+		return keyed{literalStart(r), false, r}, false
+	case r.CaseSensitive:
+		return keyed{r.Mapping.Prefix, r.path == pathExact, r}, false
+	}
+	return keyed{lower(r.Mapping.Prefix), r.path == pathExact, r}, true
+}
+
+// spliced returns a sorted list without what is gone of it and with what comes, which is
+// sorted too. The list itself stays as it was.
+func spliced[T any](list []T, gone func(T) bool, come []T, compare func(a, b T) int) []T {
+	all := make([]T, 0, len(list)+len(come))
+	for _, item := range list {
+		if !gone(item) {
+			all = append(all, item)
+		}
+	}
+	if len(come) == 0 || len(all) == 0 {
+		return append(all, come...)
+	}
+	at, n := len(all), len(come)
+	all = append(all, come...)
+	for i := n - 1; i >= 0; i-- { // from the end, so that nothing moves twice
+		to, _ := slices.BinarySearchFunc(all[:at], come[i], compare)
+		copy(all[to+i+1:], all[to:at])
+		all[to+i], at = come[i], to
+	}
+	return all
+}
 
 // literalStart is the text that every path begins with that the regex matches.
 func literalStart(r *Route) string {
@@ -86,36 +131,35 @@ func literalStart(r *Route) string {
 	return text
 }
 
-func (t *Table) addTree(list []keyed) uint32 {
+func (p *pathIndex) addTree(list []keyed) uint32 {
 	if len(list) == 0 {
 		return 0
 	}
-	slices.SortStableFunc(list, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
-	root := uint32(len(t.nodes)) //nolint:gosec // there are fewer nodes than 2^32
-	t.nodes = append(t.nodes, node{})
-	t.fill(root, list, 0)
+	root := uint32(len(p.nodes)) //nolint:gosec // there are fewer nodes than 2^32
+	p.nodes = append(p.nodes, node{})
+	p.fill(root, list, 0)
 	return root
 }
 
 // fill makes node at of list, which is sorted by key and then rank, and whose keys
 // share their first depth bytes.
-func (t *Table) fill(at uint32, list []keyed, depth int) {
+func (p *pathIndex) fill(at uint32, list []keyed, depth int) {
 	end := depth + common(list[0].key[depth:], list[len(list)-1].key[depth:])
 	n := node{text: list[0].key[depth:end], best: noRank}
 	here := 0
 	for here < len(list) && len(list[here].key) == end {
 		here++
 	}
-	n.under = t.addEntries(list[:here], false, &n.best)
-	n.at = t.addEntries(list[:here], true, &n.best)
+	n.under = p.addEntries(list[:here], false, &n.best)
+	n.at = p.addEntries(list[:here], true, &n.best)
 	list = list[here:]
 
-	n.kids = uint32(len(t.nodes))            //nolint:gosec // see addTree
-	n.branches.off = uint32(len(t.branches)) //nolint:gosec // see addTree
+	n.kids = uint32(len(p.nodes))            //nolint:gosec // see addTree
+	n.branches.off = uint32(len(p.branches)) //nolint:gosec // see addTree
 	for i := range list {
 		if i == 0 || list[i].key[end] != list[i-1].key[end] {
-			t.branches = append(t.branches, list[i].key[end])
-			t.nodes = append(t.nodes, node{})
+			p.branches = append(p.branches, list[i].key[end])
+			p.nodes = append(p.nodes, node{})
 			n.branches.n++
 		}
 	}
@@ -124,20 +168,20 @@ func (t *Table) fill(at uint32, list []keyed, depth int) {
 		for i < len(list) && list[i].key[end] == list[0].key[end] {
 			i++
 		}
-		t.fill(kid, list[:i], end)
-		n.best = min(n.best, t.nodes[kid].best)
+		p.fill(kid, list[:i], end)
+		n.best = min(n.best, p.nodes[kid].best)
 		list = list[i:]
 	}
-	t.nodes[at] = n
+	p.nodes[at] = n
 }
 
 // addEntries adds the routes of list that want the exact path, or those that do not.
-func (t *Table) addEntries(list []keyed, exact bool, best *uint32) span {
-	s := span{off: uint32(len(t.entries))} //nolint:gosec // see addTree
+func (p *pathIndex) addEntries(list []keyed, exact bool, best *uint32) span {
+	s := span{off: uint32(len(p.entries))} //nolint:gosec // see addTree
 	for _, k := range list {
 		if k.exact == exact {
-			e := entry{rankOf(k.route), k.route.plain(), k.route}
-			t.entries = append(t.entries, e)
+			e := entry{k.route.rank, k.route.plain(), k.route}
+			p.entries = append(p.entries, e)
 			*best = min(*best, e.rank)
 			s.n++
 		}
@@ -164,8 +208,8 @@ func common(a, b string) int {
 
 // branch returns which kid of n goes on with c, negative for none. Kids are mostly
 // digits or letters in a row, so that the first guess is right.
-func (t *Table) branch(n *node, c byte) int {
-	first := t.branches[n.branches.off : n.branches.off+n.branches.n]
+func (p *pathIndex) branch(n *node, c byte) int {
+	first := p.branches[n.branches.off : n.branches.off+n.branches.n]
 	if len(first) == 0 {
 		return -1
 	}

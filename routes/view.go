@@ -2,132 +2,190 @@ package routes
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
-
-	"legate/config"
 )
 
 // A view is a set of routes that Hosts share, found by authority and path. Which
 // Hosts a Mapping belongs to follows almost wholly from its own condition on the
 // authority, so ten thousand Mappings under a thousand Hosts are held once.
 type view struct {
-	exact    map[string]pathIndex
+	selector *selector // of its Hosts; nil for those that go by names
+	names    *nameSet  // of its Hosts; nil where every route is theirs
+
+	exact    map[string]*pathIndex
 	suffixes []lengthIndex // by the length of the text beside the star
 	prefixes []lengthIndex
-	regex    pathIndex // routes whose host is a regex
-	any      pathIndex // routes for every authority
+	regex    *pathIndex // routes whose host is a regex; nil for none
+	any      *pathIndex // routes for every authority; nil for none
 }
 
 // A lengthIndex holds the routes of globs whose texts have one length.
 type lengthIndex struct {
-	lengthMap[pathIndex]
+	lengthMap[*pathIndex]
 	best uint32
 }
 
-// views builds the views and says which Mappings no Host takes.
+// views builds the views and says which Hosts look into which.
 func (b *builder) views() {
-	if b.table.implicit {
-		b.table.Hosts[0].views = []*view{b.view(b.table.Routes)}
+	t := b.table
+	if t.implicit {
+		b.addView(&view{}, t.Hosts, t.Routes)
 		return
 	}
-	taken := make([]bool, len(b.table.Routes))
-	b.namedView(taken)
-	b.selectedViews(taken)
-	for i, r := range b.table.Routes {
-		if !taken[i] {
-			p := r.Mapping.Problem("", "attached to 0 Hosts", config.Notice)
-			p.Instead = "it serves nothing"
-			b.problem(p)
-		}
-	}
-}
-
-// namedView holds the routes with a hostname, for the Hosts that go by names.
-func (b *builder) namedView(taken []bool) {
-	var hosts []*Host
-	for _, h := range b.table.Hosts {
-		if h.selector == nil || b.opts.LooseSelectors {
-			hosts = append(hosts, h)
-		}
-	}
-	if len(hosts) == 0 {
-		return
-	}
-	names := newNameSet(hosts)
-	named := make([]*Route, 0, len(b.table.Routes))
-	for _, r := range b.table.Routes {
-		if r.host.named {
-			named = append(named, r)
-			taken[r.Index] = r.host.kind == hostRegex || names.meets(r.host.glob)
-		}
-	}
-	v := b.view(named)
-	for _, h := range hosts {
-		h.views = append(h.views, v)
-	}
-}
-
-// selectedViews holds, for every selector, the routes that it selects.
-func (b *builder) selectedViews(taken []bool) {
-	if len(b.selectors) == 0 {
-		return
-	}
+	var named []*Host
 	bySelector := map[*selector][]*Host{}
-	for _, h := range b.table.Hosts {
+	for _, h := range t.Hosts {
+		if h.selector == nil || b.opts.LooseSelectors {
+			named = append(named, h)
+		}
 		if h.selector != nil {
 			bySelector[h.selector] = append(bySelector[h.selector], h)
 		}
 	}
-	loose := b.opts.LooseSelectors
-	index := newLabelIndex(b.table.Routes, func(r *Route) map[string]string { return r.labels })
+	if len(named) > 0 {
+		b.addView(&view{names: newNameSet(named)}, named, t.Routes)
+	}
+	if len(b.selectors) == 0 {
+		return
+	}
+	index := newLabelIndex(t.Routes, func(r *Route) map[string]string { return r.labels })
 	for _, s := range b.selectors {
-		hosts := bySelector[s]
-		names := newNameSet(hosts)
-		var routes []*Route
-		for _, r := range index.selected(s, loose) {
-			fits := loose || !r.host.named || r.host.kind == hostRegex || names.meets(r.host.glob)
-			taken[r.Index] = taken[r.Index] || fits
-			if fits && !(loose && r.host.named) { // loosely, named routes are in the named view
-				routes = append(routes, r)
-			}
-		}
-		slices.SortFunc(routes, func(a, b *Route) int { return cmp.Compare(a.Index, b.Index) })
-		v := b.view(slices.Compact(routes))
-		for _, h := range hosts {
-			h.views = append(h.views, v)
-		}
+		selected := slices.Clone(index.selected(s, b.opts.LooseSelectors))
+		slices.SortFunc(selected, func(a, b *Route) int { return cmp.Compare(a.rank, b.rank) })
+		b.addView(&view{selector: s, names: newNameSet(bySelector[s])}, bySelector[s], slices.Compact(selected))
 	}
 }
 
-// view indexes routes, which are in match order.
-func (b *builder) view(routes []*Route) *view {
-	v := &view{exact: map[string]pathIndex{}}
-	sorted := make([]*Route, 0, len(routes))
-	for _, r := range routes {
-		if r.Share > 0 {
-			sorted = append(sorted, r)
-		}
+// addView has hosts find those of routes in v that belong there.
+func (b *builder) addView(v *view, hosts []*Host, routes []*Route) {
+	for _, h := range hosts {
+		h.views = append(h.views, len(b.table.views))
 	}
-	slices.SortStableFunc(sorted, func(x, y *Route) int {
-		return cmp.Or(cmp.Compare(x.host.kind, y.host.kind), cmp.Compare(x.host.text, y.host.text))
-	})
-	v.regex, v.any = noPaths, noPaths
-	for len(sorted) > 0 {
-		kind, text := sorted[0].host.kind, sorted[0].host.text
-		n := 1
-		for n < len(sorted) && sorted[n].host.kind == kind && sorted[n].host.text == text {
-			n++
-		}
-		v.set(kind, text, b.paths(sorted[:n]))
-		sorted = sorted[n:]
-	}
-	return v
+	b.table.views = append(b.table.views, b.view(v, nil, routes))
 }
 
-func (v *view) set(kind hostKind, text string, p pathIndex) {
+// joins reports whether r is found in v, and whether some Host of v takes it.
+func (b *builder) joins(v *view, r *Route) (held, taken bool) {
+	loose := b.opts.LooseSelectors
+	switch {
+	case v.names == nil:
+		return true, true
+	case v.selector == nil:
+		return r.host.named, r.host.named && (r.host.kind == hostRegex || v.names.meets(r.host.glob))
+	case !v.selector.selects(r.labels, loose):
+		return false, false
+	}
+	taken = loose || !r.host.named || r.host.kind == hostRegex || v.names.meets(r.host.glob)
+	return taken && !(loose && r.host.named), taken // loosely, named routes are in the named view
+}
+
+// A changed is what changes under one condition on the authority.
+type changed struct {
+	condition
+	come []*Route
+}
+
+// A condition is a route's on the authority, as it is found.
+type condition struct {
+	kind hostKind
+	text string
+}
+
+// view returns v without the routes that are gone, and with those of come that belong
+// there, and notes which of them some Host takes. v itself stays as it was.
+func (b *builder) view(v *view, gone map[*Route]bool, come []*Route) *view {
+	var changes []*changed
+	byCondition := map[condition]*changed{}
+	of := func(r *Route) *changed {
+		key := condition{r.host.kind, r.host.text}
+		c := byCondition[key]
+		if c == nil {
+			c = &changed{condition: key}
+			byCondition[key] = c
+			changes = append(changes, c)
+		}
+		return c
+	}
+	for r := range gone {
+		if held, _ := b.joins(v, r); held && r.Share > 0 {
+			of(r)
+		}
+	}
+	for _, r := range come {
+		held, taken := b.joins(v, r)
+		r.taken = r.taken || taken
+		if held && r.Share > 0 {
+			c := of(r)
+			c.come = append(c.come, r)
+		}
+	}
+	return v.with(gone, changes)
+}
+
+// with returns v as it is after changes. v itself stays as it was.
+func (v *view) with(gone map[*Route]bool, changes []*changed) *view {
+	if len(changes) == 0 && v.exact != nil {
+		return v
+	}
+	next := *v
+	next.exact = make(map[string]*pathIndex, len(v.exact))
+	maps.Copy(next.exact, v.exact)
+	next.suffixes, next.prefixes = cloneLengths(v.suffixes), cloneLengths(v.prefixes)
+	for _, c := range changes {
+		next.set(c.kind, c.text, next.get(c.kind, c.text).with(gone, c.come))
+	}
+	return &next
+}
+
+func cloneLengths(list []lengthIndex) []lengthIndex {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].m = maps.Clone(list[i].m)
+	}
+	return list
+}
+
+// get returns the routes of one condition on the authority, none of them if there are
+// none.
+func (v *view) get(kind hostKind, text string) *pathIndex {
+	var p *pathIndex
 	switch kind {
 	case hostExact:
+		p = v.exact[text]
+	case hostSuffix:
+		p = getPaths(v.suffixes, text)
+	case hostPrefix:
+		p = getPaths(v.prefixes, text)
+	case hostRegex:
+		p = v.regex
+	case hostAny:
+		p = v.any
+	}
+	if p == nil {
+		return &pathIndex{}
+	}
+	return p
+}
+
+func getPaths(list []lengthIndex, text string) *pathIndex {
+	for i := range list {
+		if list[i].n == len(text) {
+			return list[i].m[text]
+		}
+	}
+	return nil
+}
+
+// set notes the routes of one condition on the authority, nil for none.
+func (v *view) set(kind hostKind, text string, p *pathIndex) {
+	switch kind {
+	case hostExact:
+		if p == nil {
+			delete(v.exact, text)
+			return
+		}
 		v.exact[text] = p
 	case hostSuffix:
 		v.suffixes = setPaths(v.suffixes, text, p)
@@ -140,14 +198,19 @@ func (v *view) set(kind hostKind, text string, p pathIndex) {
 	}
 }
 
-func setPaths(list []lengthIndex, text string, p pathIndex) []lengthIndex {
+func setPaths(list []lengthIndex, text string, p *pathIndex) []lengthIndex {
 	i := slices.IndexFunc(list, func(l lengthIndex) bool { return l.n == len(text) })
 	if i < 0 {
 		i = len(list)
-		list = append(list, lengthIndex{lengthMap[pathIndex]{len(text), map[string]pathIndex{}}, noRank})
+		list = append(list, lengthIndex{lengthMap[*pathIndex]{len(text), map[string]*pathIndex{}}, noRank})
 	}
-	list[i].m[text] = p
-	list[i].best = min(list[i].best, p.best)
+	l := &list[i]
+	if p == nil {
+		delete(l.m, text) // what is the best of the others stays no worse than best
+		return list
+	}
+	l.m[text] = p
+	l.best = min(l.best, p.best)
 	return list
 }
 
@@ -184,10 +247,17 @@ func newNameSet(hosts []*Host) *nameSet {
 	return s
 }
 
+// maxKnown is how many globs are remembered. A nameSet lives for as long as its Hosts
+// stay as they are.
+const maxKnown = 1 << 16
+
 // meets reports whether glob is compatible with the name of some Host.
 func (s *nameSet) meets(glob string) bool {
 	yes, ok := s.known[glob]
 	if !ok {
+		if len(s.known) >= maxKnown {
+			clear(s.known)
+		}
 		yes = s.search(glob)
 		s.known[glob] = yes
 	}

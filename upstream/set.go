@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"unique"
 
 	"legate/config"
 )
@@ -13,7 +14,7 @@ type Set struct {
 	budget   func(Spec) Budget
 	world    *config.World // where Services' endpoints are; nil once started
 	prev     *Set          // where to take from; nil once started
-	bySpec   map[Spec]*Upstream
+	bySpec   map[unique.Handle[Spec]]*Upstream
 	list     []*Upstream // in the order first asked for
 }
 
@@ -23,30 +24,43 @@ type Set struct {
 func NewSet(r *Resolver, w *config.World, prev *Set, budget func(Spec) Budget) *Set {
 	size := 0
 	if prev != nil {
-		size = len(prev.list) // a map that grows hashes every Spec again
+		size = len(prev.list)
 	}
-	return &Set{resolver: r, world: w, prev: prev, budget: budget, bySpec: make(map[Spec]*Upstream, size), list: make([]*Upstream, 0, size)}
+	return &Set{resolver: r, world: w, prev: prev, budget: budget, bySpec: make(map[unique.Handle[Spec]]*Upstream, size), list: make([]*Upstream, 0, size)}
 }
 
 // Get returns the upstream of spec: this set's, the previous one's with its
 // connections and counters, or a new one.
 func (s *Set) Get(spec Spec) *Upstream {
-	if u := s.bySpec[spec]; u != nil {
+	key := unique.Make(spec)
+	if u := s.bySpec[key]; u != nil {
 		return u
 	}
 	var u *Upstream
 	if s.prev != nil {
-		u = s.prev.bySpec[spec]
+		u = s.prev.bySpec[key]
 	}
 	if u == nil {
 		u = New(spec, s.resolver)
+		u.key = key
 		if s.budget != nil {
 			u.budget = s.budget(spec)
 		}
 	}
-	s.bySpec[spec] = u
-	s.list = append(s.list, u)
+	s.add(u)
 	return u
+}
+
+// Keep takes u over from the previous set, as Get would for its Spec.
+func (s *Set) Keep(u *Upstream) {
+	if s.bySpec[u.key] == nil {
+		s.add(u)
+	}
+}
+
+func (s *Set) add(u *Upstream) {
+	s.bySpec[u.key] = u
+	s.list = append(s.list, u)
 }
 
 // All returns the set's upstreams in the order they were first asked for.

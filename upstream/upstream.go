@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"legate/config"
 	"legate/decision"
@@ -28,6 +29,7 @@ import (
 // long as configurations have its Spec.
 type Upstream struct {
 	spec     Spec
+	key      unique.Handle[Spec] // in a Set
 	resolver *Resolver
 	now      func() time.Time
 	tls      *tls.Config // nil on cleartext
@@ -104,6 +106,9 @@ func (e *EndpointError) Unwrap() error { return e.err }
 
 // Spec returns what u was made from.
 func (u *Upstream) Spec() *Spec { return &u.spec }
+
+// Budget returns what bounds u.
+func (u *Upstream) Budget() Budget { return u.budget }
 
 // Name returns the name u has in metrics and logs.
 func (u *Upstream) Name() string { return u.spec.Name() }
