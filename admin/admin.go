@@ -52,6 +52,7 @@ type Options struct {
 
 	Level        *slog.LevelVar       // of the program's log, for who may change it; nil for nobody
 	Certificates func() []Certificate // of Hosts; nil for none
+	Shown        func(time.Duration)  // told how long it took to show the dashboard; nil for nobody
 }
 
 // A Server answers on the admin port.

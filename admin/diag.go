@@ -46,6 +46,9 @@ func newDashboard(opts Options, now time.Time) *dashboard {
 // ServeHTTP implements http.Handler.
 func (d *dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := d.opts.State
+	if begun := time.Now(); d.opts.Shown != nil {
+		defer func() { d.opts.Shown(time.Since(begun)) }()
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	switch {
 	case !s.DiagnosticsOpen() && !local(r):

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,8 +24,6 @@ type recipe struct {
 	curves     []tls.CurveID
 	protocols  []string // offered by ALPN; none: what clients offer is ignored
 }
-
-var errRevoked = errors.New("the client's certificate is revoked")
 
 type recipeKey [sha256.Size]byte
 
@@ -131,7 +128,7 @@ func (r *recipe) make() (*tls.Config, error) {
 		// Unlike VerifyPeerCertificate it is asked about resumed sessions as well.
 		c.VerifyConnection = func(cs tls.ConnectionState) error {
 			if len(cs.PeerCertificates) > 0 && !lists.Spare(cs.VerifiedChains) {
-				return errRevoked
+				return wire.ErrRevoked
 			}
 			return nil
 		}

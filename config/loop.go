@@ -24,6 +24,8 @@ type Loop struct {
 	// their last good versions, until there is none. A World that equals the last is not
 	// handed on. Changes that arrive meanwhile wait.
 	Apply func(w World, instead Instead) []Problem
+	// Merged, if not nil, is told how long it took to make a World of objects.
+	Merged func(time.Duration)
 	// Failed, if not nil, is told of a source that ended after it had yielded. Its
 	// last set stays in force.
 	Failed func(error)
@@ -119,8 +121,13 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 
 // apply makes the World of sets and hands it on.
 func (l *Loop) apply(kept *keeper, sets [][]*Object) {
+	begun := time.Now()
 	s := kept.survey(sets)
-	s.learn(l.Apply(s.world(), s.offer))
+	w := s.world()
+	if l.Merged != nil {
+		l.Merged(time.Since(begun))
+	}
+	s.learn(l.Apply(w, s.offer))
 }
 
 // ended judges the end of a source that has yielded before, or has not.

@@ -12,28 +12,32 @@ func TestMetrics(t *testing.T) {
 	s := newSession(t, 100)
 	s.write(t, "proxy.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Listener\nmetadata: {name: proxy}\n"+
 		"spec: {port: 8081, protocol: HTTPPROXY, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}\n")
-	for name, field := range map[string]string{"seen": "weight: 100", "copied": "shadow: true"} {
+	for name, field := range map[string]string{"seen": "weight: 100, priority: high, bypass_auth: true", "copied": "shadow: true"} {
 		s.write(t, name+".yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {name: "+name+"}\nspec: {hostname: \"*\", prefix: /seen/, service: 127.0.0.1, "+field+"}\n")
 	}
 	said, err := s.run(t, []step{
 		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml >access.log 2>legate.log &\n"},
 		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
-		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere\n"}, // an answer, and a refusal
+		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere http://127.0.0.1:8080/basket/\n"}, // answers, and a refusal
+		{command: "curl -sS -H 'X-Forwarded-For: 192.0.2.1' http://127.0.0.1:8080/seen/\n"},                              // from outside
 		{command: "curl -sS http://127.0.0.1:8877/metrics\n"},
 		{command: "kill $!; wait $!\n"},
 	})
 	if err != nil {
 		t.Fatalf("%v: %s", err, said[len(said)-1])
 	}
-	served := names(said[3], `(?m)^# TYPE ((?:legate|envoy|ambassador)_[a-z_]+) `)
+	served := names(said[4], `(?m)^# TYPE ((?:legate|envoy|ambassador)_[a-z0-9_]+) `)
 	operating := strings.Join(read(t, "docs/operating.md").lines, "\n")
 	_, table, _ := strings.Cut(operating, "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	listed := names(table, "`((?:legate|envoy|ambassador)_[a-z_]+)`")
-	for _, label := range []string{"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class"} {
+	listed := names(table, "`((?:legate|envoy|ambassador)_[a-z0-9_]+)`")
+	for _, label := range []string{"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class", "envoy_response_code", "envoy_listener_address", "envoy_tcp_prefix", "ambassador_id"} {
 		delete(listed, label)
 	}
 	for name := range served {
+		if strings.HasPrefix(name, "ambassador_process_") { // as listed for them all
+			continue
+		}
 		if !listed[name] {
 			t.Errorf("docs/operating.md does not list %s", name)
 		}

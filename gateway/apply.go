@@ -87,7 +87,6 @@ func New(opts Options) (*Gateway, error) {
 		g.opts.Limits.Store = limiter.NewMemory(0)
 	}
 	g.snap.Store(&Snapshot{})
-	g.metrics.CountUpstreams(g.countConnections)
 	g.metrics.WatchUpstreams(g.upstreamStates)
 	return g, nil
 }
@@ -112,6 +111,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	begun := g.clock()
 	old := g.snap.Load()
 	next := g.compile(w, old)
+	g.metrics.Took(telemetry.StepCompile, g.clock().Sub(begun))
 	for instead != nil {
 		better, ok := instead(next.Problems)
 		if !ok {
@@ -119,6 +119,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 		}
 		next = g.compile(better, old)
 	}
+	starts := g.clock()
 	next.openLog(g.opts.AccessLog)
 	g.bind(ctx, next)
 	next.thresholds.Ready()
@@ -128,6 +129,9 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	cancel()
 	g.dismiss(next)
 	g.snap.Store(next) // the only moment of change
+	now := g.clock()
+	g.metrics.Took(telemetry.StepStart, now.Sub(starts))
+	g.metrics.Took(telemetry.StepAll, now.Sub(begun))
 	g.serve(next)
 	if old.upstreams != nil {
 		old.upstreams.Retire(next.upstreams)

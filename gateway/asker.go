@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"legate/config"
+	"legate/decision"
 	"legate/limiter"
 	"legate/telemetry"
 	"legate/upstream"
@@ -47,10 +48,13 @@ func (a *asker) Ask(q *wire.Question) error {
 	start := a.gateway.clock()
 	err := a.upstream.Ask(q)
 	a.requests.Leave()
-	status := 0
-	if err == nil {
-		status = q.Answer.Status
+	switch {
+	case err == nil:
+		a.metrics.Observe(q.Answer.Status, a.gateway.clock().Sub(start), false)
+	case wire.OutcomeOf(err) == wire.Timeout:
+		a.metrics.Failed(decision.UpstreamTimeout, false)
+	default:
+		a.metrics.Failed(decision.UpstreamResetBeforeHead, false)
 	}
-	a.metrics.Observe(status, a.gateway.clock().Sub(start))
 	return err
 }

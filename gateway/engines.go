@@ -15,14 +15,16 @@ type engines struct {
 	h1 *h1.Server
 	h2 *h2.Server
 
+	port     *telemetry.PortMetrics
 	speaking *telemetry.Gauge // HTTP/2
 	clear    *telemetry.Gauge // these count what may yet turn out to speak it
 	secure   *telemetry.Gauge
 	abused   [h2.NumAbuses]*telemetry.Counter
 }
 
-func newEngines(g *Gateway, name string) *engines {
+func newEngines(g *Gateway, name string, port *telemetry.PortMetrics) *engines {
 	e := &engines{
+		port:     port,
 		speaking: g.metrics.Connections(name, "h2"),
 		clear:    g.metrics.Connections(name, "http/1.1"),
 		secure:   g.metrics.Connections(name, "tls"),
@@ -95,12 +97,15 @@ func (e *engines) Abort() {
 func (e *engines) Opened(secure bool) {
 	e.before(secure).Add(-1)
 	e.speaking.Add(1)
+	e.port.HTTP2.Add()
+	e.port.SpeakHTTP2.Add(1)
 }
 
 // Closed moves it back: whoever counted it first uncounts it.
 func (e *engines) Closed(secure bool) {
 	e.speaking.Add(-1)
 	e.before(secure).Add(1)
+	e.port.SpeakHTTP2.Add(-1)
 }
 
 func (e *engines) before(secure bool) *telemetry.Gauge {

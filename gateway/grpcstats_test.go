@@ -1,12 +1,19 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"legate/config"
 	"legate/telemetry"
@@ -26,20 +33,27 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// series are the values of a metric, by its labels in the order of their names.
-func (g *gate) series(name string) map[string]float64 {
+// scrape is what the metrics are, by their names.
+func (g *gate) scrape() map[string]*dto.MetricFamily {
 	g.t.Helper()
-	families, err := g.metrics.Registry().Gather()
+	w := httptest.NewRecorder()
+	g.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(w.Body)
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	return families
+}
+
+// series are the values of a metric, by its labels in the order of their names.
+func (g *gate) series(name string) map[string]float64 {
+	g.t.Helper()
 	all := map[string]float64{}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
+	if f := g.scrape()[name]; f != nil {
 		for _, m := range f.GetMetric() {
 			labels := make([]string, 0, len(m.GetLabel()))
+			slices.SortFunc(m.GetLabel(), func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
 			for _, l := range m.GetLabel() {
 				labels = append(labels, l.GetValue())
 			}

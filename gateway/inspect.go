@@ -8,7 +8,6 @@ import (
 
 	"legate/config"
 	"legate/routes"
-	"legate/telemetry"
 )
 
 // A RouteView is a route as operators see it.
@@ -185,19 +184,4 @@ func (g *Gateway) Addresses() []Address {
 	}
 	slices.SortFunc(list, func(a, b Address) int { return cmp.Compare(a.Port, b.Port) })
 	return list
-}
-
-// countConnections returns the connections to the current upstreams by their names.
-func (g *Gateway) countConnections() map[string]telemetry.ConnCount {
-	counts := map[string]telemetry.ConnCount{}
-	s := g.snap.Load()
-	if s.upstreams == nil {
-		return counts
-	}
-	for _, u := range s.upstreams.All() {
-		stats := u.Stats()
-		c := counts[u.Name()]
-		counts[u.Name()] = telemetry.ConnCount{Active: c.Active + stats.Active, Idle: c.Idle + stats.Idle}
-	}
-	return counts
 }

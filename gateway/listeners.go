@@ -42,7 +42,7 @@ func (c *compiler) listeners() {
 		if !serves && l.Kind == "Listener" { // nobody wrote the others
 			c.problems = append(c.problems, p)
 		}
-		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves, metrics: c.g.metrics.Listener(statsPrefix(l))})
+		c.next.listeners = append(c.next.listeners, listenerView{security: l.Security, l7Depth: l.L7Depth, internal: l.Internal, served: serves, metrics: c.g.metrics.Listener(statsPrefix(l), c.g.address(l))})
 	}
 }
 

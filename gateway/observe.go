@@ -6,22 +6,36 @@ import (
 
 	"legate/decision"
 	"legate/format"
+	"legate/telemetry"
 	"legate/wire"
 )
+
+// count counts a request that is about to be served. Budget: 0 allocs.
+func (x *Exchange) count() {
+	x.gateway.metrics.InFlight.Add(1)
+	if l := x.inbound(); l != nil {
+		l.Begin(x.Req.Major >= 2)
+	}
+}
+
+// inbound are the counters of x's Listener; nil if that has just left the configuration.
+func (x *Exchange) inbound() *telemetry.ListenerMetrics {
+	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
+		return x.Snap.listeners[i].metrics
+	}
+	return nil
+}
 
 // observe turns the record into one line and a few counters. Budget: 0 allocs.
 func (g *Gateway) observe(x *Exchange) {
 	took := g.clock().Sub(x.Now)
 	d := &x.Decision
 	x.Route.metrics.Observe(int(d.Status), d.Ended, d.Reason(), took)
-	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
-		x.Snap.listeners[i].metrics.Observe(int(d.Status), d.Reason(), took)
+	if l := x.inbound(); l != nil {
+		l.Observe(int(d.Status), d.Reason(), took)
 	}
-	if x.headAfter > 0 {
-		x.Route.upstreamMetrics.Observe(x.Resp.Status, x.headAfter)
-	}
-	for range x.retries {
-		x.Route.upstreamMetrics.Retry()
+	if x.Route.upstreamMetrics != nil {
+		x.observeUpstream(d.Reason())
 	}
 	if r := d.Reason(); r != decision.None && r != decision.HealthCheck {
 		g.recent.note(x)
@@ -31,6 +45,28 @@ func (g *Gateway) observe(x *Exchange) {
 	}
 	x.describe(took)
 	x.Snap.accessLog.Append(&x.entry)
+}
+
+// observeUpstream counts what came of asking the upstream. Budget: 0 allocs.
+func (x *Exchange) observeUpstream(reason decision.Reason) {
+	u, d := x.Route.upstreamMetrics, &x.Decision
+	switch {
+	case x.headAfter > 0:
+		u.Observe(x.Resp.Status, x.headAfter, x.External)
+		if reason != decision.None && reason != decision.RetriesExhausted {
+			u.Failed(reason, true)
+		}
+		if x.retries > 0 && reason == decision.None {
+			u.Recovered()
+		}
+	case d.Ended == decision.Proxy || d.Ended == decision.Break:
+		if d.Status > 0 && reason != decision.UpgradeRefused {
+			u.Stood(reason.Status())
+		}
+	}
+	for range x.retries {
+		u.Retry()
+	}
 }
 
 // describe fills the access-log entry.

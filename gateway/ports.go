@@ -31,6 +31,8 @@ type port struct {
 	serving  bool
 	last     *Snapshot // serves what still comes over a port without a Listener; nil before it has left
 	gateway  *Gateway
+	metrics  *telemetry.PortMetrics
+	meter    wire.Meter
 	clear    *telemetry.Gauge
 	secure   *telemetry.Gauge
 	tunnels  func() *telemetry.Gauge // made with the first: few ports carry any
@@ -63,7 +65,7 @@ func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
 		for len(s.slots) <= p.slot {
 			s.slots = append(s.slots, -1)
 		}
-		s.slots[p.slot] = i
+		s.slots[p.slot], s.listeners[i].port = i, p.metrics
 	}
 }
 
@@ -120,7 +122,8 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	if l.Address != "" {
 		name = addr
 	}
-	p.engine = newEngines(g, name)
+	p.metrics = g.metrics.Port(addr, func() (in, out int64) { return p.meter.In.Load(), p.meter.Out.Load() })
+	p.engine = newEngines(g, name, p.metrics)
 	p.tcp = tcp.NewServer(g, g.clock)
 	p.tunnels = func() *telemetry.Gauge { return g.metrics.Connections(name, "tcp") }
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
@@ -131,11 +134,13 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	}
 	ln, err := g.listen(ctx, addr, listen.Options{
 		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: limit,
-		Config: p.config, Engine: p, Watcher: p, Now: g.clock,
+		Config: p.config, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
 	})
 	if err != nil {
+		g.metrics.NotBound()
 		return nil, err
 	}
+	g.metrics.Bound()
 	p.listener = ln
 	g.slots++
 	g.ports[key] = p
@@ -192,6 +197,8 @@ func (g *Gateway) serve(s *Snapshot) {
 			continue
 		}
 		p.engine.SetLimits(limits)
+		i := s.listener(p.slot)
+		p.metrics.Serves(statsPrefix(&s.world.Listeners[i]), s.tcp[i].serves())
 		if !p.serving {
 			p.serving = true
 			p.accepts.Go(p.listener.Serve)
@@ -203,6 +210,7 @@ func (g *Gateway) serve(s *Snapshot) {
 // retire lets a port go: nothing new is accepted, what is in flight ends well.
 func (g *Gateway) retire(p *port) {
 	delete(g.ports, p.key)
+	g.metrics.Unbound()
 	g.leave(p)
 	if err := p.listener.Close(); err != nil {
 		g.log.Warn("listener did not close", "error", err)
@@ -238,18 +246,35 @@ func (p *port) Start(raw *wire.Conn, secure *tls.Conn, peer wire.Peer, ended fun
 	as, tunnels := p.gauge(secure != nil), p.tunnels()
 	as.Add(-1)
 	tunnels.Add(1)
+	p.metrics.TCP.Add()
+	p.metrics.CarryTCP.Add(1)
 	p.tcp.Start(raw, secure, peer, func() {
 		tunnels.Add(-1)
+		p.metrics.CarryTCP.Add(-1)
 		as.Add(1) // as Closed will say
 		ended()
 	})
 }
 
 // Opened counts a connection.
-func (p *port) Opened(secure bool) { p.gauge(secure).Add(1) }
+func (p *port) Opened(secure bool) {
+	p.gauge(secure).Add(1)
+	if secure {
+		p.metrics.OpenedTLS.Add()
+		p.metrics.Secure.Add(1)
+	} else {
+		p.metrics.Opened.Add()
+	}
+}
 
 // Closed uncounts it.
-func (p *port) Closed(secure bool) { p.gauge(secure).Add(-1) }
+func (p *port) Closed(secure bool, lasted time.Duration) {
+	p.gauge(secure).Add(-1)
+	if secure {
+		p.metrics.Secure.Add(-1)
+	}
+	p.metrics.Lasted(lasted)
+}
 
 func (p *port) gauge(secure bool) *telemetry.Gauge {
 	if secure {
@@ -266,7 +291,18 @@ func (p *port) Refused() {
 // HandshakeFailed is worth a line only to who looks for it, unless it is all that there
 // will be of a connection to a TCPMapping's port.
 func (p *port) HandshakeFailed(peer *wire.Peer, err error) {
-	if nobody, ok := errors.AsType[*listen.NoNameError](err); ok && p.gateway.tcpOnly(p.slot) {
+	p.metrics.HandshakeFailed.Add()
+	nobody, named := errors.AsType[*listen.NoNameError](err)
+	switch {
+	case named:
+		p.metrics.NoName.Add()
+	case wire.NoCertificate(err):
+		p.metrics.NoCertificate.Add()
+	case wire.BadCertificate(err):
+		p.metrics.BadCertificate.Add()
+	}
+	if named && p.gateway.tcpOnly(p.slot) {
+		p.metrics.TCPNoRoute.Add()
 		p.gateway.turnAway(peer, nobody.ServerName)
 	}
 	p.gateway.log.Debug("TLS handshake failed", "listener", p.key, "client_ip", peer.Remote.Addr().String(), "error", err)

@@ -183,6 +183,7 @@ func (p *proxy) answered(x *Exchange) (following, Verdict) {
 func (p *proxy) failed(x *Exchange, reason decision.Reason, err error) (following, Verdict) {
 	r := p.route.retry
 	x.tried()
+	p.route.upstreamMetrics.Failed(reason, false)
 	if r == nil || !r.wantsReason(reason) || x.timeoutPassed() || !r.admit(x) {
 		return final, x.stop(decision.Proxy, reason, p.route.By, err)
 	}

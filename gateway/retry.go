@@ -130,7 +130,7 @@ func (p *proxy) pause(x *Exchange) Verdict {
 // discard lets go of an answer that the client will not see. Its connection stays if
 // all of it is at hand.
 func (x *Exchange) discard() {
-	x.Route.upstreamMetrics.Observe(x.Resp.Status, x.headAfter)
+	x.Route.upstreamMetrics.Observe(x.Resp.Status, x.headAfter, x.External)
 	x.headAfter = 0
 	x.stopPump()
 	whole := x.Resp.NoBody || x.link.Done()

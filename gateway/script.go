@@ -459,8 +459,8 @@ func (x *Exchange) scriptFailed(hook int, err error) {
 	}
 	e := x.Snap.scriptErrors[hook]
 	e.count.Add()
-	if i := x.Snap.listener(x.peer.Listener); i >= 0 {
-		x.Snap.listeners[i].metrics.ScriptFailed()
+	if l := x.inbound(); l != nil {
+		l.ScriptFailed()
 	}
 	if others, ok := e.says.pass(x.gateway.clock()); ok {
 		x.gateway.log.Error("a Lua script failed", "hook", e.hook, "error", x.withoutSecrets(err.Error()),

@@ -14,7 +14,7 @@ import (
 // Budget: 0 allocs.
 func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	x := begin(g, s, req)
-	g.metrics.InFlight.Add(1)
+	x.count()
 	defer g.recover(x)
 	if x.accept() == Continue && x.choose() == Continue {
 		x.Route.chain.enter(x)
@@ -35,7 +35,7 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 // request.
 func (g *Gateway) Refuse(s wire.Stream, req *wire.Head, err *wire.ProtocolError) {
 	x := begin(g, s, req)
-	g.metrics.InFlight.Add(1)
+	x.count()
 	defer g.recover(x)
 	x.Client = x.peer.Remote.Addr()
 	x.stop(decision.Accept, refusals[err.Kind], "", err)

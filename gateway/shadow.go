@@ -215,12 +215,16 @@ func (s *shadow) send(g *Gateway, c *mirrored) error {
 	by := start.Add(s.timeout)
 	link, reason, err := s.upstream.Open(start, upstream.Choice{By: by})
 	if reason != decision.None {
-		s.metrics.Observe(0, g.clock().Sub(start))
+		s.metrics.Failed(reason, false)
 		return err
 	}
 	limit := time.AfterFunc(s.timeout, link.Abort)
 	status, err := c.carry(link, by)
-	s.metrics.Observe(status, g.clock().Sub(start))
+	if status > 0 {
+		s.metrics.Observe(status, g.clock().Sub(start), false)
+	} else {
+		s.metrics.Failed(decision.UpstreamResetBeforeHead, false)
+	}
 	if !limit.Stop() || err != nil {
 		link.Abort()
 	}

@@ -97,7 +97,16 @@ type listenerView struct {
 	l7Depth  int
 	internal []netip.Prefix // internal_address_config; nil for private networks
 	metrics  *telemetry.ListenerMetrics
-	served   bool // bound, and not disabled
+	port     *telemetry.PortMetrics // once bound
+	served   bool                   // bound, and not disabled
+}
+
+// portOf returns the counters of a bound port, nil for none.
+func (s *Snapshot) portOf(slot int) *telemetry.PortMetrics {
+	if i := s.listener(slot); i >= 0 {
+		return s.listeners[i].port
+	}
+	return nil
 }
 
 // listener returns the index of the Listener behind a bound port, -1 for none.

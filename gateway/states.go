@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"legate/config"
 	"legate/limiter"
 	"legate/telemetry"
+	"legate/upstream"
 )
 
 // upstreamStates returns how things stand with the current upstreams, by their names
@@ -21,18 +23,69 @@ func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
 	for _, u := range s.upstreams.All() {
 		st := states[u.Name()]
 		if st == nil {
-			st = &telemetry.UpstreamState{Overflows: map[string]uint64{}}
+			st = &telemetry.UpstreamState{Overflows: map[string]uint64{}, Open: map[string]bool{}}
 			states[u.Name()] = st
 		}
 		conns := u.Stats()
-		st.Healthy += conns.Healthy
-		st.Unhealthy += conns.Unhealthy
+		addStats(st, &conns)
 		t, _ := u.Budget().(*limiter.Thresholds)
+		if t == nil {
+			continue // nothing bounds it
+		}
 		if counted[budget{u.Name(), t}] {
 			continue // several pools share it
 		}
 		counted[budget{u.Name(), t}] = true
-		t.States(func(name string, now limiter.State) { st.Overflows[name] += now.Overflows })
+		word := "default "
+		if u.Spec().Priority == config.HighPriority {
+			word = "high "
+		}
+		t.States(func(name string, now limiter.State) {
+			st.Overflows[name] += now.Overflows
+			st.Open[word+name] = st.Open[word+name] || now.Now >= now.Limit
+			switch name {
+			case "max_requests":
+				st.Requests += now.Now
+			case "max_pending_requests":
+				st.Waiting += now.Now
+			}
+		})
 	}
 	return states
+}
+
+// addStats adds what is known of one pool.
+func addStats(st *telemetry.UpstreamState, s *upstream.Stats) {
+	st.Active += s.Active
+	st.Idle += s.Idle
+	st.Healthy += s.Healthy
+	st.Unhealthy += s.Unhealthy
+	st.Opened += s.Opened
+	if s.HTTP2 {
+		st.OpenedHTTP2 += s.Opened
+	}
+	st.Closed += s.Closed
+	st.ConnectFailed += s.ConnectFailures()
+	st.ConnectTimeout += s.Timeout
+	addTiming(&st.Connecting, &s.Connecting)
+	addTiming(&st.Lasting, &s.Lasting)
+	st.BytesIn += s.BytesIn
+	st.BytesOut += s.BytesOut
+	st.Waited += s.Waited
+	st.Panics += s.Panics
+	st.Changes += s.Changes
+	st.Updates += s.Updates
+	st.MissedUpdates += s.Missed
+	st.ChecksPassed += s.ChecksPassed
+	st.ChecksFailed += s.ChecksFailed
+	st.ChecksUnreachable += s.ChecksUnreachable
+}
+
+func addTiming(sum *telemetry.Timing, more *upstream.Timing) {
+	if more.AtMost == nil {
+		return
+	}
+	all := upstream.Timing(*sum)
+	all.Add(*more)
+	*sum = telemetry.Timing(all)
 }

@@ -96,7 +96,24 @@ func (x *carriage) observe() {
 	if m := x.member; m != nil {
 		e.Route, e.Upstream = m.name, m.upstreamName
 	}
+	x.count()
 	x.gateway.observeTCP(x.snap, x.conn.Peer(), &x.record, &e)
+}
+
+// count counts what the port's connections carry, and how they end.
+func (x *carriage) count() {
+	p := x.snap.portOf(x.conn.Peer().Listener)
+	if p == nil {
+		return
+	}
+	p.Carried(x.up, x.down)
+	switch x.record.Reason() {
+	case decision.NoRoute:
+		p.TCPNoRoute.Add()
+	case decision.TunnelIdle:
+		p.TCPIdle.Add()
+	default:
+	}
 }
 
 // observeTCP completes the entry of a TCP connection and writes it.

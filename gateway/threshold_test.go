@@ -25,7 +25,7 @@ const overflow = connectError + "overflow"
 func (g *gate) waitStates(name string, active int64) {
 	g.t.Helper()
 	g.waitFor("requests are under way", func() bool {
-		return g.countConnections()[name].Active == active
+		return g.upstreamStates()[name].Active == active
 	})
 }
 

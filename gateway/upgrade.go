@@ -174,6 +174,10 @@ func (x *Exchange) tunnel() {
 	x.answering = true
 	x.Route.metrics.Upgraded(1)
 	defer x.Route.metrics.Upgraded(-1)
+	if l := x.inbound(); l != nil {
+		l.Upgraded(1)
+		defer l.Upgraded(-1)
+	}
 	x.keepEarly() // the head's buffer goes back when the tunnel begins
 	if err := x.stream.Tunnel(&x.Resp, &x.ToClient, x.link); err != nil {
 		x.tunnelBroke(err)

@@ -2,16 +2,13 @@ package telemetry
 
 import (
 	"maps"
-	"strings"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"legate/decision"
 )
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("legate_"+name, help, labels, nil)
+func describe(name, help string, labels ...string) *family {
+	return newFamily("legate_"+name, help, labels...)
 }
 
 // What the collector serves. Labels come from configuration, never from a request.
@@ -49,24 +46,14 @@ var (
 const none = "none"
 
 // A collector reads m's atomics when somebody scrapes.
-type collector struct{ m *Metrics }
-
-// Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, upgradesDesc, tunnelsDesc, inFlightDesc, connectionsDesc, proxiedDesc, abusedDesc, scriptsDesc, shadowedDesc, decisionsDesc, upRequestsDesc, upDurationDesc,
-		upConnectionDesc, upEndpointsDesc, upOverflowsDesc, upRetriesDesc, grpcRequestsDesc, grpcMessagesDesc, grpcDurationDesc,
-		generationDesc, problemsDesc, successDesc, expiryDesc, drainingDesc,
-		logDroppedDesc, logErrorsDesc,
-	} {
-		ch <- d
-	}
+type collector struct {
+	m     *Metrics
+	envoy envoyNames // what is looked at once serves both
 }
 
-// Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
+// collect emits everything.
+func (c collector) collect(out sink) {
 	m := c.m
-	out := sink(ch)
 	out.gauge(inFlightDesc, float64(m.InFlight.Value()))
 	out.gauge(generationDesc, float64(m.generation.Load()))
 	out.gauge(successDesc, m.success.value())
@@ -96,26 +83,21 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	scripts := maps.Clone(m.scripts)
 	problems, expiries := maps.Clone(m.problems), m.expiries
 	methods := maps.Clone(m.grpc)
-	count := m.count
 	states := m.states
 	m.mu.Unlock()
-	var pools map[string]ConnCount
-	if count != nil {
-		pools = count()
+	var now map[string]*UpstreamState
+	if states != nil {
+		now = states()
 	}
 
-	for name, r := range routes {
-		r.collect(name, out)
+	for _, name := range sortedKeys(routes) {
+		routes[name].collect(name, out)
 	}
-	for name, u := range upstreams {
-		u.collect(name, out)
-		out.gauge(upConnectionDesc, float64(pools[name].Active), name, "active")
-		out.gauge(upConnectionDesc, float64(pools[name].Idle), name, "idle")
+	for _, name := range sortedKeys(upstreams) {
+		upstreams[name].collect(name, out)
 	}
-	if states != nil {
-		for name, u := range states() {
-			u.collect(name, out)
-		}
+	for _, name := range sortedKeys(now) {
+		now[name].collect(name, out)
 	}
 	for key, g := range connections {
 		out.gauge(connectionsDesc, float64(g.Value()), key.listener, key.protocol)
@@ -141,6 +123,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for host, at := range expiries {
 		out.gauge(expiryDesc, time.Until(at).Seconds(), host)
 	}
+	m.limits.collect(out)
+	c.envoy.collect(out, now)
 }
 
 func (r *RouteMetrics) collect(name string, out sink) {
@@ -158,55 +142,26 @@ func (r *RouteMetrics) collect(name string, out sink) {
 }
 
 func (u *UpstreamMetrics) collect(name string, out sink) {
-	for class := range u.answers {
-		if n := u.answers[class].Load(); n > 0 {
+	var answered tally
+	for i := range u.asked {
+		answered.add(&u.asked[i].codes)
+	}
+	answered.classes[0] = u.unanswered()
+	for class, n := range answered.classes {
+		if n > 0 {
 			out.counter(upRequestsDesc, n, name, classes[class])
 		}
 	}
-	out.histogram(upDurationDesc, u.latency.Load(), name)
+	out.histogram(upDurationDesc, merged(u.asked[0].latency.Load(), u.asked[1].latency.Load()), name)
 	out.counter(upRetriesDesc, u.retries.Load(), name)
 }
 
-func (u *UpstreamState) collect(name string, out sink) {
-	out.gauge(upEndpointsDesc, float64(u.Healthy), name, "healthy")
-	out.gauge(upEndpointsDesc, float64(u.Unhealthy), name, "unhealthy")
-	for limit, n := range u.Overflows {
+func (s *UpstreamState) collect(name string, out sink) {
+	out.gauge(upConnectionDesc, float64(s.Active), name, "active")
+	out.gauge(upConnectionDesc, float64(s.Idle), name, "idle")
+	out.gauge(upEndpointsDesc, float64(s.Healthy), name, "healthy")
+	out.gauge(upEndpointsDesc, float64(s.Unhealthy), name, "unhealthy")
+	for limit, n := range s.Overflows {
 		out.counter(upOverflowsDesc, n, name, limit)
 	}
-}
-
-// A sink takes one scrape's numbers.
-type sink chan<- prometheus.Metric
-
-func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, valid(labels)...)
-}
-
-func (s sink) counter(d *prometheus.Desc, n uint64, labels ...string) {
-	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), valid(labels)...)
-}
-
-// classes emits what was counted for one route and reason.
-func (s sink) classes(d *prometheus.Desc, counts *byClass, route, reason string) {
-	for class := range counts {
-		if n := counts[class].Load(); n > 0 {
-			s.counter(d, n, route, classes[class], reason)
-		}
-	}
-}
-
-func (s sink) histogram(d *prometheus.Desc, h *histogram, labels ...string) {
-	if h != nil {
-		count, sum, atMost := h.snapshot()
-		s <- prometheus.MustNewConstHistogram(d, count, sum, atMost, valid(labels)...)
-	}
-}
-
-// valid makes labels UTF-8: client_golang panics at anything else, and names come
-// from objects that anybody may write.
-func valid(labels []string) []string {
-	for i := range labels {
-		labels[i] = strings.ToValidUTF8(labels[i], "\ufffd")
-	}
-	return labels
 }

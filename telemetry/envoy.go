@@ -5,51 +5,21 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"strconv"
-	"sync/atomic"
+	"strings"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"legate/decision"
 )
 
-// A ListenerMetrics counts the requests that came by Listeners of one statsPrefix, for
-// those who look at them by Envoy's names.
-type ListenerMetrics struct {
-	answers   byClass
-	latency   atomic.Pointer[histogram]
-	noRoute   atomic.Uint64
-	redirects atomic.Uint64
-	scripts   atomic.Uint64
+// An Identity says whose gateway this is, in Ambassador's words.
+type Identity struct {
+	AmbassadorID, ClusterID string
+	SingleNamespace         bool
 }
 
-// ScriptFailed counts a script's hook that ended with an error.
-func (l *ListenerMetrics) ScriptFailed() { l.scripts.Add(1) }
-
-// Observe counts a request that was answered with status after d. Budget: 0 allocs but
-// for the first.
-func (l *ListenerMetrics) Observe(status int, reason decision.Reason, d time.Duration) {
-	l.answers[classOf(status)].Add(1)
-	lazily(&l.latency).observe(d)
-	switch reason {
-	case decision.NoRoute, decision.NoHost:
-		l.noRoute.Add(1)
-	case decision.Redirect, decision.HTTPSRedirect:
-		l.redirects.Add(1)
-	default:
-	}
-}
-
-// Listener returns the counters of a statsPrefix, the same ones every time.
-func (m *Metrics) Listener(prefix string) *ListenerMetrics {
+// Identify says whose gateway this is; debug reports whether the program's log tells all.
+func (m *Metrics) Identify(id Identity, debug func() bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.listeners[prefix]
-	if l == nil {
-		l = &ListenerMetrics{}
-		m.listeners[prefix] = l
-	}
-	return l
+	m.identity, m.debug = id, debug
 }
 
 // envoyNames serves, under the names by which dashboards of Ambassador ask, what the
@@ -59,35 +29,18 @@ type envoyNames struct {
 	started time.Time
 }
 
-func envoy(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
+func envoy(name, help string, labels ...string) *family { return newFamily(name, help, labels...) }
 
 const (
-	byCluster = "envoy_cluster_name"
-	byPrefix  = "envoy_http_conn_manager_prefix"
-	byCode    = "envoy_response_code_class"
+	byCluster   = "envoy_cluster_name"
+	byPrefix    = "envoy_http_conn_manager_prefix"
+	byClassCode = "envoy_response_code_class"
+	byCode      = "envoy_response_code"
+	byAddress   = "envoy_listener_address"
+	byTCP       = "envoy_tcp_prefix"
 )
 
 var (
-	clusterRequests  = envoy("envoy_cluster_upstream_rq_total", "Requests that were sent to an upstream and ended.", byCluster)
-	clusterCompleted = envoy("envoy_cluster_upstream_rq_completed", "Requests that an upstream answered.", byCluster)
-	clusterClasses   = envoy("envoy_cluster_upstream_rq_xx", "Answers of an upstream by the first digit of their status.", byCluster, byCode)
-	clusterRetries   = envoy("envoy_cluster_upstream_rq_retry", "Requests sent to an upstream once more.", byCluster)
-	clusterTime      = envoy("envoy_cluster_upstream_rq_time", "Milliseconds from sending a request to the head of the answer.", byCluster)
-	clusterActive    = envoy("envoy_cluster_upstream_cx_active", "Open connections to an upstream.", byCluster)
-	clusterHealthy   = envoy("envoy_cluster_membership_healthy", "Endpoints of an upstream that pass their health checks.", byCluster)
-	clusterMembers   = envoy("envoy_cluster_membership_total", "Endpoints of an upstream.", byCluster)
-	clusterCxFull    = envoy("envoy_cluster_upstream_cx_overflow", "How often max_connections was met.", byCluster)
-	clusterPending   = envoy("envoy_cluster_upstream_rq_pending_overflow", "How often max_pending_requests or max_requests was met.", byCluster)
-	clusterRetryFull = envoy("envoy_cluster_upstream_rq_retry_overflow", "How often max_retries was met.", byCluster)
-	httpRequests     = envoy("envoy_http_downstream_rq_total", "Requests by the statsPrefix of their Listener.", byPrefix)
-	httpCompleted    = envoy("envoy_http_downstream_rq_completed", "Requests that were answered.", byPrefix)
-	httpClasses      = envoy("envoy_http_downstream_rq_xx", "Answers by the first digit of their status.", byPrefix, byCode)
-	httpTime         = envoy("envoy_http_downstream_rq_time", "Milliseconds from a request's first byte to its answer's last.", byPrefix)
-	httpNoRoute      = envoy("envoy_http_no_route", "Requests that no route was found for.", byPrefix)
-	httpLuaErrors    = envoy("envoy_http_lua_errors", "Hooks of lua_scripts that ended with an error.", byPrefix)
-	httpRedirect     = envoy("envoy_http_rq_redirect", "Requests that were redirected.", byPrefix)
 	serverLive       = envoy("envoy_server_live", "1 as long as no drain has begun.")
 	serverUptime     = envoy("envoy_server_uptime", "Seconds since the start.")
 	serverAllocated  = envoy("envoy_server_memory_allocated", "Bytes of live and dead objects on the heap.")
@@ -98,41 +51,56 @@ var (
 	clusters         = envoy("envoy_cluster_manager_active_clusters", "Upstreams.")
 	diagErrors       = envoy("ambassador_diagnostics_errors", "Problems in the configuration that serves, but for notices.")
 	diagNotices      = envoy("ambassador_diagnostics_notices", "Notices about the configuration that serves.")
-	diagInfo         = envoy("ambassador_diagnostics_info", "Always 1; the label says which gateway this is.", "version")
+	serverState      = envoy("envoy_server_state", "0 while serving, 1 while draining, 2 before the first configuration.")
+	serverVersion    = envoy("envoy_server_version", "The first 24 bits of the commit that this gateway was built from.")
+	listenersActive  = envoy("envoy_listener_manager_total_listeners_active", "Addresses that are bound.")
+	listenersAdded   = envoy("envoy_listener_manager_listener_added", "Addresses that were bound, ever.")
+	listenersRemoved = envoy("envoy_listener_manager_listener_removed", "Addresses that were given up, ever.")
+	listenersFailed  = envoy("envoy_listener_manager_listener_create_failure", "How often an address could not be had.")
+	diagInfo         = envoy("ambassador_diagnostics_info", "Always 1; the labels say which gateway this is.", "version", "ambassador_id", "cluster_id", "single_namespace")
+	logLevel         = envoy("ambassador_log_level", "1 while the program's log has that level.", "level")
 )
 
-// Describe implements prometheus.Collector.
-func (c envoyNames) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		clusterRequests, clusterCompleted, clusterClasses, clusterRetries, clusterTime, clusterActive, clusterHealthy, clusterMembers,
-		clusterCxFull, clusterPending, clusterRetryFull, httpRequests, httpCompleted, httpClasses, httpTime, httpNoRoute, httpRedirect, httpLuaErrors,
-		serverLive, serverUptime, serverAllocated, serverHeap, serverConns, serverThreads, serverExpiry, clusters, diagErrors, diagNotices, diagInfo,
+// The steps of a change that Ambassador tells the time of.
+const (
+	StepAmbassador = "aconf"           // a World is made of objects
+	StepCompile    = "ir"              // the World is made ready
+	StepStart      = "econf"           // what is new starts
+	StepAll        = "reconfiguration" // from a changed World to its first request
+	StepDashboard  = "diagnostics"     // the dashboard was shown
+)
+
+var stepDescs = func() map[string]*family {
+	all := map[string]*family{}
+	for step, what := range map[string]string{
+		StepAmbassador: "make one configuration of all objects", StepCompile: "make it ready to serve", StepStart: "start what is new in it",
+		StepAll: "serve a changed configuration", StepDashboard: "show the dashboard",
 	} {
-		ch <- d
+		all[step] = envoy("ambassador_"+step+"_time_seconds", "How long it took last to "+what+".")
 	}
+	return all
+}()
+
+// Took notes how long a step took.
+func (m *Metrics) Took(step string, d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.steps[step] = d
 }
 
-// Collect implements prometheus.Collector.
-func (c envoyNames) Collect(ch chan<- prometheus.Metric) {
-	m, out := c.m, sink(ch)
+// collect emits everything; states are of this moment.
+func (c envoyNames) collect(out sink, states map[string]*UpstreamState) {
+	m := c.m
 	m.mu.Lock()
 	upstreams, listeners, connections := maps.Clone(m.upstreams), maps.Clone(m.listeners), maps.Clone(m.connections)
-	problems, expiries, count, states := maps.Clone(m.problems), m.expiries, m.count, m.states
+	problems, expiries, steps, ports := maps.Clone(m.problems), m.expiries, maps.Clone(m.steps), maps.Clone(m.ports)
+	id, debug := m.identity, m.debug
 	m.mu.Unlock()
-	var pools map[string]ConnCount
-	if count != nil {
-		pools = count()
+	for _, name := range sortedKeys(upstreams) {
+		upstreams[name].collectEnvoy(name, states[name], out)
 	}
-	var endpoints map[string]*UpstreamState
-	if states != nil {
-		endpoints = states()
-	}
-	for name, u := range upstreams {
-		u.collectEnvoy(name, pools[name], endpoints[name], out)
-	}
-	for prefix, l := range listeners {
-		l.collect(prefix, out)
-	}
+	collectListeners(listeners, out)
+	collectPorts(ports, out)
 	out.gauge(clusters, float64(len(upstreams)))
 	errors, notices := 0, 0
 	for effect, n := range problems {
@@ -144,8 +112,48 @@ func (c envoyNames) Collect(ch chan<- prometheus.Metric) {
 	}
 	out.gauge(diagErrors, float64(errors))
 	out.gauge(diagNotices, float64(notices))
-	out.gauge(diagInfo, 1, m.version)
+	out.gauge(diagInfo, 1, m.build.Version, id.AmbassadorID, id.ClusterID, strconv.FormatBool(id.SingleNamespace))
+	out.gauge(logLevel, float64(side(debug != nil && debug())), "debug")
+	for _, step := range sortedKeys(stepDescs) {
+		out.gauge(stepDescs[step], steps[step].Seconds())
+	}
+	out.gauge(listenersActive, float64(m.bound.added.Value()-m.bound.removed.Value()))
+	out.counter(listenersAdded, m.bound.added.Value())
+	out.counter(listenersRemoved, m.bound.removed.Value())
+	out.counter(listenersFailed, m.bound.failed.Value())
 	c.process(out, connections, expiries)
+}
+
+// bound counts addresses.
+type bound struct{ added, removed, failed Counter }
+
+// Bound counts an address that was bound, given up or not to be had.
+func (m *Metrics) Bound() { m.bound.added.Add() }
+
+// Unbound counts an address that was given up.
+func (m *Metrics) Unbound() { m.bound.removed.Add() }
+
+// NotBound counts an address that could not be had.
+func (m *Metrics) NotBound() { m.bound.failed.Add() }
+
+// state is Envoy's number for how the process stands.
+func (c envoyNames) state() float64 {
+	switch {
+	case c.m.draining.Load():
+		return 1
+	case c.m.generation.Load() == 0:
+		return 2
+	}
+	return 0
+}
+
+// commitNumber is the beginning of a commit as a number, 0 for none.
+func commitNumber(commit string) float64 {
+	n, err := strconv.ParseUint(commit[:min(6, len(commit))], 16, 32)
+	if err != nil {
+		return 0
+	}
+	return float64(n)
 }
 
 // process tells of the process as a whole.
@@ -164,6 +172,8 @@ func (c envoyNames) process(out sink, connections map[connectionKey]*Gauge, expi
 	out.gauge(serverAllocated, float64(samples[0].Value.Uint64()))
 	out.gauge(serverHeap, float64(samples[1].Value.Uint64()))
 	out.gauge(serverConns, float64(open))
+	out.gauge(serverState, c.state())
+	out.gauge(serverVersion, commitNumber(strings.TrimSpace(c.m.build.Commit)))
 	out.gauge(serverThreads, float64(runtime.GOMAXPROCS(0)))
 	if len(expiries) > 0 {
 		first := time.Duration(1<<63 - 1)
@@ -172,54 +182,4 @@ func (c envoyNames) process(out sink, connections map[connectionKey]*Gauge, expi
 		}
 		out.gauge(serverExpiry, float64(int(max(first, 0).Hours()/24)))
 	}
-}
-
-func (u *UpstreamMetrics) collectEnvoy(name string, pool ConnCount, state *UpstreamState, out sink) {
-	completed := out.envoyClasses(clusterClasses, &u.answers, name)
-	out.counter(clusterRequests, completed+u.answers[0].Load(), name)
-	out.counter(clusterCompleted, completed, name)
-	out.counter(clusterRetries, u.retries.Load(), name)
-	out.milliseconds(clusterTime, u.latency.Load(), name)
-	out.gauge(clusterActive, float64(pool.Active+pool.Idle), name)
-	if state == nil {
-		return
-	}
-	out.gauge(clusterHealthy, float64(state.Healthy), name)
-	out.gauge(clusterMembers, float64(state.Healthy+state.Unhealthy), name)
-	out.counter(clusterCxFull, state.Overflows["max_connections"], name)
-	out.counter(clusterPending, state.Overflows["max_pending_requests"]+state.Overflows["max_requests"], name)
-	out.counter(clusterRetryFull, state.Overflows["max_retries"], name)
-}
-
-func (l *ListenerMetrics) collect(prefix string, out sink) {
-	completed := out.envoyClasses(httpClasses, &l.answers, prefix)
-	out.counter(httpRequests, completed+l.answers[0].Load(), prefix)
-	out.counter(httpCompleted, completed, prefix)
-	out.milliseconds(httpTime, l.latency.Load(), prefix)
-	out.counter(httpNoRoute, l.noRoute.Load(), prefix)
-	out.counter(httpRedirect, l.redirects.Load(), prefix)
-	out.counter(httpLuaErrors, l.scripts.Load(), prefix)
-}
-
-// envoyClasses emits answers by their first digit and returns how many there are.
-func (s sink) envoyClasses(d *prometheus.Desc, counts *byClass, name string) (all uint64) {
-	for class := 1; class < len(counts); class++ {
-		n := counts[class].Load()
-		all += n
-		s.counter(d, n, name, strconv.Itoa(class))
-	}
-	return all
-}
-
-// milliseconds emits h in the unit that Envoy has.
-func (s sink) milliseconds(d *prometheus.Desc, h *histogram, name string) {
-	if h == nil {
-		return
-	}
-	count, sum, atMost := h.snapshot()
-	scaled := make(map[float64]uint64, len(atMost))
-	for _, bound := range bounds {
-		scaled[bound.Seconds()*1000] = atMost[bound.Seconds()]
-	}
-	s <- prometheus.MustNewConstHistogram(d, count, sum*1000, scaled, valid([]string{name})...)
 }

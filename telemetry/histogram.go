@@ -43,6 +43,24 @@ func (h *histogram) snapshot() (count uint64, sum float64, atMost map[float64]ui
 	return count, float64(h.sum.Load()) / float64(time.Second), atMost
 }
 
+// merged returns the sum of histograms, of which some may be nil; nil if all are.
+func merged(list ...*histogram) *histogram {
+	var sum *histogram
+	for _, h := range list {
+		if h == nil {
+			continue
+		}
+		if sum == nil {
+			sum = &histogram{}
+		}
+		for i := range h.buckets {
+			sum.buckets[i].Add(h.buckets[i].Load())
+		}
+		sum.sum.Add(h.sum.Load())
+	}
+	return sum
+}
+
 // lazily returns the value behind p, made by the first who needs it.
 func lazily[T any](p *atomic.Pointer[T]) *T {
 	if v := p.Load(); v != nil {

@@ -1,10 +1,6 @@
 package telemetry
 
-import (
-	"sync"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "sync"
 
 // A LimitMetrics counts what one rate limit said of requests.
 type LimitMetrics struct {
@@ -15,7 +11,7 @@ type LimitMetrics struct {
 	Cached  Counter // refused without asking the store
 }
 
-// limits are the counters of all rate limits, by their names. It is a collector.
+// limits are the counters of all rate limits, by their names.
 type limits struct {
 	storeErrors Counter
 
@@ -55,24 +51,16 @@ var (
 	storeErrorsDesc = describe("ratelimit_store_errors_total", "Requests whose rate limits could not be asked for in time.")
 
 	// The names of Envoy's own service.
-	totalHitsDesc = prometheus.NewDesc("ratelimit_total_hits", "Requests that count in a rate limit.", []string{"limit"}, nil)
-	overLimitDesc = prometheus.NewDesc("ratelimit_over_limit", "Requests over a rate limit.", []string{"limit"}, nil)
-	nearLimitDesc = prometheus.NewDesc("ratelimit_near_limit", "Requests within a rate limit and near it.", []string{"limit"}, nil)
-	overCacheDesc = prometheus.NewDesc("ratelimit_over_limit_with_local_cache", "Requests over a rate limit by what was remembered of its store.", []string{"limit"}, nil)
+	totalHitsDesc = newFamily("ratelimit_total_hits", "Requests that count in a rate limit.", "limit")
+	overLimitDesc = newFamily("ratelimit_over_limit", "Requests over a rate limit.", "limit")
+	nearLimitDesc = newFamily("ratelimit_near_limit", "Requests within a rate limit and near it.", "limit")
+	overCacheDesc = newFamily("ratelimit_over_limit_with_local_cache", "Requests over a rate limit by what was remembered of its store.", "limit")
 )
 
-// Describe makes limits a prometheus.Collector.
-func (l *limits) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{limitsDesc, storeErrorsDesc, totalHitsDesc, overLimitDesc, nearLimitDesc, overCacheDesc} {
-		ch <- d
-	}
-}
-
-// Collect makes limits a prometheus.Collector.
-func (l *limits) Collect(ch chan<- prometheus.Metric) {
+// collect emits everything.
+func (l *limits) collect(out sink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := sink(ch)
 	out.counter(storeErrorsDesc, l.storeErrors.Value())
 	for name, c := range l.byName {
 		allowed, limited, logged := c.Allowed.Value(), c.Limited.Value(), c.Logged.Value()

@@ -1,16 +1,21 @@
 package telemetry
 
 import (
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"legate/decision"
 )
@@ -24,8 +29,9 @@ type Metrics struct {
 	InFlight Gauge // requests being served
 	limits   limits
 
-	registry *prometheus.Registry
-	apply    prometheus.Histogram
+	registry  *prometheus.Registry
+	apply     prometheus.Histogram
+	collector collector
 
 	decisions  [decision.NumStages][decision.NumReasons]atomic.Uint64
 	generation atomic.Uint64
@@ -36,9 +42,13 @@ type Metrics struct {
 	mu          sync.Mutex
 	routes      map[string]*RouteMetrics
 	upstreams   map[string]*UpstreamMetrics
-	listeners   map[string]*ListenerMetrics // by statsPrefix
-	version     string
-	count       func() map[string]ConnCount // of connections to upstreams; nil for none
+	listeners   map[listenerKey]*ListenerMetrics
+	ports       map[string]*PortMetrics // by address
+	build       Build
+	bound       bound
+	identity    Identity
+	debug       func() bool
+	steps       map[string]time.Duration
 	states      func() map[string]*UpstreamState
 	connections map[connectionKey]*Gauge
 	grpc        map[GRPCMethod]*GRPCMetrics
@@ -69,22 +79,6 @@ type RouteMetrics struct {
 	tunnels    Gauge         // and of those, the ones that are open
 }
 
-// An UpstreamMetrics counts what was asked of one upstream.
-type UpstreamMetrics struct {
-	answers byClass
-	latency atomic.Pointer[histogram]
-	retries atomic.Uint64
-}
-
-// A ConnCount is how many connections to an upstream carry requests and how many rest.
-type ConnCount struct{ Active, Idle int64 }
-
-// An UpstreamState is how things stand with an upstream when somebody asks.
-type UpstreamState struct {
-	Healthy, Unhealthy int64             // endpoints
-	Overflows          map[string]uint64 // how often a limit was met, by its name
-}
-
 // NewMetrics returns metrics with a registry of their own, which also holds those
 // of the Go runtime and the process.
 func NewMetrics(b Build) *Metrics {
@@ -101,7 +95,8 @@ func NewMetrics(b Build) *Metrics {
 		grpc:        map[GRPCMethod]*GRPCMetrics{},
 		proxied:     map[proxiedKey]*Counter{}, abused: map[string]*Counter{},
 		shadowed: map[shadowedKey]*Counter{}, scripts: map[string]*Counter{},
-		problems: map[string]int{}, listeners: map[string]*ListenerMetrics{}, version: b.Version,
+		problems: map[string]int{}, listeners: map[listenerKey]*ListenerMetrics{}, build: b,
+		ports: map[string]*PortMetrics{}, steps: map[string]time.Duration{},
 		expiries: map[string]time.Time{},
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -110,17 +105,48 @@ func NewMetrics(b Build) *Metrics {
 		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go_version": runtime.Version()},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.apply, info, collector{m}, envoyNames{m, time.Now()}, &m.limits,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.collector = collector{m, envoyNames{m, time.Now()}}
+	m.registry.MustRegister(m.apply, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{Namespace: "ambassador"}))
 	return m
 }
 
 // Registry returns the registry, for metrics that others own.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Handler answers scrapes.
+// Handler answers scrapes, in the text format of Prometheus 0.0.4, which everybody who
+// scrapes takes.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gathered, err := m.registry.Gather()
+		if err != nil && len(gathered) == 0 {
+			http.Error(w, "the metrics cannot be gathered", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			_ = m.write(w, gathered) // who does not read the answer has no use for the error
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		zip, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // it is a level
+		_ = m.write(zip, gathered)
+		_ = zip.Close()
+	})
+}
+
+// write writes what was gathered of others, and everything of ours.
+func (m *Metrics) write(w io.Writer, gathered []*dto.MetricFamily) error {
+	for _, family := range gathered {
+		if _, err := expfmt.MetricFamilyToText(w, family); err != nil {
+			return fmt.Errorf("write metrics: %w", err)
+		}
+	}
+	out := newSink()
+	defer out.free()
+	m.collector.collect(*out)
+	return out.writeTo(w)
 }
 
 // Route returns the counters of the route called name, the same ones every time
@@ -259,27 +285,9 @@ func (r *RouteMetrics) Upgraded(n int64) {
 	r.tunnels.Add(n)
 }
 
-// Observe counts an answer of the upstream whose head came after d, or with status
-// 0 a request it did not answer. Budget: 0 allocs but for the first.
-func (u *UpstreamMetrics) Observe(status int, d time.Duration) {
-	u.answers[classOf(status)].Add(1)
-	lazily(&u.latency).observe(d)
-}
-
 // Decided counts what a stage ended that is no request.
 func (m *Metrics) Decided(stage decision.Stage, reason decision.Reason) {
 	m.decisions[stage][reason].Add(1)
-}
-
-// Retry counts a request sent once more. Budget: 0 allocs.
-func (u *UpstreamMetrics) Retry() { u.retries.Add(1) }
-
-// CountUpstreams has count asked, at each scrape, for the connections to upstreams by
-// their names.
-func (m *Metrics) CountUpstreams(count func() map[string]ConnCount) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.count = count
 }
 
 // Applied notes that a configuration is serving since at, and took so long to make.

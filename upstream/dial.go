@@ -60,6 +60,7 @@ func (u *Upstream) socket(e *endpoint, by time.Time) (*wire.Conn, *tls.Conn, dec
 		return nil, nil, dialReason(err), fmt.Errorf("connect to %s: %w", u.spec.Host, err)
 	}
 	raw := wire.NewConn(nc)
+	raw.MeterBy(&u.stats.meter)
 	secure, err := u.handshake(raw, by)
 	if err != nil {
 		_ = raw.Close() // the handshake's error is the one to tell

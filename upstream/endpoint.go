@@ -38,6 +38,7 @@ func (c *conn) keep() bool {
 
 // closed is told once that the connection is no more.
 func (c *conn) closed() {
+	c.end.up.stats.ended(c.born, c.end.up.now())
 	c.end.up.dismiss(c.end)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"legate/config"
@@ -67,6 +68,7 @@ func (c *checker) run(ctx context.Context, changed func(c *checker, err error)) 
 		if ctx.Err() != nil {
 			return
 		}
+		c.end.up.stats.checks.count(err)
 		if c.take(err) {
 			changed(c, err)
 		}
@@ -77,6 +79,18 @@ func (c *checker) run(ctx context.Context, changed func(c *checker, err error)) 
 			return
 		case <-timer.C:
 		}
+	}
+}
+
+// count counts a check by its result.
+func (c *checkCounters) count(err error) {
+	switch {
+	case err == nil:
+		c.passed.Add(1)
+	case errors.Is(err, errStatus):
+		c.failed.Add(1)
+	default:
+		c.unreachable.Add(1)
 	}
 }
 
@@ -157,15 +171,38 @@ func (u *Upstream) healthChanged(c *checker, err error) {
 		return
 	}
 	next := *old
-	next.balance = newBalancer(u.spec.Balance, u.serving(next.list), &u.turn)
+	next.balance = u.balancer(next.list)
 	u.ends.Store(&next)
 }
 
+// balancer builds the one over those endpoints of list that serve.
+func (u *Upstream) balancer(list []*endpoint) balancer {
+	serving, panics := u.serving(list)
+	b := newBalancer(u.spec.Balance, serving, &u.turn)
+	if panics {
+		return panicking{b, &u.stats.panics}
+	}
+	return b
+}
+
+// panicking counts the requests for which an endpoint is taken whose checks fail.
+type panicking struct {
+	balancer
+	count *atomic.Uint64
+}
+
+// pick returns what the balancer does. Budget: 0 allocs.
+func (p panicking) pick(c Choice) *endpoint {
+	p.count.Add(1)
+	return p.balancer.pick(c)
+}
+
 // serving returns the endpoints of list that are healthy; all of them if those are
-// fewer than half: they could not bear it, and the checks may be what is wrong.
-func (u *Upstream) serving(list []*endpoint) []*endpoint {
+// fewer than half, which it reports: they could not bear it, and the checks may be what
+// is wrong.
+func (u *Upstream) serving(list []*endpoint) (serve []*endpoint, panics bool) {
 	if len(u.checks) == 0 {
-		return list
+		return list, false
 	}
 	healthy := make([]*endpoint, 0, len(list))
 	for _, e := range list {
@@ -174,9 +211,9 @@ func (u *Upstream) serving(list []*endpoint) []*endpoint {
 		}
 	}
 	if 2*len(healthy) < len(list) {
-		return list
+		return list, true
 	}
-	return healthy
+	return healthy, false
 }
 
 // probe makes one check over a connection of its own, which counts for no limit.

@@ -46,6 +46,7 @@ func (s *shared) Rested() {
 
 // Closed is told once that the connection is no more.
 func (s *shared) Closed() {
+	s.end.up.stats.ended(s.born, s.end.up.now())
 	s.end.up.dismiss(s.end)
 	s.end.forget(s)
 }
@@ -88,6 +89,9 @@ func (u *Upstream) openShared(e *endpoint, now, by time.Time) (wire.Link, decisi
 		link, wait, make := e.share(now)
 		if link != nil {
 			return link, decision.None, nil
+		}
+		if try == 1 {
+			u.stats.waited.Add(1)
 		}
 		if by.IsZero() {
 			by = u.now().Add(u.spec.ConnectTimeout)
@@ -159,7 +163,7 @@ func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.R
 		u.stats.failed(reason)
 		return nil, reason, &EndpointError{e.text, err}
 	}
-	u.stats.opened.Add(1)
+	u.stats.connected(now, u.now())
 	return s, decision.None, nil
 }
 

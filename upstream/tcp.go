@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"legate/config"
 	"legate/decision"
@@ -29,6 +30,7 @@ func (s *Specs) OfTCP(m *config.TCPMapping) (Spec, []config.Problem) {
 type Connection struct {
 	*wire.End
 	end    *endpoint
+	born   time.Time
 	closed atomic.Bool
 }
 
@@ -41,8 +43,9 @@ func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
 		return nil, decision.NoEndpoints, err
 	}
 	e = u.target(e)
+	now := u.now()
 	if by.IsZero() {
-		by = u.now().Add(u.spec.ConnectTimeout)
+		by = now.Add(u.spec.ConnectTimeout)
 	}
 	if !u.admit(e) {
 		return nil, decision.UpstreamOverflow, errTooManyTCP
@@ -53,8 +56,10 @@ func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
 		u.stats.failed(reason)
 		return nil, reason, err
 	}
-	u.stats.opened.Add(1)
-	return newConnection(raw, secure, e), decision.None, nil
+	u.stats.connected(now, u.now())
+	c := newConnection(raw, secure, e)
+	c.born = now
+	return c, decision.None, nil
 }
 
 var errTooManyTCP = errors.New("as many connections to the upstream are open as may be")
@@ -73,5 +78,6 @@ func (c *Connection) Close() {
 	}
 	_ = c.CloseWrite() // if the endpoint is gone there is nobody to tell
 	c.End.Close()
+	c.end.up.stats.ended(c.born, c.end.up.now())
 	c.end.up.dismiss(c.end)
 }

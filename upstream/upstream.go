@@ -237,7 +237,15 @@ func (u *Upstream) replace(addrs []netip.AddrPort, err error) (gone []*endpoint)
 	case slices.Equal(next.list, old.list):
 		next.balance = old.balance
 	default:
-		next.balance = newBalancer(u.spec.Balance, u.serving(next.list), &u.turn)
+		next.balance = u.balancer(next.list)
+	}
+	if err == nil && len(addrs) > 0 {
+		u.stats.updates.Add(1)
+	} else {
+		u.stats.missed.Add(1)
+	}
+	if !slices.Equal(next.list, old.list) {
+		u.stats.changes.Add(1)
 	}
 	u.ends.Store(next)
 	for _, e := range old.list {
@@ -355,6 +363,7 @@ func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decisio
 		return nil, decision.UpstreamOverflow, errTooMany
 	}
 	defer u.budget.Waited()
+	u.stats.waited.Add(1)
 	now := u.now()
 	if by.IsZero() {
 		by = now.Add(u.spec.ConnectTimeout)
@@ -383,7 +392,7 @@ func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decisio
 		u.stats.failed(reason)
 		return nil, reason, &EndpointError{e.text, err}
 	}
-	u.stats.opened.Add(1)
+	u.stats.connected(c.born, u.now())
 	return c.link, decision.None, nil
 }
 

@@ -60,8 +60,11 @@ type Conn struct {
 	stopped atomic.Bool
 	woken   atomic.Bool
 	in, out atomic.Int64
-	closed  atomic.Bool
-	cut     atomic.Bool // the other side reset the connection without having ended it
+	meter   *Meter // nil for none; it has been told of so much:
+
+	inMetered, outMetered atomic.Int64
+	closed                atomic.Bool
+	cut                   atomic.Bool // the other side reset the connection without having ended it
 }
 
 // A side is one direction's system call in flight. Its function is made once, so
@@ -256,6 +259,7 @@ func (c *Conn) read() (int, error) {
 		n, err := c.readOnce()
 		if n > 0 {
 			c.in.Add(int64(n))
+			c.metered()
 			return n, nil
 		}
 		if err == nil {
@@ -356,6 +360,7 @@ func (c *Conn) Write(p []byte) (int, error) { return c.WriteTwo(p, nil) }
 // WriteTwo writes p and then tail with one system call where the socket has room.
 // Budget: 0 allocs.
 func (c *Conn) WriteTwo(p, tail []byte) (int, error) {
+	defer c.metered()
 	if c.raw == nil {
 		return c.writePlain(p, tail)
 	}
@@ -514,6 +519,7 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.settle()
 	return c.nc.Close()
 }
 

@@ -104,10 +104,11 @@ type process struct {
 	threads      int           // how many work at the same time; 0 leaves it to the runtime
 	readyPort    string        // where /ready is answered too; "" for nowhere
 	maxDelay     time.Duration // the longest a change waits for others; 0 for the default
+	clusterID    string        // a label of metrics
 }
 
 func processFromEnv(getenv func(string) string) (process, error) {
-	p := process{adminNetwork: "tcp"}
+	p := process{adminNetwork: "tcp", clusterID: getenv("AMBASSADOR_CLUSTER_ID")}
 	switch family := strings.ToUpper(getenv("AMBASSADOR_HEALTHCHECK_IP_FAMILY")); strings.TrimSuffix(family, "_ONLY") {
 	case "", "ANY":
 	case "IPV4":

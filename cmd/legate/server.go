@@ -42,6 +42,9 @@ type server struct {
 func (p *Program) newServer(s *settings) (*server, error) {
 	log := newLogger(p.Stderr, s)
 	metrics := telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit})
+	metrics.Identify(telemetry.Identity{
+		AmbassadorID: s.config.AmbassadorID, ClusterID: s.process.clusterID, SingleNamespace: s.config.SingleNamespace,
+	}, func() bool { return s.level.Level() <= slog.LevelDebug })
 	srv := &server{settings: s, log: log, metrics: metrics}
 	srv.logs = &accessLogs{stdout: p.Stdout, fallback: s.flags.logFormat, log: log, metrics: metrics}
 	s.upstream.Log = log
@@ -70,7 +73,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.ready = admin.NewReady(admin.Options{State: srv.gateway, Log: log})
 	srv.admin = admin.New(admin.Options{
 		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level,
-		Version: version, Certificates: srv.shownCertificates,
+		Version: version, Certificates: srv.shownCertificates, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
 	})
 	return srv, nil
 }
@@ -149,6 +152,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 		Sources: sources,
 		Options: srv.settings.config,
 		Max:     srv.settings.process.maxDelay,
+		Merged:  func(d time.Duration) { srv.metrics.Took(telemetry.StepAmbassador, d) },
 		Apply:   func(w config.World, instead config.Instead) []config.Problem { return srv.apply(ctx, w, instead) },
 		Failed:  func(err error) { srv.log.Error("a source ended; its last objects keep serving", "error", err) },
 	}

@@ -29,7 +29,7 @@ type Engine interface {
 // A Watcher is told of connections. Its methods must not block.
 type Watcher interface {
 	Opened(tls bool)
-	Closed(tls bool)
+	Closed(tls bool, lasted time.Duration)
 	// Refused counts a connection that was closed at once: the limit was reached.
 	Refused()
 	// Proxied counts a connection by its PROXY header, or by having none. err, if any,
@@ -57,6 +57,7 @@ type Options struct {
 	Engine  Engine
 	Watcher Watcher
 	Now     func() time.Time
+	Meter   *wire.Meter // sums the bytes of all connections; nil for none
 }
 
 // DefaultMaxConnections keeps one listener from taking every file descriptor.
@@ -152,6 +153,7 @@ func (l *Listener) start(nc net.Conn) {
 	}
 	l.done.Add(1)
 	raw := wire.NewConn(nc)
+	raw.MeterBy(l.opts.Meter)
 	peer := wire.Peer{
 		Physical: addrPort(nc.RemoteAddr()),
 		Local:    addrPort(nc.LocalAddr()),
@@ -181,8 +183,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 // serve hands a connection to the engine, which serves it in a goroutine of its own.
 func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
 	l.opts.Watcher.Opened(secure != nil)
+	begun := l.opts.Now()
 	l.opts.Engine.Start(raw, secure, peer, func() {
-		l.opts.Watcher.Closed(secure != nil)
+		l.opts.Watcher.Closed(secure != nil, l.opts.Now().Sub(begun))
 		l.count.Add(-1)
 		l.done.Done()
 	})

@@ -28,7 +28,7 @@ func (g *greeter) Start(raw *wire.Conn, _ *tls.Conn, _ wire.Peer, ended func()) 
 }
 
 func (g *greeter) Opened(bool)                             { g.opened.Add(1) }
-func (g *greeter) Closed(bool)                             { g.closed.Add(1) }
+func (g *greeter) Closed(bool, time.Duration)              { g.closed.Add(1) }
 func (g *greeter) Refused()                                { g.refused.Add(1) }
 func (g *greeter) Proxied(netip.Addr, ProxyOutcome, error) {}
 func (g *greeter) HandshakeFailed(*wire.Peer, error)       {}
