@@ -24,6 +24,7 @@ func commands() []command {
 		{"check", "say what of the manifests would not be served as written", checkCommand},
 		{"routes", "show the order in which routes are matched, and why", routesCommand},
 		{"explain", "say what would become of a request, and why", explainCommand},
+		{"mint", "make the token that a service would get, and say which of Istio's rules it satisfies", mintCommand},
 		{"report", "say for every object what becomes of it, before a migration", reportCommand},
 		{"version", "print version, commit and Go version", versionCommand},
 	}

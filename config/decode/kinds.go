@@ -103,13 +103,13 @@ var ambassadorKinds = map[string]kind{
 	"ConsulResolver":             {decode: decodeResolver, versions: coreVersions},
 
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
+	"Filter":       {decode: decodeFilter, versions: filterVersions},
 	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
 
 	"RateLimit":        {decode: decodeRateLimit, versions: limitVersions},
 	"RateLimitService": {decode: decodeRateLimitService, versions: coreVersions},
 
 	"DevPortal":      {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
-	"Filter":         unservedKind,
 	"LogService":     unservedKind,
 	"TracingService": unservedKind,
 }

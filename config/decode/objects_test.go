@@ -254,6 +254,7 @@ func TestDecoderAsksForKnownFields(t *testing.T) {
 		"TCPMapping":       {"v3StatsName"},
 		"RateLimitService": {"v3StatsName", "v3GRPC", "v2ExplicitTLS"},
 		"TLSContext":       {"v3CRLSecret"},
+		"Filter":           filterKinds,
 	}
 	known := map[string]bool{}
 	for _, f := range reference(t) {

@@ -91,3 +91,21 @@ func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error 
 		}
 	}
 }
+
+// List returns the files that Read reads, in its order. It fails if one of paths does not
+// exist.
+func List(paths []string) ([]string, error) {
+	r := newReader(paths, decode.Options{})
+	if err := r.exist(); err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, at := range r.scan().roots {
+		for _, f := range at.files {
+			if f.err == nil && f.size <= maxSize {
+				list = append(list, f.path)
+			}
+		}
+	}
+	return list, nil
+}
