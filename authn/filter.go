@@ -58,6 +58,8 @@ type Call struct {
 	Passed   decision.Reason // why it passed although something was wrong; None mostly
 	Identity *Identity       // whom the last filter recognised; nil for nobody
 	Reply    Reply
+
+	Notes []string // on what was decided, for who only asks
 }
 
 // Metadata are values that whoever decided about a request left for the access log, by

@@ -160,14 +160,15 @@ func (v *verifier) render(id *Identity, c *Call) ([]wire.Add, *failure) {
 // admit makes the request's headers speak of whom known is. Budget: 0 allocs where no
 // template looks at the request.
 func (v *verifier) admit(c *Call, known *Verified) *failure {
-	templates.Set(c.Edits, known.Lines)
+	var more []wire.Add
 	if v.inject.PerRequest() {
-		lines, f := v.render(known.Identity, c)
-		if f != nil {
+		var f *failure
+		if more, f = v.render(known.Identity, c); f != nil {
 			return f
 		}
-		templates.Set(c.Edits, lines)
 	}
+	templates.Set(c.Edits, known.Lines)
+	templates.Set(c.Edits, more)
 	c.Identity = known.Identity
 	return nil
 }

@@ -46,6 +46,7 @@ type keySet struct {
 	flight  *flight   // the attempt under way; nil for none
 	tried   time.Time // when the last one began
 	err     error     // of the last one
+	life    context.Context // until it is retired; nil before start
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
@@ -55,7 +56,8 @@ type keys struct {
 	list       []key
 	digest     [sha256.Size]byte
 	generation uint64
-	fresh      time.Time // another look is due then
+	renew      time.Time // another look is due then: a little before fresh, not the same for every gateway
+	fresh      time.Time // until then nobody says that they have changed
 	until      time.Time // and then they are not used any more
 }
 
@@ -141,18 +143,24 @@ func (s *keySet) attempt(now time.Time, known bool) *flight {
 func (s *keySet) begin(now time.Time) *flight {
 	fl := &flight{done: make(chan struct{})}
 	s.flight, s.tried = fl, now
-	go s.fetch(fl)
+	ctx := context.Background()
+	if s.life != nil && s.life.Err() == nil {
+		ctx = s.life
+	}
+	go s.fetch(ctx, fl)
 	return fl
 }
 
 // fetch asks the URI once, and tells who waits.
-func (s *keySet) fetch(fl *flight) {
-	next, err := s.get()
+func (s *keySet) fetch(ctx context.Context, fl *flight) {
+	next, err := s.get(ctx)
 	outcome := "success"
 	if err != nil {
 		outcome = "failure"
 		err = fmt.Errorf("fetch key set %q: %w", shownURI(s.uri), err)
-		s.deps.Log.Warn("key set not refreshed", "uri", shownURI(s.uri), "error", err)
+		if ctx.Err() == nil { // or else nobody needs it any more
+			s.deps.Log.Warn("key set not refreshed", "uri", shownURI(s.uri), "error", err)
+		}
 	}
 	s.deps.Metrics.Refreshed(shownURI(s.uri), outcome).Add()
 	s.mu.Lock()
@@ -176,8 +184,8 @@ func (s *keySet) replace(next *keys) {
 }
 
 // get asks the URI once, after the issuer's discovery document where that names it.
-func (s *keySet) get() (*keys, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+func (s *keySet) get(ctx context.Context) (*keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	uri := s.uri
 	if s.issuer != "" {
@@ -199,7 +207,7 @@ func (s *keySet) get() (*keys, error) {
 	}
 	now := s.deps.Clock()
 	fresh := now.Add(lifetime(header, now, s.policy.MaxStale))
-	return &keys{list: list, digest: sha256.Sum256(text), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
+	return &keys{list: list, digest: sha256.Sum256(text), renew: fresh.Add(-rand.N(10 * time.Second)), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
 }
 
 // ask returns the document at uri, and what was said about it.
@@ -263,7 +271,7 @@ func (s *keySet) start() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop, s.stopped = cancel, make(chan struct{})
+	s.life, s.stop, s.stopped = ctx, cancel, make(chan struct{})
 	if s.flight == nil && s.current.Load() == nil {
 		s.begin(s.deps.Clock())
 	}
@@ -315,14 +323,13 @@ func (s *keySet) failing() bool {
 	return s.err != nil
 }
 
-// due is how long the keys need no look: until a little before they are stale, not the
-// same for every gateway.
+// due is how long the keys need no look.
 func (s *keySet) due(now time.Time) time.Duration {
 	k := s.current.Load()
 	if k == nil {
 		return 0
 	}
-	return k.fresh.Sub(now) - rand.N(10*time.Second) //nolint:gosec // only spreads load
+	return k.renew.Sub(now)
 }
 
 // ready waits for the end of the attempt under way, or of ctx.
@@ -347,6 +354,7 @@ func (s *keySet) retire() {
 	if stop != nil {
 		stop()
 		<-stopped
+		s.ready(context.Background())
 	}
 	s.client.CloseIdleConnections()
 }

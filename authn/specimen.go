@@ -63,6 +63,8 @@ func (unmeasured) Add()                             {}
 func (unmeasured) Verified(string, string) Counter  { return unmeasured{} }
 func (unmeasured) Refreshed(string, string) Counter { return unmeasured{} }
 func (unmeasured) Minted(string) Counter            { return unmeasured{} }
+func (unmeasured) Outcome(string) Counter           { return unmeasured{} }
+func (unmeasured) Status(int) Counter               { return unmeasured{} }
 
 // ServiceName returns what tokens call the service that a Mapping of that namespace names:
 // name.namespace. A name that is none of the cluster's stays as it is.

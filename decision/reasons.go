@@ -55,6 +55,9 @@ const (
 	TokenScope
 	KeySetUnavailable
 	TemplateFailed
+	FilterInvalid
+	APIKeyMissing
+	APIKeyUnknown
 	IdentityMissing
 	MintFailed
 	TokenRevoked
@@ -276,6 +279,15 @@ var reasons = [NumReasons]reasonRow{
 	TemplateFailed: {"template_failed", at(Authn), 500, OperatorFault, "UAEX", "",
 		"a template of injectRequestHeaders or errorResponse fails on this request's token",
 		"mend the template: the line's error says where it fails; hasKey asks for claims that may be missing"},
+	FilterInvalid: {"filter_invalid", at(Authn), 500, OperatorFault, "UAEX", "",
+		"the rule that decides about the request names a Filter that is missing, of a kind that is not served, or not understood",
+		"legate check tells what is wrong with the Filter; by names it"},
+	APIKeyMissing: {"api_key_missing", at(Authn), 403, ClientFault, "UAEX", "",
+		"the request does not have the header that its API key should be in",
+		"nothing; or look whether httpHeader is what clients send"},
+	APIKeyUnknown: {"api_key_unknown", at(Authn), 403, ClientFault, "UAEX", "",
+		"the request's API key is none of those in the Filter's Secrets",
+		"nothing, if few; space around the keys of a Secret is part of them"},
 
 	IdentityMissing: {"identity_missing", at(Authn, Mint), 401, ClientFault, "UAEX", "",
 		"a token is to be minted for the service, and nobody has established who asks",

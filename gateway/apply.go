@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"legate/authn"
 	"legate/config"
+	"legate/decision"
 	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
@@ -31,6 +33,10 @@ type Options struct {
 	Log              *slog.Logger
 	Clock            func() time.Time
 
+	TokenCache  int64                   // bytes that verified credentials may take; 0 for the default, less for none
+	KeepHeaders bool                    // that Filters set: clients may send their own
+	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
+
 	Limits LimitOptions
 
 	// AccessLog opens the log that the Module asks for: its envoy_log_type and
@@ -46,6 +52,7 @@ type Options struct {
 type Gateway struct {
 	opts     Options
 	resolver *upstream.Resolver
+	deps     *authn.Deps
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 	clock    func() time.Time
@@ -88,6 +95,7 @@ func New(opts Options) (*Gateway, error) {
 	}
 	g.snap.Store(&Snapshot{})
 	g.metrics.WatchUpstreams(g.upstreamStates)
+	g.deps = g.authnDeps()
 	return g, nil
 }
 
@@ -124,8 +132,10 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	g.bind(ctx, next)
 	next.thresholds.Ready()
 	next.upstreams.Start()
+	next.authn.Start()
 	wait, cancel := context.WithTimeout(ctx, readyWait)
 	_ = next.upstreams.Ready(wait) // an upstream without addresses answers for itself
+	next.authn.Ready(wait)         // and so do Filters without keys
 	cancel()
 	g.dismiss(next)
 	g.snap.Store(next) // the only moment of change
@@ -136,6 +146,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	if old.upstreams != nil {
 		old.upstreams.Retire(next.upstreams)
 	}
+	old.authn.Retire(next.authn)
 	g.report(next, begun)
 	g.rebindLater(ctx, next)
 	return next.Problems

@@ -156,10 +156,7 @@ func (c *compiler) routes(old *Snapshot) {
 	c.next.thresholds = limiter.NewSet(old.thresholds)
 	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(unique.Make(s.Cluster()), &s) })
 	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
-	c.authServices()
-	if c.same {
-		c.next.asked = old.asked // as what it asks is the same, see pool
-	}
+	c.authn(old)
 	c.next.routes = make([]*Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		if rt.Ready == nil {

@@ -43,6 +43,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	g.shadows.wait(ctx)
 	if s := g.snap.Load(); s.upstreams != nil {
 		s.upstreams.Retire(nil)
+		s.authn.Retire(nil)
 	}
 	g.resolver.Close()
 	return err

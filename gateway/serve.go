@@ -121,9 +121,14 @@ func (x *Exchange) choose() Verdict {
 			return v
 		}
 	}
+	if !x.gateway.opts.KeepHeaders && x.Snap.authn.Sets() {
+		x.Snap.authn.Strip(x.seen())
+	}
 	switch reason {
 	case decision.None:
 		return Continue
+	case decision.NoRoute:
+		return x.routeless()
 	case decision.HTTPSRedirect:
 		x.reply = localReply{status: 301, location: x.httpsLocation()}
 		return x.stop(decision.Match, reason, host.By, nil)

@@ -40,7 +40,7 @@ type Snapshot struct {
 	certFacts sync.Map             // *wire.CertFacts by *tls.Config, as they are asked for
 	grpcStats *grpcStats           // nil for none
 	endpoints *authn.Endpoints     // the gateway's own paths; nil for none
-	asked     authn.Filter         // the AuthServices; nil for none
+	authn     *authn.Set           // who decides about who asks; nil before the first configuration
 	script    *script.Program      // the Module's lua_scripts; nil for none
 	limits    rateLimits
 	world     config.World

@@ -14,7 +14,7 @@ import (
 func (b *builder) closes(r *Route) string {
 	switch {
 	case r.Kind == Redirect:
-	case r.Mapping.JWTBroken, r.Mapping.JWT != nil:
+	case r.Mapping.JWTBroken:
 		return r.By
 	case len(b.covers) > 0:
 		return closedBy(b.covers, r)

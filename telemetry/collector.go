@@ -23,6 +23,11 @@ var (
 	abusedDesc       = describe("h2_abuse_total", "HTTP/2 connections and streams that ended because the client made us work for nothing.", "kind")
 	scriptsDesc      = describe("script_errors_total", "Hooks of lua_scripts that ended with an error.", "hook")
 	shadowedDesc     = describe("shadow_requests_total", "Copies of requests made for a Mapping with shadow: true, by what became of them.", "route", "outcome")
+	verifiedDesc     = describe("tokens_verified_total", "Credentials that a Filter or a Mapping's jwt judged, by the reason why they were refused (none if they held).", "filter", "outcome")
+	refreshedDesc    = describe("jwks_refresh_total", "Attempts at fetching a key set.", "issuer", "outcome")
+	mintedDesc       = describe("tokens_minted_total", "Tokens that a Mint filter made.", "filter")
+	cacheHitsDesc    = describe("token_cache_hits_total", "Credentials that were remembered from an earlier request.")
+	cacheMissesDesc  = describe("token_cache_misses_total", "Credentials that had to be verified.")
 	decisionsDesc    = describe("decisions_total", "Requests and TCP connections that a stage ended for a reason.", "stage", "reason")
 	upRequestsDesc   = describe("upstream_requests_total", "Requests sent to an upstream, by class of the status it answered (none if it did not).", "upstream", "code_class")
 	upDurationDesc   = describe("upstream_duration_seconds", "Time from sending a request to the head of the upstream's answer.", "upstream")
@@ -66,6 +71,8 @@ func (c collector) collect(out sink) {
 		out.counter(logDroppedDesc, a.Dropped())
 		out.counter(logErrorsDesc, a.Errors())
 	}
+	c.collectTokens(out)
+	c.collectExternal(out)
 	for s := range m.decisions {
 		for r := range m.decisions[s] {
 			if n := m.decisions[s][r].Load(); n > 0 {

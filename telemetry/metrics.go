@@ -56,6 +56,8 @@ type Metrics struct {
 	abused      map[string]*Counter
 	scripts     map[string]*Counter // errors by hook
 	shadowed    map[shadowedKey]*Counter
+	tokens      tokenMetrics
+	external    externalMetrics
 	problems    map[string]int
 	expiries    map[string]time.Time
 }

@@ -33,6 +33,7 @@ func decodeFilter(o *object, spec *fields) any {
 		o.report(spec.at(kinds[1]), kinds[1], "there is "+kinds[0]+" too, and a Filter is of one kind", config.ObjectDropped)
 	}
 	filter.Broken = o.brokenFilter()
+	filter.Meta = o.Meta // with the positions of its fields
 	return filter
 }
 

@@ -1,9 +1,6 @@
 package decode
 
 import (
-	"cmp"
-	"fmt"
-	"math"
 	"regexp"
 
 	"go.yaml.in/yaml/v3"
@@ -68,63 +65,3 @@ func protectorNamed(text []byte) string {
 
 // hostText finds a Host in text that cannot be read otherwise.
 var hostText = regexp.MustCompile(`(?m)^[^#\n]*\bkind["']?\s*:\s*["']?Host\b`)
-
-// decodeFilterPolicy returns the guard of a FilterPolicy: what its rules with
-// filters match, and what those without exempt.
-func decodeFilterPolicy(o *object, spec *fields) any {
-	spec.fold = true
-	rules := spec.value("rules")
-	if rules == nil {
-		spec.missing("rules")
-		return nil
-	}
-	if rules.value.Kind != yaml.SequenceNode {
-		spec.wrong(rules, "a list of rules")
-		return nil
-	}
-	g, protects := &config.Guard{Bypassable: true}, false
-	for i, item := range rules.value.Content {
-		rule := decodeRule(o, item, fmt.Sprintf("%s[%d].", rules.name, i))
-		g.Rules = append(g.Rules, rule)
-		protects = protects || !rule.Exempt
-	}
-	spec.finish(nil)
-	if protects {
-		o.report(o.root, "", "FilterPolicy is not served yet", config.RouteClosed)
-	} else {
-		o.report(o.root, "", "FilterPolicy is not served yet, and no rule of it has filters", config.Notice).Instead =
-			"what it exempts is not guarded by later policies"
-	}
-	g.Meta = o.Meta
-	return g
-}
-
-// decodeRule returns what one rule matches. A rule without filters lets requests
-// through, unless a misspelt field of it may have been meant to be the filters.
-func decodeRule(o *object, item *yaml.Node, path string) (rule config.GuardRule) {
-	if !o.visit() {
-		return rule
-	}
-	f := o.open(item, path)
-	f.fold = true
-	f.record()
-	rule.Host = cmp.Or(f.text("host"), "*")
-	rule.Path = cmp.Or(f.text("path"), "*")
-	for _, name := range []string{"v3Precedence", "precedence"} {
-		if n := f.number(name, math.MinInt32, math.MaxInt32); n != nil {
-			rule.Precedence = *n
-		}
-	}
-	filters := f.value("filters")
-	before := len(o.Problems)
-	f.finish(nil)
-	switch {
-	case filters == nil:
-		rule.Exempt = len(o.Problems) == before
-	case filters.value.Kind != yaml.SequenceNode:
-		f.wrong(filters, "a list of filters")
-	default:
-		rule.Exempt = len(filters.value.Content) == 0
-	}
-	return rule
-}

@@ -199,9 +199,6 @@ func mappingRedirect(spec *fields, m *config.Mapping) {
 func mappingLocks(o *object, spec *fields, m *config.Mapping) {
 	if e := spec.value("jwt"); e != nil {
 		m.JWT, m.JWTBroken = spec.tokenRequirement(e)
-		if !m.JWTBroken {
-			o.lock(e, string(notYet))
-		}
 	}
 	for i := range spec.written {
 		if e := &spec.written[i]; !e.used && spec.find("jwt") == nil && closest(e.name, []string{"jwt"}) != "" {
