@@ -37,6 +37,8 @@ func Merge(opts Options, sets ...[]*Object) World {
 	}
 	w.Sort()
 	w.oneModule()
+	w.oneTracing()
+	w.distinctLogs()
 	slices.SortStableFunc(w.Problems, CompareProblems)
 	return w
 }
@@ -144,6 +146,10 @@ func (w *World) add(value any) {
 		w.RateLimits = append(w.RateLimits, *v)
 	case *RateLimitService:
 		w.RateLimitServices = append(w.RateLimitServices, *v)
+	case *LogService:
+		w.LogServices = append(w.LogServices, *v)
+	case *TracingService:
+		w.Tracing = append(w.Tracing, *v)
 	default:
 		panic(fmt.Sprintf("BUG: a source yields a %T", value))
 	}
@@ -161,4 +167,37 @@ func (w *World) oneModule() {
 		w.Problems = append(w.Problems, p)
 	}
 	w.Modules = w.Modules[:1:1]
+}
+
+// oneTracing leaves no TracingService where there are several: Ambassador does not
+// choose.
+func (w *World) oneTracing() {
+	if len(w.Tracing) < 2 {
+		return
+	}
+	for i := range w.Tracing {
+		other := w.Tracing[0].Ref()
+		if i == 0 {
+			other = w.Tracing[1].Ref()
+		}
+		p := w.Tracing[i].Problem("", fmt.Sprintf("only one TracingService may be there, and there is %s too", other), ObjectDropped)
+		p.Instead = "nothing is traced"
+		w.Problems = append(w.Problems, p)
+	}
+	w.Tracing = nil
+}
+
+// distinctLogs keeps the first LogService of each name, which is the name of its log.
+func (w *World) distinctLogs() {
+	kept := w.LogServices[:0:0]
+	for i := range w.LogServices {
+		l := &w.LogServices[i]
+		if n := len(kept); n > 0 && kept[n-1].Name == l.Name { // they are sorted
+			first := kept[n-1].Ref()
+			w.Problems = append(w.Problems, l.Problem("metadata.name", fmt.Sprintf("is the name of a log that %s has", first), ObjectDropped))
+			continue
+		}
+		kept = append(kept, *l)
+	}
+	w.LogServices = kept
 }

@@ -26,7 +26,9 @@ type World struct {
 	AuthServices      []AuthService
 	RateLimits        []RateLimit
 	RateLimitServices []RateLimitService
-	Problems          []Problem // found while reading
+	LogServices       []LogService
+	Tracing           []TracingService // one at most, once merged
+	Problems          []Problem        // found while reading
 }
 
 // LostHosts reports whether a Host that somebody wrote is missing because it, or the text
@@ -94,6 +96,8 @@ func (w *World) Sort() {
 	sortKind(w.AuthServices, func(o *AuthService) *Meta { return &o.Meta })
 	sortKind(w.RateLimits, func(o *RateLimit) *Meta { return &o.Meta })
 	sortKind(w.RateLimitServices, func(o *RateLimitService) *Meta { return &o.Meta })
+	sortKind(w.LogServices, func(o *LogService) *Meta { return &o.Meta })
+	sortKind(w.Tracing, func(o *TracingService) *Meta { return &o.Meta })
 }
 
 // sortKind sorts objects, which are large and mostly sorted already: only those

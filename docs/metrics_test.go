@@ -15,8 +15,10 @@ func TestMetrics(t *testing.T) {
 	for name, field := range map[string]string{"seen": "weight: 100, priority: high, bypass_auth: true", "copied": "shadow: true"} {
 		s.write(t, name+".yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {name: "+name+"}\nspec: {hostname: \"*\", prefix: /seen/, service: 127.0.0.1, "+field+"}\n")
 	}
+	s.write(t, "telemetry.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: TracingService\nmetadata: {name: tracing}\nspec: {service: \"127.0.0.1:1\", driver: zipkin}\n"+
+		"---\napiVersion: getambassador.io/v3alpha1\nkind: LogService\nmetadata: {name: log}\nspec: {service: \"127.0.0.1:1\", driver: http, protocol_version: v3}\n")
 	said, err := s.run(t, []step{
-		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml >access.log 2>legate.log &\n"},
+		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml -f telemetry.yaml >access.log 2>legate.log &\n"},
 		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
 		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere http://127.0.0.1:8080/basket/\n"}, // answers, and a refusal
 		{command: "curl -sS -H 'X-Forwarded-For: 192.0.2.1' http://127.0.0.1:8080/seen/\n"},                              // from outside

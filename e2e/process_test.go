@@ -193,6 +193,7 @@ type record struct {
 	TLS         string `json:"tls"`
 	Protocol    string `json:"protocol"`
 	Host        string `json:"host"`
+	TraceID     string `json:"trace_id"`
 }
 
 // An accessLog is what the program wrote to its standard output.

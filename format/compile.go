@@ -23,6 +23,9 @@ const (
 // secrets are the headers whose values no log holds.
 var secrets = wire.SetOf(wire.FieldAuthorization, wire.FieldProxyAuthorization, wire.FieldCookie, wire.FieldSetCookie)
 
+// Secret reports whether no log holds the values of a header.
+func Secret(f wire.Field) bool { return secrets.Has(f) }
+
 // A compiler makes one Format.
 type compiler struct {
 	Format

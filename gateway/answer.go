@@ -21,6 +21,9 @@ func (x *Exchange) prepare() {
 	} else {
 		x.prepareLocal()
 	}
+	if x.tellID {
+		x.ToClient.Set(wire.FieldXRequestID, x.requestID)
+	}
 	if len(x.Route.overrides) > 0 {
 		x.overrideBody()
 	}

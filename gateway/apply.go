@@ -38,6 +38,7 @@ type Options struct {
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
 
 	Limits LimitOptions
+	Node   Node // by which collectors know the gateway
 
 	// AccessLog opens the log that the Module asks for: its envoy_log_type and
 	// envoy_log_path, "" where it says nothing. nil writes none.
@@ -72,6 +73,7 @@ type Gateway struct {
 	leaving  sync.Map // of *port by slot: without a Listener, with connections that still end
 	left     sync.WaitGroup
 	shadows  shadows
+	leavers  leavers
 	limits   h1.Limits
 }
 
@@ -88,6 +90,7 @@ func New(opts Options) (*Gateway, error) {
 	g := &Gateway{
 		opts: opts, resolver: resolver, metrics: opts.Metrics,
 		log: opts.Log, clock: opts.Clock, ports: map[string]*port{}, limits: h1.DefaultLimits(),
+		leavers: leavers{stop: make(chan struct{})},
 		shadows: shadows{slots: make(chan struct{}, maxShadows)},
 	}
 	if g.opts.Limits.Store == nil {
@@ -138,11 +141,13 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	next.authn.Ready(wait)         // and so do Filters without keys
 	cancel()
 	g.dismiss(next)
+	next.begin()
 	g.snap.Store(next) // the only moment of change
 	now := g.clock()
 	g.metrics.Took(telemetry.StepStart, now.Sub(starts))
 	g.metrics.Took(telemetry.StepAll, now.Sub(begun))
 	g.serve(next)
+	g.leavers.letGo(old, next, g.log)
 	if old.upstreams != nil {
 		old.upstreams.Retire(next.upstreams)
 	}

@@ -57,6 +57,8 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	c.routes(old)
 	c.limitsReached()
 	c.tcpRoutes()
+	c.tracing(old)
+	c.logServices(old)
 	c.listeners()
 	c.next.world = w
 	slices.SortStableFunc(c.problems, config.CompareProblems)

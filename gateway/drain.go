@@ -41,6 +41,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		<-done
 	}
 	g.shadows.wait(ctx)
+	g.leavers.end(g.snap.Load(), g.log)
 	if s := g.snap.Load(); s.upstreams != nil {
 		s.upstreams.Retire(nil)
 		s.authn.Retire(nil)

@@ -101,6 +101,9 @@ func (x *Exchange) sanitise() {
 		x.ToUp.Set(wire.FieldXEnvoyExternalAddress, x.appendAddr(x.Client))
 	}
 	x.identify(edge && !e.keepRequestID)
+	if t := x.Snap.tracing; t != nil {
+		x.place(t)
+	}
 }
 
 var (

@@ -11,6 +11,8 @@ import (
 	"legate/limiter"
 	"legate/routes"
 	"legate/telemetry"
+	"legate/telemetry/als"
+	"legate/telemetry/trace"
 	"legate/upstream"
 	"legate/wire"
 )
@@ -95,7 +97,12 @@ type Exchange struct {
 	judged    limiter.Judgement // what rate limits say
 	values    [][]byte          // of formats, while headers are edited
 	early     [][]byte          // what the access log wants of the answer, by slot
-	keptEarly bool              // early holds it
+	keptEarly bool              // early and noted hold it
+	noted     noted             // what collectors are told of the answer
+	trace     trace.Context     // the request's place in a trace; zero for none
+	tellID    bool              // the client is told the request's id
+	span      *trace.Span       // room for what a collector is told; nil until it is
+	logged    *als.Entry        // the same
 	relayed   bool              // the answer is the upstream's
 	recording bool              // the request is over and its record is written
 	took      time.Duration     // once recording
@@ -133,6 +140,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
 	x.relayed, x.recording, x.keptEarly = false, false, false
+	x.trace, x.tellID = trace.Context{}, false
 	x.ToUp.Casing = x.Snap.edge.casing
 	x.moved.Store(0)
 	x.finished.Store(0)

@@ -97,6 +97,7 @@ type record struct {
 	Took     float64 `json:"duration_ms"`
 	Retries  int
 	Gen      uint64 `json:"generation"`
+	TraceID  string `json:"trace_id"`
 	TLS      string
 	Path     string
 }

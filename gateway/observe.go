@@ -40,11 +40,17 @@ func (g *Gateway) observe(x *Exchange) {
 	if r := d.Reason(); r != decision.None && r != decision.HealthCheck {
 		g.recent.note(x)
 	}
-	if x.Snap.accessLog == nil {
-		return
+	x.recording, x.took = true, took
+	if x.trace.Sampled && x.Snap.tracing != nil {
+		x.report(x.Snap.tracing)
 	}
-	x.describe(took)
-	x.Snap.accessLog.Append(&x.entry)
+	if len(x.Snap.logServices) > 0 {
+		x.tellLogs()
+	}
+	if x.Snap.accessLog != nil {
+		x.describe(took)
+		x.Snap.accessLog.Append(&x.entry)
+	}
 }
 
 // observeUpstream counts what came of asking the upstream. Budget: 0 allocs.
@@ -72,11 +78,15 @@ func (x *Exchange) observeUpstream(reason decision.Reason) {
 // describe fills the access-log entry.
 func (x *Exchange) describe(took time.Duration) {
 	e := &x.entry
-	x.recording, x.took = true, took
 	e.Format, e.Source = x.Snap.logFormat, x
 	e.Start, e.Duration, e.UpstreamTime = x.Now, took, x.headAfter
 	e.Method, e.Host, e.Path = x.Req.MethodName(), x.Req.Host(), x.path
 	e.RequestID = x.requestID
+	if !x.trace.IsZero() {
+		start := len(x.arena)
+		x.arena = x.trace.AppendTraceID(x.arena)
+		e.TraceID = x.arena[start:len(x.arena):len(x.arena)]
+	}
 	e.Major, e.Minor = x.Req.Major, x.Req.Minor
 	e.Record = &x.Decision
 	e.Route, e.Upstream, e.Endpoint = x.Route.name, x.Route.upstreamName, x.endpoint

@@ -70,6 +70,7 @@ func (p *proxy) edit(x *Exchange) {
 	if r.linkerd != nil {
 		x.ToUp.AddName(nameLinkerd, r.linkerd)
 	}
+	x.tellTrace()
 	if r.hostRewrite != nil {
 		x.ToUp.Host = r.hostRewrite
 	}

@@ -49,6 +49,9 @@ type Snapshot struct {
 	thresholds *limiter.Set[unique.Handle[upstream.Spec]] // by what shares them
 	base       base
 
+	tracing     *tracing // nil for none
+	logServices []*logService
+
 	scriptText   string
 	scriptBy     string           // the object that has the script
 	scriptErrors [2]*scriptErrors // of the request's hook and the answer's

@@ -122,10 +122,12 @@ func (g *Gateway) observeTCP(s *Snapshot, peer *wire.Peer, rec *decision.Record,
 	if reason := rec.Reason(); reason != decision.None {
 		g.metrics.Decided(rec.Ended, reason)
 	}
+	e.TCP, e.Record = true, rec
+	s.tellTCP(peer, e)
 	if s.accessLog == nil {
 		return
 	}
-	e.TCP, e.Record, e.ClientIP, e.Generation = true, rec, peer.Remote.Addr(), s.Gen
+	e.ClientIP, e.Generation = peer.Remote.Addr(), s.Gen
 	if peer.TLS != nil {
 		e.TLS, e.Host = tlsVersion(peer.TLS.Version), []byte(peer.TLS.ServerName)
 	}

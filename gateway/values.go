@@ -299,21 +299,3 @@ var (
 	grpcSnake = [...]string{"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
 		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"}
 )
-
-// keepEarly notes what the access log will want to know of the upstream's answer,
-// before its connection is given back. Budget: 0 allocs.
-func (x *Exchange) keepEarly() {
-	if len(x.Snap.logEarly) == 0 || x.keptEarly {
-		return
-	}
-	x.early = x.early[:0]
-	for _, c := range x.Snap.logEarly {
-		var ok bool
-		if x.text, ok = x.AppendCommand(x.text[:0], c); !ok {
-			x.early = append(x.early, nil)
-			continue
-		}
-		x.early = append(x.early, x.keep(x.text))
-	}
-	x.keptEarly = true
-}

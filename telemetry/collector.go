@@ -73,6 +73,7 @@ func (c collector) collect(out sink) {
 	}
 	c.collectTokens(out)
 	c.collectExternal(out)
+	m.reported.collect(out)
 	for s := range m.decisions {
 		for r := range m.decisions[s] {
 			if n := m.decisions[s][r].Load(); n > 0 {

@@ -102,6 +102,9 @@ type Counter struct{ n atomic.Uint64 }
 // Add counts one more. Budget: 0 allocs.
 func (c *Counter) Add() { c.n.Add(1) }
 
+// AddN counts n more. Budget: 0 allocs.
+func (c *Counter) AddN(n uint64) { c.n.Add(n) }
+
 // Value returns the count.
 func (c *Counter) Value() uint64 { return c.n.Load() }
 

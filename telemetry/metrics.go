@@ -58,6 +58,7 @@ type Metrics struct {
 	shadowed    map[shadowedKey]*Counter
 	tokens      tokenMetrics
 	external    externalMetrics
+	reported    reportedMetrics
 	problems    map[string]int
 	expiries    map[string]time.Time
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -148,5 +149,19 @@ func looseSelectors(getenv func(string) string) bool {
 // has in Ambassador.
 func limitOptions(getenv func(string) string, namespace string) gateway.LimitOptions {
 	exact, _ := strconv.ParseBool(getenv("RATELIMIT_EXACT_DEPTH")) // anything else is no
-	return gateway.LimitOptions{ExactDepth: exact, Cluster: cmp.Or(getenv("AMBASSADOR_ID"), "ambassador") + "-" + namespace}
+	return gateway.LimitOptions{ExactDepth: exact, Cluster: nodeCluster(getenv, namespace)}
+}
+
+// nodeCluster is by what Ambassador's Envoys of one installation are known.
+func nodeCluster(getenv func(string) string, namespace string) string {
+	return cmp.Or(getenv("AMBASSADOR_ID"), "ambassador") + "-" + namespace
+}
+
+// node is how collectors know the gateway: in a cluster a host is called as its Pod.
+func node(getenv func(string) string, namespace string) gateway.Node {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "legate"
+	}
+	return gateway.Node{ID: host, Cluster: nodeCluster(getenv, namespace), Version: version}
 }

@@ -58,6 +58,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Upstream:         s.upstream,
 		Routes:           routesOptions(s.config, p.getenv),
 		Limits:           limitOptions(p.getenv, s.config.Namespace),
+		Node:             node(p.getenv, s.config.Namespace),
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,

@@ -71,7 +71,6 @@ var (
 	coreVersions   = []string{"v1", "v2", "v3alpha1"}
 	filterVersions = []string{"v1beta1", "v1beta2", "v2", "v3alpha1"}
 	limitVersions  = []string{"v1beta1", "v1beta2", "v2", "v3alpha1"}
-	unservedKind   = kind{why: string(notYet), effect: config.ObjectIgnored}
 )
 
 // unknownKind is a kind that Ambassador does not have. A misspelt protector is one
@@ -102,6 +101,9 @@ var ambassadorKinds = map[string]kind{
 	"KubernetesEndpointResolver": {decode: decodeResolver, versions: coreVersions},
 	"ConsulResolver":             {decode: decodeResolver, versions: coreVersions},
 
+	"LogService":     {decode: decodeLogService, versions: coreVersions},
+	"TracingService": {decode: decodeTracingService, versions: coreVersions},
+
 	"AuthService":  {decode: decodeAuthService, versions: coreVersions, protector: true, bypassable: true},
 	"Filter":       {decode: decodeFilter, versions: filterVersions},
 	"FilterPolicy": {decode: decodeFilterPolicy, versions: filterVersions, protector: true, bypassable: true},
@@ -109,7 +111,5 @@ var ambassadorKinds = map[string]kind{
 	"RateLimit":        {decode: decodeRateLimit, versions: limitVersions},
 	"RateLimitService": {decode: decodeRateLimitService, versions: coreVersions},
 
-	"DevPortal":      {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
-	"LogService":     unservedKind,
-	"TracingService": unservedKind,
+	"DevPortal": {why: "the developer portal is not part of this gateway", effect: config.ObjectIgnored},
 }

@@ -60,6 +60,8 @@ var bases = map[string]string{
 	"RateLimitService": `{service: "limits:80", protocol_version: v3}`,
 	"RateLimit":        `{domain: d, limits: [{pattern: [{a: b}], rate: 1, unit: day}]}`,
 	"ConsulResolver":   `{datacenter: dc1}`,
+	"LogService":       `{service: s, driver: http, protocol_version: v3}`,
+	"TracingService":   `{service: s, driver: zipkin}`,
 }
 
 // beside are fields without which a field means nothing, or with which it does not go.
@@ -255,6 +257,8 @@ func TestDecoderAsksForKnownFields(t *testing.T) {
 		"RateLimitService": {"v3StatsName", "v3GRPC", "v2ExplicitTLS"},
 		"TLSContext":       {"v3CRLSecret"},
 		"Filter":           filterKinds,
+		"LogService":       {"v3StatsName", "v3ProtocolVersion"},
+		"TracingService":   {"v3StatsName", "v3CustomTags"},
 	}
 	known := map[string]bool{}
 	for _, f := range reference(t) {
