@@ -13,7 +13,17 @@ import (
 // others is never stood in for: a broken lock closes.
 type keeper struct {
 	opts    Options
-	sources []map[identity][]*Object // the last good versions
+	sources []*memory
+	merger  merger
+}
+
+// A memory is what is known of one source's objects. It is brought up to date by what
+// differs from the set before.
+type memory struct {
+	set  []*Object // as last seen
+	torn []*Object // of them, texts that cannot be read
+	of   map[identity]*standing
+	open map[identity]*standing // of those, the ones that have changed or have not settled
 }
 
 // An identity is what stays the same of an object while its author changes it.
@@ -26,7 +36,7 @@ func identityOf(m *Meta) identity {
 // A standing is where one object of one source stands.
 type standing struct {
 	id     identity
-	now    []*Object // all that the source says of it; none where it may be in a text that cannot be read
+	now    []*Object // all that the source says of it; none where it may be in a text that cannot be read, or has gone
 	before []*Object // its last good version, with the guards that it implies; nil for none
 	lost   *Object   // the text that cannot be read
 	stale  bool      // before stands in
@@ -37,52 +47,102 @@ type standing struct {
 type survey struct {
 	keeper *keeper
 	sets   [][]*Object
-	of     []map[identity]*standing // by source
-	last   World                    // that was made of it
+	last   World // that was made of it
 }
 
-// survey looks at what the sources say now.
+// survey looks at what the sources say now. There is one at a time.
 func (k *keeper) survey(sets [][]*Object) *survey {
-	s := &survey{keeper: k, sets: sets, of: make([]map[identity]*standing, len(sets))}
 	for len(k.sources) < len(sets) {
-		k.sources = append(k.sources, nil)
+		k.sources = append(k.sources, &memory{of: map[identity]*standing{}, open: map[identity]*standing{}})
 	}
 	for i, set := range sets {
-		s.of[i] = make(map[identity]*standing, len(set))
-		for j, o := range set {
-			if o.Meta.Name == "" || !k.opts.selects(o) {
-				continue
-			}
-			id := identityOf(&o.Meta)
-			st := s.of[i][id]
-			if st == nil {
-				st = &standing{id: id, before: k.sources[i][id]}
-				s.of[i][id] = st
-			}
-			if st.now == nil {
-				st.now = set[j : j+1 : j+1] // nearly always the only one
-			} else {
-				st.now = append(st.now, o)
-			}
-		}
-		for _, st := range s.of[i] {
-			st.stale = st.before != nil && st.broken()
-		}
-		s.missing(i)
+		k.sources[i].see(set, &k.opts)
 	}
-	return s
+	return &survey{keeper: k, sets: sets}
 }
 
-// missing finds what may be in source i's texts that cannot be read: all that was last
-// read there and is nowhere now.
-func (s *survey) missing(i int) {
-	for _, o := range s.sets[i] {
-		if !o.Broken || o.Meta.Name != "" || !s.keeper.opts.selects(o) {
-			continue
+// see looks at what differs between a source's set and the one before.
+func (m *memory) see(set []*Object, opts *Options) {
+	gone, come := differences(m.set, set)
+	m.set = set
+	rip := false
+	for _, o := range gone {
+		rip = rip || o.torn()
+		if st := m.of[identityOf(&o.Meta)]; st != nil {
+			m.open[st.id] = st
+			st.now = slices.DeleteFunc(slices.Clone(st.now), func(p *Object) bool { return p == o })
 		}
-		for id, before := range s.keeper.sources[i] {
-			if m := &before[0].Meta; s.of[i][id] == nil && m.File == o.Meta.File && m.Parent.sameObject(&o.Meta.Parent) {
-				s.of[i][id] = &standing{id: id, before: before, lost: o, stale: true}
+	}
+	for _, o := range come {
+		rip = rip || o.torn()
+		if o.Meta.Name != "" && opts.selects(o) {
+			m.add(o)
+		}
+	}
+	if rip {
+		m.torn = slices.DeleteFunc(slices.Clone(set), func(o *Object) bool { return !o.torn() || !opts.selects(o) })
+	}
+	for _, st := range m.open {
+		st.lost, st.why = nil, nil
+		st.stale = st.before != nil && st.broken()
+	}
+	m.missing()
+}
+
+// torn reports whether o is a text that cannot be read.
+func (o *Object) torn() bool { return o.Broken && o.Meta.Name == "" }
+
+// add adds what is said of an object.
+func (m *memory) add(o *Object) {
+	id := identityOf(&o.Meta)
+	st := m.of[id]
+	if st == nil {
+		st = &standing{id: id}
+		m.of[id] = st
+	}
+	m.open[id] = st
+	st.now = append(st.now[:len(st.now):len(st.now)], o)
+	if len(st.now) > 1 { // in the order of the set, whoever came last
+		slices.SortFunc(st.now, func(a, b *Object) int { return cmp.Compare(slices.Index(m.set, a), slices.Index(m.set, b)) })
+	}
+}
+
+// find returns where an object stands, nil for one that is nowhere.
+func (m *memory) find(id identity) *standing {
+	if st := m.of[id]; st != nil && (len(st.now) > 0 || st.lost != nil) {
+		return st
+	}
+	return nil
+}
+
+// differences returns the objects of old that are not in now, and those of now that are
+// not in old; all of both where too much has moved.
+func differences(old, now []*Object) (gone, come []*Object) {
+	from, left, ok := Trace(old, now)
+	if !ok {
+		return old, now
+	}
+	for _, i := range left {
+		gone = append(gone, old[i])
+	}
+	for i, was := range from {
+		if was < 0 {
+			come = append(come, now[i])
+		}
+	}
+	return gone, come
+}
+
+// missing finds what may be in texts that cannot be read: all that was last read there and
+// is nowhere now.
+func (m *memory) missing() {
+	for _, o := range m.torn {
+		for _, st := range m.open {
+			if len(st.now) > 0 || st.before == nil || st.lost != nil {
+				continue
+			}
+			if at := &st.before[0].Meta; at.File == o.Meta.File && at.Parent.sameObject(&o.Meta.Parent) {
+				st.lost, st.stale = o, true
 			}
 		}
 	}
@@ -121,7 +181,7 @@ func (st *standing) edited() bool {
 // world makes a World of what the sources say, with last good versions for what is
 // broken.
 func (s *survey) world() World {
-	s.last = Merge(s.keeper.opts, s.standIn()...)
+	s.last = s.keeper.merger.merge(s.keeper.opts, s.standIn())
 	return s.last
 }
 
@@ -137,9 +197,11 @@ func (s *survey) offer(problems []Problem) (World, bool) {
 // dropped returns the objects among problems that do not serve, leaving out what was
 // known when the last World was made.
 func (s *survey) dropped(problems []Problem) map[identity][]Problem {
-	known := make(map[Problem]bool, len(s.last.Problems))
+	known := map[Problem]bool{}
 	for _, p := range s.last.Problems {
-		known[p] = true
+		if p.Effect == ObjectDropped {
+			known[p] = true
+		}
 	}
 	found := map[identity][]Problem{}
 	for _, p := range problems {
@@ -157,15 +219,18 @@ func (s *survey) dropped(problems []Problem) map[identity][]Problem {
 func (s *survey) judge(dropped map[identity][]Problem) bool {
 	changed := false
 	for id, problems := range dropped {
-		for i, of := range s.of {
-			switch st := of[id]; {
+		for _, m := range s.keeper.sources {
+			st := m.find(id)
+			if st != nil {
+				m.open[id] = st
+			}
+			switch {
 			case st == nil:
 			case s.blameSecret(st, problems[0]):
 				changed = true
 			case st.before == nil:
 			case st.stale: // whatever it needs is gone
 				st.stale, st.before, st.why = false, nil, nil
-				delete(s.keeper.sources[i], id)
 				changed = true
 			case st.edited():
 				st.stale, st.why = true, problems
@@ -191,8 +256,8 @@ func (s *survey) blameSecret(host *standing, p Problem) bool {
 		return false
 	}
 	id := identity{kind: "Secret", name: h.TLSSecret.Name, namespace: cmp.Or(h.TLSSecret.Namespace, h.Namespace)}
-	for _, of := range s.of {
-		st := of[id]
+	for _, m := range s.keeper.sources {
+		st := m.find(id)
 		if st == nil || st.stale || !st.edited() {
 			continue
 		}
@@ -207,16 +272,17 @@ func (s *survey) blameSecret(host *standing, p Problem) bool {
 func (s *survey) standIn() [][]*Object {
 	sets := make([][]*Object, len(s.sets))
 	for i, set := range s.sets {
-		if !anyStale(s.of[i]) {
+		m := s.keeper.sources[i]
+		if !m.anyStale() {
 			sets[i] = set
 			continue
 		}
 		done := map[identity]bool{}
 		for _, o := range set {
-			st := s.of[i][identityOf(&o.Meta)]
+			st := m.of[identityOf(&o.Meta)]
 			switch {
-			case o.Meta.Name == "" && o.Broken:
-				sets[i] = append(sets[i], s.unreadable(i, o)...)
+			case o.torn():
+				sets[i] = append(sets[i], m.unreadable(o)...)
 			case st == nil || !st.stale || !s.keeper.opts.selects(o):
 				sets[i] = append(sets[i], o)
 			case !done[st.id]:
@@ -228,8 +294,8 @@ func (s *survey) standIn() [][]*Object {
 	return sets
 }
 
-func anyStale(of map[identity]*standing) bool {
-	for _, st := range of {
+func (m *memory) anyStale() bool {
+	for _, st := range m.open {
 		if st.stale {
 			return true
 		}
@@ -281,12 +347,12 @@ func (st *standing) placed(at *Object) []*Object {
 }
 
 // unreadable returns a text that cannot be read, and what stands in for it.
-func (s *survey) unreadable(source int, text *Object) []*Object {
+func (m *memory) unreadable(text *Object) []*Object {
 	o := *text
 	var names []string
 	var objects []*Object
-	for _, id := range slices.SortedFunc(maps.Keys(s.of[source]), compareIdentities) {
-		if st := s.of[source][id]; st.lost == text && st.stale {
+	for _, id := range slices.SortedFunc(maps.Keys(m.open), compareIdentities) {
+		if st := m.open[id]; st.lost == text && st.stale {
 			names = append(names, id.kind+" "+id.namespace+"/"+id.name)
 			objects = append(objects, st.placed(text)...)
 		}
@@ -314,23 +380,35 @@ func compareIdentities(a, b identity) int {
 // It forgets what is gone.
 func (s *survey) learn(problems []Problem) {
 	dropped := s.dropped(problems)
-	for i, of := range s.of {
-		good := make(map[identity][]*Object, len(of))
-		for id, st := range of {
-			switch {
-			case st.stale:
-				good[id] = st.before
-			case dropped[id] != nil:
-				if st.before != nil && !st.edited() {
-					good[id] = st.before // it does not serve because of another object
-				}
-			default:
-				if version := st.good(); version != nil {
-					good[id] = version
-				}
+	for _, m := range s.keeper.sources {
+		for id := range dropped {
+			if st := m.find(id); st != nil {
+				m.open[id] = st
 			}
 		}
-		s.keeper.sources[i] = good
+		for id, st := range m.open {
+			m.learn(st, dropped[id] != nil)
+		}
+	}
+}
+
+// learn is the same for one object. One that neither has stood in nor was dropped is
+// settled until it changes.
+func (m *memory) learn(st *standing, dropped bool) {
+	switch {
+	case st.stale:
+		return
+	case dropped:
+		if st.before != nil && st.edited() { // else it does not serve because of another object
+			st.before = nil
+		}
+	default:
+		st.before = st.good()
+		delete(m.open, st.id)
+	}
+	if len(st.now) == 0 {
+		delete(m.open, st.id)
+		delete(m.of, st.id)
 	}
 }
 

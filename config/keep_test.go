@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -263,5 +264,47 @@ func TestLastGoodCertificate(t *testing.T) {
 	}
 	if w, problems := take(&k, check, []*Object{host}); len(w.Secrets) != 0 || len(problems) != 1 {
 		t.Errorf("a Secret that was deleted: got %d Secrets, %v", len(w.Secrets), problems)
+	}
+}
+
+// However a source's set changes, one that is brought up to date by what differs leads to
+// what one leads to that is looked at as a whole each time.
+func TestStandingsFollowChanges(t *testing.T) {
+	words := []string{"a=1", "a=2", "a!3", "a~4", "a+5", "b=1", "b!2", "b~3", "b+6", "c=1", "c=2", "c!3", "needed=1", "needed!2", "lock=1", "lock!2", "a/edge=3", "?1", "?2", "d=1", "d~2"}
+	rng := rand.New(rand.NewPCG(7, 7))
+	for round := range 400 {
+		same := map[string]*Object{}
+		var updated, whole keeper
+		var set []string
+		for step := range 30 {
+			for range rng.IntN(3) {
+				switch i := rng.IntN(len(set) + 1); {
+				case i == len(set) || rng.IntN(3) == 0:
+					set = slices.Insert(set, i, words[rng.IntN(len(words))])
+				case rng.IntN(2) == 0:
+					set[i] = words[rng.IntN(len(words))]
+				default:
+					set = slices.Delete(set, i, i+1)
+				}
+			}
+			var a, b []*Object
+			seen := map[string]int{}
+			for _, word := range set {
+				seen[word]++
+				key := fmt.Sprint(word, seen[word]) // twice the same words are two objects
+				if same[key] == nil {
+					same[key] = historic(word)
+				}
+				a, b = append(a, same[key]), append(b, historic(word))
+			}
+			gotWorld, got := take(&updated, unserved, a)
+			wantWorld, want := take(&whole, unserved, b)
+			if got, want := serving(gotWorld, got), serving(wantWorld, want); got != want {
+				t.Fatalf("round %d, step %d: %v\n got %s\nwant %s", round, step, set, got, want)
+			}
+			if rng.IntN(6) == 0 {
+				rng.Shuffle(len(set), func(i, j int) { set[i], set[j] = set[j], set[i] })
+			}
+		}
 	}
 }

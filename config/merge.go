@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Merge makes one World of what the sources hold, in the order of the sources.
@@ -11,8 +12,16 @@ import (
 // defined twice the later definition counts; of several Modules "ambassador" the
 // first by name counts, whatever their namespaces. Neither is silent.
 func Merge(opts Options, sets ...[]*Object) World {
+	return new(merger).merge(opts, sets)
+}
+
+// A merger remembers in which order the objects stood that it merged last.
+type merger struct{ read, sorted []*Object }
+
+// merge is Merge.
+func (m *merger) merge(opts Options, sets [][]*Object) World {
 	var w World
-	var kept []*Object
+	kept := make([]*Object, 0, len(m.read))
 	for _, set := range sets {
 		for _, o := range set {
 			if !opts.selects(o) {
@@ -24,12 +33,12 @@ func Merge(opts Options, sets ...[]*Object) World {
 			}
 		}
 	}
-	kept = w.unique(kept)
+	kept = w.unique(m.sort(kept))
 	kept, contexts, notices := tlsModules(kept)
 	kept, w.Problems = append(kept, contexts...), append(w.Problems, notices...)
 	if rest, follow, notices := ingresses(kept); len(rest) < len(kept) {
 		w.Problems = append(w.Problems, notices...)
-		kept = w.unique(append(rest, follow...))
+		kept = w.unique(new(merger).sort(append(rest, follow...)))
 	}
 	w.reserve(kept)
 	for _, o := range kept {
@@ -43,12 +52,46 @@ func Merge(opts Options, sets ...[]*Object) World {
 	return w
 }
 
-// unique sorts objects and leaves out those that a later one of the same name replaces.
-func (w *World) unique(objects []*Object) []*Object {
-	// Stable, so that of equal keys the one that was read later comes later.
-	slices.SortStableFunc(objects, func(a, b *Object) int {
-		return cmp.Or(compareObjects(a, b), compareKeys(&a.Meta, &b.Meta))
+// sort returns objects by what they define. Of several that define the same and come from
+// places of the same key, the one that was read later comes later.
+func (m *merger) sort(objects []*Object) []*Object {
+	from, gone, ok := Trace(m.read, objects)
+	before := m.read
+	m.read = objects
+	if !ok || len(before) == 0 {
+		m.sorted = slices.Clone(objects)
+		slices.SortStableFunc(m.sorted, comparePlaces)
+		return m.sorted
+	}
+	left := make(map[*Object]bool, len(gone))
+	for _, i := range gone {
+		left[before[i]] = true
+	}
+	var come []*Object
+	for i, was := range from {
+		if was < 0 {
+			come = append(come, objects[i])
+		}
+	}
+	slices.SortStableFunc(come, comparePlaces)
+	m.sorted = Splice(m.sorted, func(o *Object) bool { return len(left) > 0 && left[o] }, come, func(a, b *Object) int {
+		if c := comparePlaces(a, b); c != 0 {
+			return c
+		}
+		return cmp.Compare(slices.Index(objects, a), slices.Index(objects, b))
 	})
+	return m.sorted
+}
+
+func comparePlaces(a, b *Object) int {
+	if c := compareObjects(a, b); c != 0 {
+		return c
+	}
+	return compareKeys(&a.Meta, &b.Meta)
+}
+
+// unique leaves out of sorted objects those that a later one of the same name replaces.
+func (w *World) unique(objects []*Object) []*Object {
 	kept := make([]*Object, 0, len(objects))
 	for i, o := range objects {
 		if i+1 < len(objects) && sameName(o, objects[i+1]) {
@@ -63,12 +106,16 @@ func (w *World) unique(objects []*Object) []*Object {
 // compareObjects orders by what is defined: kind, name and namespace. A Guard that a
 // field of some object implies bears that object's name.
 func compareObjects(a, b *Object) int {
-	return cmp.Or(
-		cmp.Compare(a.Meta.Kind, b.Meta.Kind),
-		cmp.Compare(a.Meta.Name, b.Meta.Name),
-		cmp.Compare(a.Meta.Namespace, b.Meta.Namespace),
-		cmp.Compare(guards(a), guards(b)),
-	)
+	if c := strings.Compare(a.Meta.Kind, b.Meta.Kind); c != 0 { // one after the other: this is asked often
+		return c
+	}
+	if c := strings.Compare(a.Meta.Name, b.Meta.Name); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Meta.Namespace, b.Meta.Namespace); c != 0 {
+		return c
+	}
+	return cmp.Compare(guards(a), guards(b))
 }
 
 // sameName reports whether a and b define the same thing. What is too broken to

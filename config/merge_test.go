@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -262,5 +264,39 @@ func TestOptionsFromEnv(t *testing.T) {
 	env["AMBASSADOR_FIELD_SELECTOR"] = "spec.prefix=/"
 	if _, err = OptionsFromEnv(getenv); err == nil || !strings.Contains(err.Error(), "AMBASSADOR_FIELD_SELECTOR") {
 		t.Errorf("a bad field selector: %v", err)
+	}
+}
+
+// Who remembers the order of what was there before comes to the same World.
+func TestMergeFollowsChanges(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	names := []string{"a", "b", "a.b", "c"}
+	for range 300 {
+		var m merger
+		sets := make([][]*Object, 2)
+		for range 20 {
+			for range rng.IntN(4) {
+				i := rng.IntN(2)
+				at := rng.IntN(len(sets[i]) + 1)
+				if at < len(sets[i]) && rng.IntN(3) == 0 {
+					sets[i] = slices.Delete(slices.Clone(sets[i]), at, at+1)
+					continue
+				}
+				o := mappingAt(names[rng.IntN(4)], names[rng.IntN(2)], rng.IntN(4))
+				if rng.IntN(4) == 0 {
+					o = object(&Host{}, Meta{Kind: "Host", Name: names[rng.IntN(4)], Line: rng.IntN(4)}, DefaultID)
+				}
+				sets[i] = slices.Insert(slices.Clone(sets[i]), at, o)
+			}
+			got, want := m.merge(Options{}, sets), Merge(Options{}, sets...)
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("of %v\n got %s and %v\nwant %s and %v", sets, mappings(got), got.Problems, mappings(want), want.Problems)
+			}
+			for i := range got.Mappings {
+				if got.Mappings[i] != want.Mappings[i] {
+					t.Fatalf("%s is another of the same name", got.Mappings[i].FullName())
+				}
+			}
+		}
 	}
 }

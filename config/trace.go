@@ -1,10 +1,11 @@
 package config
 
-// Trace finds the Mappings of now among those of old, by reference: from is the place in
-// old of each, -1 for one that is not there, and gone are the places in old of those that
-// are not there any more. ok is false where some of both have changed places among one
-// another.
-func Trace(old, now []*Mapping) (from, gone []int, ok bool) {
+import "slices"
+
+// Trace finds what now lists in old, by reference: from is the place in old of each, -1
+// for one that is not there, and gone are the places in old of those that are not there
+// any more. ok is false where some of both have changed places among one another.
+func Trace[T any](old, now []*T) (from, gone []int, ok bool) {
 	from = make([]int, len(now))
 	begin, end := 0, 0 // what both begin and end with
 	for begin < min(len(old), len(now)) && old[begin] == now[begin] {
@@ -15,7 +16,7 @@ func Trace(old, now []*Mapping) (from, gone []int, ok bool) {
 		end++
 		from[len(now)-end] = len(old) - end
 	}
-	places := make(map[*Mapping]int, len(old)-end-begin)
+	places := make(map[*T]int, len(old)-end-begin)
 	for i := begin; i < len(old)-end; i++ {
 		places[old[i]] = i
 	}
@@ -38,4 +39,26 @@ func Trace(old, now []*Mapping) (from, gone []int, ok bool) {
 		}
 	}
 	return from, gone, true
+}
+
+// Splice returns a sorted list without what is gone of it and with what comes, which is
+// sorted too. The list itself stays as it was.
+func Splice[T any](list []T, gone func(T) bool, come []T, compare func(a, b T) int) []T {
+	all := make([]T, 0, len(list)+len(come))
+	for _, item := range list {
+		if !gone(item) {
+			all = append(all, item)
+		}
+	}
+	if len(come) == 0 || len(all) == 0 {
+		return append(all, come...)
+	}
+	at, n := len(all), len(come)
+	all = append(all, come...)
+	for i := n - 1; i >= 0; i-- { // from the end, so that nothing moves twice
+		to, _ := slices.BinarySearchFunc(all[:at], come[i], compare)
+		copy(all[to+i+1:], all[to:at])
+		all[to+i], at = come[i], to
+	}
+	return all
 }

@@ -89,10 +89,10 @@ func (b *builder) order(gone map[*group]bool, come []*group) {
 	left := func(g *group) bool { return gone[g] }
 	identified := slices.DeleteFunc(slices.Clone(come), func(g *group) bool { return g.id == "" })
 	slices.SortFunc(identified, compareIDs)
-	t.byID = spliced(t.byID, left, identified, compareIDs)
+	t.byID = config.Splice(t.byID, left, identified, compareIDs)
 	serving := slices.DeleteFunc(slices.Clone(come), func(g *group) bool { return len(g.routes) == 0 })
 	slices.SortStableFunc(serving, func(x, y *group) int { return y.key.compare(&x.key) })
-	t.order = spliced(t.order, left, serving, t.compareGroups)
+	t.order = config.Splice(t.order, left, serving, t.compareGroups)
 	t.Routes = make([]*Route, 0, len(t.mappings))
 	for _, g := range t.order {
 		t.Routes = append(t.Routes, g.routes...)

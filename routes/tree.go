@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"legate/config"
 )
 
 // noRank is worse than every route's rank.
@@ -70,8 +72,8 @@ func (p *pathIndex) with(gone map[*Route]bool, come []*Route) *pathIndex {
 	slices.SortFunc(folded, compareKeyed)
 	left := func(k keyed) bool { return gone[k.route] }
 	q := &pathIndex{
-		plain:  spliced(p.plain, left, plain, compareKeyed),
-		folded: spliced(p.folded, left, folded, compareKeyed),
+		plain:  config.Splice(p.plain, left, plain, compareKeyed),
+		folded: config.Splice(p.folded, left, folded, compareKeyed),
 	}
 	n := len(q.plain) + len(q.folded)
 	if n == 0 {
@@ -97,28 +99,6 @@ func newKeyed(r *Route) (k keyed, fold bool) {
 		return keyed{r.Mapping.Prefix, r.path == pathExact, r}, false
 	}
 	return keyed{lower(r.Mapping.Prefix), r.path == pathExact, r}, true
-}
-
-// spliced returns a sorted list without what is gone of it and with what comes, which is
-// sorted too. The list itself stays as it was.
-func spliced[T any](list []T, gone func(T) bool, come []T, compare func(a, b T) int) []T {
-	all := make([]T, 0, len(list)+len(come))
-	for _, item := range list {
-		if !gone(item) {
-			all = append(all, item)
-		}
-	}
-	if len(come) == 0 || len(all) == 0 {
-		return append(all, come...)
-	}
-	at, n := len(all), len(come)
-	all = append(all, come...)
-	for i := n - 1; i >= 0; i-- { // from the end, so that nothing moves twice
-		to, _ := slices.BinarySearchFunc(all[:at], come[i], compare)
-		copy(all[to+i+1:], all[to:at])
-		all[to+i], at = come[i], to
-	}
-	return all
 }
 
 // literalStart is the text that every path begins with that the regex matches.
