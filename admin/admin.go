@@ -28,6 +28,7 @@ type State interface {
 	Generation() uint64
 	Upstreams() []gateway.UpstreamView
 	Decisions() []gateway.DecisionView // the latest first
+	KeySet() []byte                    // public keys of minted tokens, as a JWK Set
 	DiagnosticsOpen() bool             // others than this machine may see the dashboard
 	// Explain tells what would become of a request; an error says what of the question
 	// makes no sense.
@@ -119,6 +120,7 @@ func Handler(opts Options) http.Handler {
 	get("/api/v1/config", asJSON(s.Config))
 	get("/api/v1/upstreams", asJSON(func() any { return s.Upstreams() }))
 	get("/api/v1/decisions", asJSON(func() any { return s.Decisions() }))
+	get("/.well-known/jwks.json", keySet(s))
 	diag := newDashboard(opts, time.Now())
 	get("/api/v1/certificates", asJSON(func() any { return diag.certificates() }))
 	mux.Handle("GET /ambassador/v0/diag/", diag)
@@ -147,6 +149,16 @@ func probe(good func() bool, yes, no string) http.HandlerFunc {
 			body = no
 		}
 		_, _ = w.Write([]byte(body)) // who does not read the answer has no use for the error
+	}
+}
+
+// keySet answers with the public keys that services verify minted tokens with. Who asks may
+// keep them for a while, as a key is published long before it signs.
+func keySet(s State) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(s.KeySet())
 	}
 }
 

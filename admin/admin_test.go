@@ -37,6 +37,7 @@ func (s *state) Config() any {
 func (s *state) Generation() uint64                { return 7 }
 func (s *state) Upstreams() []gateway.UpstreamView { return s.upstreams }
 func (s *state) Decisions() []gateway.DecisionView { return s.decisions }
+func (s *state) KeySet() []byte                    { return []byte(`{"keys":[]}`) }
 func (s *state) DiagnosticsOpen() bool             { return !s.closed }
 func (s *state) Explain(q gateway.Question) (*gateway.Explanation, error) {
 	if q.URL == "" {
@@ -73,6 +74,7 @@ func TestAnswers(t *testing.T) {
 		{"config", "GET", "/api/v1/config", Options{State: healthy()}, 200,
 			"{\n  \"generation\": 7,\n  \"sources\": [\n    \"shop.yaml\"\n  ]\n}\n"},
 		{"no problems", "GET", "/api/v1/problems", Options{State: healthy()}, 200, "[]\n"},
+		{"public keys", "GET", "/.well-known/jwks.json", Options{State: healthy()}, 200, `{"keys":[]}`},
 		{"unknown", "GET", "/api/v1/nothing", Options{State: healthy()}, 404, "404 page not found\n"},
 		{"root", "GET", "/", Options{State: healthy()}, 404, "404 page not found\n"},
 		{"pprof off", "GET", "/debug/pprof/cmdline", Options{State: healthy()}, 404, "404 page not found\n"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"legate/config"
 )
@@ -71,8 +72,23 @@ func (s *Set) Retire(next *Set) {
 // Endpoints returns the paths that are answered for the Set's own objects.
 func (s *Set) Endpoints() *Endpoints { return &s.endpoints }
 
-// KeySet renders the public keys that minted tokens are verified with (RFC 7517).
-func (s *Set) KeySet() []byte { return s.mints.keySet() }
+// KeySet renders the public keys that minted tokens are verified with (RFC 7517). A nil Set
+// has none.
+func (s *Set) KeySet() []byte {
+	if s == nil {
+		return renderKeySet(nil)
+	}
+	return s.mints.keySet()
+}
+
+// SigningKeyAge returns for how long the oldest of the keys that sign at now has been
+// published, and whether one whose age is known signs at all.
+func (s *Set) SigningKeyAge(now time.Time) (time.Duration, bool) {
+	if s == nil {
+		return 0, false
+	}
+	return s.mints.signingKeyAge(now)
+}
 
 // Decides reports whether there are rules that may have something to say about requests.
 func (s *Set) Decides() bool { return s != nil && len(s.policies) > 0 }

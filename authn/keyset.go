@@ -43,9 +43,9 @@ type keySet struct {
 	current atomic.Pointer[keys] // nil before there are any
 
 	mu      sync.Mutex
-	flight  *flight   // the attempt under way; nil for none
-	tried   time.Time // when the last one began
-	err     error     // of the last one
+	flight  *flight         // the attempt under way; nil for none
+	tried   time.Time       // when the last one began
+	err     error           // of the last one
 	life    context.Context // until it is retired; nil before start
 	stop    context.CancelFunc
 	stopped chan struct{}

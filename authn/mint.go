@@ -92,6 +92,25 @@ func (m *Minter) Filter(c *Call) Outcome {
 	return Allow
 }
 
+// Explain tells of which token c's service would get, without one.
+func (m *Minter) Explain(c *Call) []string {
+	if c.Identity == nil || c.Service == nil {
+		return nil
+	}
+	p := m.profile(c.Service)
+	notes := []string{
+		fmt.Sprintf("%s would mint a token of issuer %q for %q, for %s at most", m.by, m.f.Issuer, c.Identity.Subject, m.f.Lifetime),
+		fmt.Sprintf("audience %q, allowed_services %q", p.audience, p.services),
+	}
+	if len(p.origins) > 0 {
+		notes = append(notes, fmt.Sprintf("allowed_origins %q", p.origins))
+	}
+	if client := m.client(c); client.IsValid() {
+		notes = append(notes, fmt.Sprintf("ip_ranges %q", netip.PrefixFrom(client, client.BitLen())))
+	}
+	return append(notes, "it replaces Authorization")
+}
+
 // Mint gives the request a token for c.Identity in place of its Authorization. What was
 // minted before for the same audience, origins and addresses serves for two thirds of its
 // life. Where c is only asked about nothing is signed. Budget: 0 allocs for a token that

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"legate/config"
 )
@@ -191,4 +192,15 @@ func (s *mints) keySet() []byte {
 		}
 	}
 	return renderKeySet(all)
+}
+
+// signingKeyAge returns the age at now of the oldest key that signs, false where none has
+// one.
+func (s *mints) signingKeyAge(now time.Time) (age time.Duration, known bool) {
+	for _, m := range s.byName {
+		if k := m.parts.signer.current.Load().signing; k != nil && !k.published.IsZero() {
+			age, known = max(age, now.Sub(k.published)), true
+		}
+	}
+	return age, known
 }

@@ -41,8 +41,8 @@ func (m *Minter) profile(s *Service) *profile {
 	}
 	p := m.makeProfile(s.Name, s.Origins)
 	var next []servedProfile
-	if list != nil {
-		next = slices.Clone(*list)
+	if list != nil { // a Service may outlive the filters of several configurations
+		next = slices.DeleteFunc(slices.Clone(*list), func(o servedProfile) bool { return o.minter.by == m.by })
 	}
 	next = append(next, servedProfile{m, p})
 	s.profiles.list.CompareAndSwap(list, &next) // who loses makes it once more

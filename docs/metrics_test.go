@@ -17,8 +17,10 @@ func TestMetrics(t *testing.T) {
 	}
 	s.write(t, "telemetry.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: TracingService\nmetadata: {name: tracing}\nspec: {service: \"127.0.0.1:1\", driver: zipkin}\n"+
 		"---\napiVersion: getambassador.io/v3alpha1\nkind: LogService\nmetadata: {name: log}\nspec: {service: \"127.0.0.1:1\", driver: http, protocol_version: v3}\n")
+	s.write(t, "mint.yaml", "apiVersion: getambassador.io/v3alpha1\nkind: Filter\nmetadata: {name: mint}\n"+
+		"spec: {Mint: {pathPrefix: /minted, credentials: {issuers: [{issuer: i, jwksURI: \"http://127.0.0.1:1/\"}]}}}\n")
 	said, err := s.run(t, []step{
-		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml -f telemetry.yaml >access.log 2>legate.log &\n"},
+		{command: "legate dev -f config.example.yaml -f proxy.yaml -f seen.yaml -f copied.yaml -f telemetry.yaml -f mint.yaml >access.log 2>legate.log &\n"},
 		{command: "curl -sS --retry 10 --retry-connrefused http://127.0.0.1:8877/ambassador/v0/check_ready\n"},
 		{command: "curl -sS http://127.0.0.1:8080/hello/ http://127.0.0.1:8080/nowhere http://127.0.0.1:8080/basket/\n"}, // answers, and a refusal
 		{command: "curl -sS -H 'X-Forwarded-For: 192.0.2.1' http://127.0.0.1:8080/seen/\n"},                              // from outside

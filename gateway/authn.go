@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"net"
 	"strconv"
+	"time"
 
 	"legate/authn"
 	"legate/config"
@@ -35,6 +36,7 @@ func (m authnMetrics) Status(status int) authn.Counter { return m.ExternalStatus
 func (g *Gateway) authnDeps() *authn.Deps {
 	cache := authn.NewCache(g.opts.TokenCache)
 	g.metrics.WatchTokens(cache.Counts)
+	g.metrics.WatchSigningKeys(func() (time.Duration, bool) { return g.snap.Load().authn.SigningKeyAge(g.clock()) })
 	return &authn.Deps{
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return g.resolver.Connect(ctx, network, addr)
@@ -120,6 +122,17 @@ func (minting) Enter(x *Exchange) Verdict {
 	}
 	return Continue
 }
+
+// explain tells what would be minted.
+func (minting) explain(x *Exchange) []string {
+	if m := x.call.Minter; m != nil {
+		return m.Explain(&x.call)
+	}
+	return []string{"no filter mints a token for this request"}
+}
+
+// KeySet renders the public keys that services verify minted tokens with (RFC 7517).
+func (g *Gateway) KeySet() []byte { return g.snap.Load().authn.KeySet() }
 
 // seen shows the request to those who decide about it, the same view to all of them.
 // Budget: 0 allocs.

@@ -26,6 +26,7 @@ var (
 	verifiedDesc     = describe("tokens_verified_total", "Credentials that a Filter or a Mapping's jwt judged, by the reason why they were refused (none if they held).", "filter", "outcome")
 	refreshedDesc    = describe("jwks_refresh_total", "Attempts at fetching a key set.", "issuer", "outcome")
 	mintedDesc       = describe("tokens_minted_total", "Tokens that a Mint filter made.", "filter")
+	signingAgeDesc   = describe("signing_key_age_seconds", "Age of the oldest key that signs minted tokens now.")
 	cacheHitsDesc    = describe("token_cache_hits_total", "Credentials that were remembered from an earlier request.")
 	cacheMissesDesc  = describe("token_cache_misses_total", "Credentials that had to be verified.")
 	decisionsDesc    = describe("decisions_total", "Requests and TCP connections that a stage ended for a reason.", "stage", "reason")

@@ -1,6 +1,9 @@
 package telemetry
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 type verifiedKey struct{ filter, outcome string }
 
@@ -12,6 +15,7 @@ type tokenMetrics struct {
 	refreshed map[refreshKey]*Counter
 	minted    map[string]*Counter
 	cached    func() (hits, misses uint64) // nil for none
+	signing   func() (time.Duration, bool) // nil for none
 }
 
 // counterOf returns the counter of key, the same one every time.
@@ -53,10 +57,18 @@ func (m *Metrics) WatchTokens(cached func() (hits, misses uint64)) {
 	m.tokens.cached = cached
 }
 
+// WatchSigningKeys has age asked, at every scrape, for how long the oldest of the keys that
+// sign has been known; false where none signs.
+func (m *Metrics) WatchSigningKeys(age func() (time.Duration, bool)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tokens.signing = age
+}
+
 // collectTokens shows what happened to credentials.
 func (c collector) collectTokens(out sink) {
 	c.m.mu.Lock()
-	t := tokenMetrics{maps.Clone(c.m.tokens.verified), maps.Clone(c.m.tokens.refreshed), maps.Clone(c.m.tokens.minted), c.m.tokens.cached}
+	t := tokenMetrics{maps.Clone(c.m.tokens.verified), maps.Clone(c.m.tokens.refreshed), maps.Clone(c.m.tokens.minted), c.m.tokens.cached, c.m.tokens.signing}
 	c.m.mu.Unlock()
 	for k, n := range t.verified {
 		out.counter(verifiedDesc, n.Value(), k.filter, k.outcome)
@@ -71,5 +83,10 @@ func (c collector) collectTokens(out sink) {
 		hits, misses := t.cached()
 		out.counter(cacheHitsDesc, hits)
 		out.counter(cacheMissesDesc, misses)
+	}
+	if t.signing != nil {
+		if age, ok := t.signing(); ok {
+			out.gauge(signingAgeDesc, age.Seconds())
+		}
 	}
 }

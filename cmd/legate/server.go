@@ -33,6 +33,7 @@ type server struct {
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 	logs     *accessLogs
+	audit    *telemetry.AuditLog
 	certs    *certs.Built
 	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
 	stopLoop context.CancelFunc
@@ -46,6 +47,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		AmbassadorID: s.config.AmbassadorID, ClusterID: s.process.clusterID, SingleNamespace: s.config.SingleNamespace,
 	}, func() bool { return s.level.Level() <= slog.LevelDebug })
 	srv := &server{settings: s, log: log, metrics: metrics}
+	srv.audit = telemetry.NewAuditLog(p.Stdout, telemetry.AccessLogOptions{Failed: srv.auditFailed})
 	srv.logs = &accessLogs{stdout: p.Stdout, fallback: s.flags.logFormat, log: log, metrics: metrics}
 	s.upstream.Log = log
 	s.upstream.Now = time.Now
@@ -64,6 +66,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		MaxConnectionAge: s.flags.maxAge,
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
+		Audit:            srv.audit.Audit,
 		Log:              log,
 		Clock:            time.Now,
 		Certificates:     srv.certificates,
@@ -194,6 +197,15 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 
 func (srv *server) reopenLog() { srv.logs.reopen() }
 
+// auditFailed tells of events that nobody can look up later.
+func (srv *server) auditFailed(err error) {
+	if err != nil {
+		srv.log.Error("audit log cannot be written; events are lost", "error", err)
+		return
+	}
+	srv.log.Info("audit log is written again")
+}
+
 // stop drains: not ready at once, accepting for delay, then finishing what is in
 // flight. Another signal cuts it short.
 func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
@@ -229,6 +241,9 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	}
 	srv.done.Wait()
 	srv.logs.close(closing)
+	if err := srv.audit.Close(closing); err != nil {
+		srv.log.Error("audit log was not written to its end", "error", err)
+	}
 	srv.log.Info("stopped")
 	return status
 }
