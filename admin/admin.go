@@ -51,9 +51,10 @@ type Options struct {
 	Log     *slog.Logger // of the server's own troubles; nil for slog.Default
 	Version string
 
-	Level        *slog.LevelVar       // of the program's log, for who may change it; nil for nobody
-	Certificates func() []Certificate // of Hosts; nil for none
-	Shown        func(time.Duration)  // told how long it took to show the dashboard; nil for nobody
+	Level        *slog.LevelVar                  // of the program's log, for who may change it; nil for nobody
+	Certificates func() []Certificate            // of Hosts; nil for none
+	Timers       func() map[string]time.Duration // how long the steps of the last change took; nil for none
+	Shown        func(time.Duration)             // told how long it took to show the dashboard; nil for nobody
 }
 
 // A Server answers on the admin port.
@@ -124,6 +125,9 @@ func Handler(opts Options) http.Handler {
 	diag := newDashboard(opts, time.Now())
 	get("/api/v1/certificates", asJSON(func() any { return diag.certificates() }))
 	mux.Handle("GET /ambassador/v0/diag/", diag)
+	get("/ambassador/v0/favicon.ico", favicon)
+	mux.HandleFunc("/_internal/", internal)
+	get("/debug", asJSON(func() any { return timers(opts.Timers) }))
 	mux.HandleFunc("POST /api/v1/explain", explain(s))
 	if opts.Metrics != nil {
 		mux.Handle("GET /metrics", opts.Metrics)

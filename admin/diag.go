@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"legate/config"
@@ -58,6 +60,10 @@ func (d *dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no configuration serves yet", http.StatusServiceUnavailable)
 		return
 	}
+	if name := strings.TrimPrefix(r.URL.Path, "/ambassador/v0/diag/"); name != "" {
+		d.source(w, r, name)
+		return
+	}
 	query := r.URL.Query()
 	if level := query.Get("loglevel"); level != "" && d.opts.Level != nil {
 		if err := d.opts.Level.UnmarshalText([]byte(level)); err != nil {
@@ -74,15 +80,63 @@ func (d *dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asJSON(func() any { return shown })(w, r)
 		return
 	}
+	d.show(w, d.view())
+}
+
+// show answers with the page.
+func (d *dashboard) show(w http.ResponseWriter, v *pageView) {
 	var text bytes.Buffer
-	if err := d.page.Execute(&text, d.view()); err != nil {
+	if err := d.page.Execute(&text, v); err != nil {
 		http.Error(w, "cannot be shown", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(text.Bytes()) // who does not read the answer has no use for the error
+}
+
+// source answers /ambassador/v0/diag/SOURCE: what there is of one object, by its key in
+// the list of errors or as "name.namespace", or of one upstream, by its name.
+func (d *dashboard) source(w http.ResponseWriter, r *http.Request, name string) {
+	s := d.opts.State
+	v := d.view()
+	v.Source = name
+	routes, _ := s.Routes().([]gateway.RouteView)
+	v.Routes = first(v, "routes", slices.DeleteFunc(slices.Clone(routes), func(r gateway.RouteView) bool { return !isSource(name, r.Name) && r.Upstream != name }))
+	v.Problems = first(v, "problems", slices.DeleteFunc(Problems(s.Problems()), func(p Problem) bool { return !isSource(name, p.Name+"."+p.Namespace) }))
+	asked := map[string]bool{name: true}
+	for i := range v.Routes {
+		asked[v.Routes[i].Upstream] = true
+	}
+	v.Upstreams = slices.DeleteFunc(slices.Clone(s.Upstreams()), func(u gateway.UpstreamView) bool { return !asked[u.Name] })
+	v.Certificates = slices.DeleteFunc(d.certificates(), func(c Certificate) bool {
+		return !isSource(name, strings.ReplaceAll(c.Host, "/", ".")) && c.Hostname != name
+	})
+	v.Decisions, v.Broken = nil, 0
+	for i := range v.Problems {
+		if v.Problems[i].Broken {
+			v.Broken++
+		}
+	}
+	if len(v.Routes)+len(v.Problems)+len(v.Upstreams)+len(v.Certificates) == 0 {
+		http.Error(w, "nothing here has that name", http.StatusNotFound)
+		return
+	}
+	if r.URL.Query().Get("json") == "true" {
+		asJSON(func() any {
+			return map[string]any{"source": name, "route_info": v.Routes, "problems": v.Problems, "upstreams": v.Upstreams, "certificates": v.Certificates}
+		})(w, r)
+		return
+	}
+	d.show(w, v)
+}
+
+// isSource reports whether a source is meant that is called name.namespace: it may have
+// Ambassador's number behind it.
+func isSource(source, name string) bool {
+	rest, ok := strings.CutPrefix(source, name)
+	return ok && (rest == "" || rest[0] == '.' && strings.Trim(rest[1:], "0123456789") == "")
 }
 
 // local reports whether r comes from this machine, and not through a gateway on it.
@@ -152,6 +206,7 @@ const shownAtMost = 500
 
 // A pageView is what the page is made of.
 type pageView struct {
+	Source       string // whose page it is; "" for everything
 	Version      string
 	Generation   uint64
 	Ready, Alive bool

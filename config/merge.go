@@ -48,6 +48,7 @@ func (m *merger) merge(opts Options, sets [][]*Object) World {
 	w.oneModule()
 	w.oneTracing()
 	w.distinctLogs()
+	w.internal()
 	slices.SortStableFunc(w.Problems, CompareProblems)
 	return w
 }

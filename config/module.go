@@ -49,10 +49,9 @@ type Module struct {
 	Underscores                    UnderscoreAction
 	ProperCase                     bool
 	HeaderCases                    []string // header_case_overrides
-	DiagnosticsEnabled             *bool
+	Liveness, Readiness            Probe
+	Diagnostics                    Probe
 	DiagnosticsNonLocal            bool // diagnostics.allow_non_local
-	LivenessProbeEnabled           *bool
-	ReadinessProbeEnabled          *bool
 }
 
 // GRPCStats says which calls of gRPC are counted by service and method.

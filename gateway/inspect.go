@@ -161,7 +161,7 @@ func (g *Gateway) Upstreams() []UpstreamView {
 // Module says.
 func (g *Gateway) DiagnosticsOpen() bool {
 	modules := g.snap.Load().world.Modules
-	return len(modules) == 0 || orTrue(modules[0].DiagnosticsEnabled) || modules[0].DiagnosticsNonLocal
+	return len(modules) == 0 || modules[0].Diagnostics.On() || modules[0].DiagnosticsNonLocal
 }
 
 // An Address is where a Listener listens.

@@ -81,6 +81,13 @@ var stepDescs = func() map[string]*family {
 	return all
 }()
 
+// Timers returns how long each step took last.
+func (m *Metrics) Timers() map[string]time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.steps)
+}
+
 // Took notes how long a step took.
 func (m *Metrics) Took(step string, d time.Duration) {
 	m.mu.Lock()

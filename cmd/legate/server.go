@@ -30,6 +30,7 @@ type server struct {
 	adminLn  net.Listener
 	ready    *admin.Server // answers /ready at readyLn
 	readyLn  net.Listener  // nil for none
+	locals   []local       // what Mappings mean by Ambassador's other ports of this machine
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 	logs     *accessLogs
@@ -77,9 +78,49 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.ready = admin.NewReady(admin.Options{State: srv.gateway, Log: log})
 	srv.admin = admin.New(admin.Options{
 		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level,
-		Version: version, Certificates: srv.shownCertificates, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
+		Version: version, Certificates: srv.shownCertificates, Timers: metrics.Timers, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
 	})
+	for i := range srv.locals {
+		l := &srv.locals[i]
+		l.server = l.make(admin.Options{State: srv.gateway, Metrics: metrics.Handler(), Log: log, Version: version})
+	}
 	return srv, nil
+}
+
+// A local is a server for what Mappings lead to on this machine.
+type local struct {
+	port   string // where Ambassador has it
+	make   func(admin.Options) *admin.Server
+	ln     net.Listener
+	server *admin.Server
+}
+
+// listenLocally binds what Mappings mean by Envoy's admin port and by Edge Stack's own
+// process, wherever there is room for it, and leads them there.
+func (srv *server) listenLocally() error {
+	for _, l := range []local{{port: "8001", make: admin.NewEnvoy}, {port: "8500", make: admin.NewSidecar}} {
+		var err error
+		if l.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return fmt.Errorf("local port: %w", err)
+		}
+		if err := srv.lead(l.port, l.ln.Addr().String()); err != nil {
+			return err
+		}
+		srv.locals = append(srv.locals, l)
+	}
+	return nil
+}
+
+// lead has what Mappings mean by a port of this machine be at addr.
+func (srv *server) lead(port, addr string) error {
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		o, err := upstream.ParseOverride(host + ":" + port + "=" + addr)
+		if err != nil {
+			return fmt.Errorf("local port: %w", err)
+		}
+		srv.settings.upstream.Resolve = append(srv.settings.upstream.Resolve, o)
+	}
+	return nil
 }
 
 // listen binds the admin port, and leads there what Mappings mean by localhost:8877 or
@@ -100,12 +141,11 @@ func (srv *server) listen() error {
 			host = "::1"
 		}
 	}
-	for _, name := range []string{"localhost:8877", "127.0.0.1:8877"} {
-		o, err := upstream.ParseOverride(name + "=" + net.JoinHostPort(host, port))
-		if err != nil {
-			return fmt.Errorf("admin port: %w", err)
-		}
-		s.upstream.Resolve = append(s.upstream.Resolve, o)
+	if err := srv.lead("8877", net.JoinHostPort(host, port)); err != nil {
+		return err
+	}
+	if err := srv.listenLocally(); err != nil {
+		return err
 	}
 	if s.process.readyPort != "" {
 		at, _, _ := net.SplitHostPort(s.flags.admin)
@@ -172,6 +212,13 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 			}
 		})
 	}
+	for i := range srv.locals {
+		srv.done.Go(func() {
+			if err := srv.locals[i].server.Serve(srv.locals[i].ln); err != nil {
+				srv.log.Warn("local port ended", "port", srv.locals[i].port, "error", err)
+			}
+		})
+	}
 	srv.done.Go(func() {
 		if err := srv.admin.Serve(srv.adminLn); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
@@ -233,6 +280,11 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	defer cancelClosing()
 	if err := srv.admin.Shutdown(closing); err != nil {
 		srv.log.Warn("admin port did not close", "error", err)
+	}
+	for i := range srv.locals {
+		if err := srv.locals[i].server.Shutdown(closing); err != nil {
+			srv.log.Warn("local port did not close", "port", srv.locals[i].port, "error", err)
+		}
 	}
 	if srv.readyLn != nil {
 		if err := srv.ready.Shutdown(closing); err != nil {

@@ -83,13 +83,13 @@ func moduleSettings(c *fields) *config.Module {
 		UseOwnNamespaceForServices:     c.isSet("use_ambassador_namespace_for_service_resolution"),
 		LogPath:                        c.text("envoy_log_path"),
 		LuaScripts:                     c.text("lua_scripts"),
-		LivenessProbeEnabled:           c.probe("liveness_probe"),
-		ReadinessProbeEnabled:          c.probe("readiness_probe"),
+		Liveness:                       c.probe("liveness_probe"),
+		Readiness:                      c.probe("readiness_probe"),
 	}
 	m.LogType = c.oneOf("envoy_log_type", "text", "json", "typed_json")
 	c.headerSettings(m)
 	m.LogFormat = c.logFormat(m.LogType)
-	m.DiagnosticsEnabled, m.DiagnosticsNonLocal = c.diagnostics()
+	c.diagnostics(m)
 	m.DefaultLabelDomain, m.DefaultLabels = c.text("default_label_domain"), c.defaultLabels()
 	m.UseProxyProto = c.isSet("use_proxy_proto")
 	if n := c.number("xff_num_trusted_hops", 0, math.MaxInt32); n != nil {
@@ -109,16 +109,24 @@ func (f *fields) once(name, now string) {
 	}
 }
 
-// probe returns whether one of the gateway's own paths is served, nil if nothing
-// was said.
-func (f *fields) probe(name string) *bool {
-	sub := f.object(name)
-	if sub == nil {
-		return nil
+// probe returns what is said of one of the gateway's own paths.
+func (f *fields) probe(name string) (p config.Probe) {
+	if sub := f.object(name); sub != nil {
+		p = sub.internalRoute()
+		sub.finish(probeUnserved)
 	}
-	enabled := sub.flag("enabled")
-	sub.finish(probeUnserved)
-	return enabled
+	return p
+}
+
+// internalRoute reads what Ambassador's internal routes have in common.
+func (f *fields) internalRoute() config.Probe {
+	p := config.Probe{Enabled: f.flag("enabled"), Prefix: f.text("prefix"), Rewrite: f.textPtr("rewrite"), Service: f.text("service")}
+	if p.Prefix != "" && p.Prefix[0] != '/' {
+		f.wrong(f.find("prefix"), "a path that begins with /")
+		p.Prefix = ""
+	}
+	p.Routed = p.Prefix != "" || p.Rewrite != nil || p.Service != ""
+	return p
 }
 
 // buffer returns the most that a request may hold which is received whole, nil if
@@ -136,16 +144,16 @@ func (f *fields) buffer() *int {
 	return n
 }
 
-// diagnostics returns whether the dashboard is served, nil if nothing was said, and
-// whether others than this machine may see one that is not.
-func (f *fields) diagnostics() (enabled *bool, nonLocal bool) {
+// diagnostics reads who may see the dashboard. It tells more than the public should know:
+// it is a route only where somebody says that it is to be one.
+func (f *fields) diagnostics(m *config.Module) {
 	sub := f.object("diagnostics")
 	if sub == nil {
-		return nil, false
+		return
 	}
-	enabled, nonLocal = sub.flag("enabled"), sub.isSet("allow_non_local")
-	sub.finish(probeUnserved)
-	return enabled, nonLocal
+	m.Diagnostics, m.DiagnosticsNonLocal = sub.internalRoute(), sub.isSet("allow_non_local")
+	m.Diagnostics.Routed = m.Diagnostics.Routed || m.Diagnostics.Enabled != nil
+	sub.finish(nil)
 }
 
 // grpcStats returns what is counted of gRPC, nil if nothing was said.

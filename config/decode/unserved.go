@@ -82,7 +82,4 @@ var moduleClientUnserved = func() map[string]fate {
 
 var probeUnserved = map[string]fate{
 	"allow_non_local": "means nothing: health is told to everybody",
-	"prefix":          notYet,
-	"rewrite":         notYet,
-	"service":         notYet,
 }
