@@ -12,7 +12,7 @@ import (
 )
 
 // deaf takes an access log and keeps nothing, so that only the gateway allocates.
-func deaf(t *testing.T) func(*Options) {
+func deaf(t testing.TB) func(*Options) {
 	t.Helper()
 	access := telemetry.NewAccessLog(io.Discard, telemetry.AccessLogOptions{Interval: time.Hour})
 	t.Cleanup(func() {
@@ -26,7 +26,7 @@ func deaf(t *testing.T) func(*Options) {
 }
 
 // echoing answers each read that ends in end with reply, and allocates nothing.
-func echoing(t *testing.T, end, reply string) (addr string) {
+func echoing(t testing.TB, end, reply string) (addr string) {
 	t.Helper()
 	want, answer := []byte(end), []byte(reply)
 	return service(t, func(p *peer) {
@@ -72,6 +72,7 @@ func TestAllocsServe(t *testing.T) {
 		},
 		"cors":   {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
 		"limits": {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
+		"asked":  {request("GET", "/r/x", "", "Authorization: Bearer client", "Accept: */*"), "\r\n\r\n", length + body, nil},
 		"retries": {
 			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
 			[]string{"retry_policy: {retry_on: 5xx, num_retries: 3, per_try_timeout: 2s}", "circuit_breakers: [{max_requests: 10, max_connections: 10}]", "priority: high"},
@@ -86,6 +87,9 @@ func TestAllocsServe(t *testing.T) {
 			}
 			if name == "limits" {
 				manifests += rateLimit("rl", `{pattern: [{generic_key: few}, {user: ""}], rate: 100000, unit: day}`)
+			}
+			if name == "asked" {
+				manifests += object("AuthService", "auth", `{auth_service: "`+echoing(t, "\r\n\r\n", authAnswer)+`"}`)
 			}
 			g := open(t, manifests+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
 			c := g.dial()

@@ -36,7 +36,7 @@ func (x *Exchange) replace(s decision.Stage, r decision.Reason, err error) {
 	x.ToClient.Reset()
 	x.reply = localReply{}
 	x.prepare()
-	x.Route.chain.respondAnew(x)
+	x.respondAnew()
 }
 
 // told is the first value of a field that the client is about to be told, nil for none.

@@ -144,10 +144,14 @@ func (x *Exchange) seen() *authn.Call {
 	return &x.call
 }
 
-// routeless lets FilterPolicies decide about a request that no Mapping is for: whether
-// there is one is told to those only who may ask.
+// routeless lets FilterPolicies and AuthServices decide about a request that no Mapping is
+// for: whether there is one is told to those only who may ask.
 func (x *Exchange) routeless() Verdict {
-	if set := x.Snap.authn; set.Decides() && set.Filter(x.seen()) == authn.Deny {
+	set := x.Snap.authn
+	if set.Decides() && set.Filter(x.seen()) == authn.Deny {
+		return x.take(decision.Authn)
+	}
+	if ask := set.AuthService(); ask != nil && ask.Filter(x.seen()) == authn.Deny {
 		return x.take(decision.Authn)
 	}
 	return x.stop(decision.Match, decision.NoRoute, "", nil)

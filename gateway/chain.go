@@ -17,11 +17,13 @@ func (c *compiler) chain(r *Route) (ch Chain) {
 	ch.add(decision.Authn, c.policies(r))    // who asks: Filters, each of which sees what those before it changed
 	ch.add(decision.Authn, c.asks(r))        // once what can be decided here is: it costs a question
 	ch.add(decision.Authn, c.tokens(r))      // what the Mapping itself asks of whom was recognised
-	ch.add(decision.Limit, c.limit(r))       // after who asks is known, so that limits can be theirs; what is denied costs nothing
-	ch.add(decision.Break, c.threshold(r))   // what the upstream cannot bear it is not asked for
-	ch.add(decision.Mint, c.mint(r))         // signs only what will be sent: a refused request costs no signature
-	ch.add(decision.Proxy, c.shadow(r))      // copies what is sent, and nothing that is not
-	ch.add(decision.Proxy, c.answer(r))      // the upstream's answer, or a redirect
+	ch.add(decision.Authn, c.reroutes(r))    // what was changed may lead to another route, whose stages follow
+	ch.settled = len(ch.steps)
+	ch.add(decision.Limit, c.limit(r))     // after who asks is known, so that limits can be theirs; what is denied costs nothing
+	ch.add(decision.Break, c.threshold(r)) // what the upstream cannot bear it is not asked for
+	ch.add(decision.Mint, c.mint(r))       // signs only what will be sent: a refused request costs no signature
+	ch.add(decision.Proxy, c.shadow(r))    // copies what is sent, and nothing that is not
+	ch.add(decision.Proxy, c.answer(r))    // the upstream's answer, or a redirect
 	return ch
 }
 

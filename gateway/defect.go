@@ -30,7 +30,7 @@ func (g *Gateway) recover(x *Exchange) {
 	defer g.metrics.InFlight.Add(-1)
 	stage, status := x.Decision.Ended, x.Decision.Status
 	if x.entered > 0 {
-		stage = x.Route.chain.steps[x.entered-1].name
+		stage = x.step(x.entered - 1).name
 	}
 	x.stop(stage, decision.Internal, x.Route.By, err)
 	g.shielded(x.letGo)

@@ -44,9 +44,10 @@ func (g *gate) insert(stages ...trial) {
 		for _, s := range stages {
 			ch.add(decision.Authn, s)
 		}
-		ch.steps = append(ch.steps, r.chain.steps...)
+		ch.steps, ch.settled = append(ch.steps, r.chain.steps...), r.chain.settled+len(stages)
 		r.chain = ch
 	}
+	g.snap.Store(g.snap.Load()) // for all who look from here on
 }
 
 // A defect of one stage ends one request: it is recorded as ours, the stages that were

@@ -26,6 +26,7 @@ type Exchange struct {
 	ToClient wire.Edits // what we change on the way out
 	Snap     *Snapshot  // pinned at the start: one generation per request
 	Route    *Route     // never nil
+	front    *Route     // that was found first, where Route is another one; nil else
 	Decision decision.Record
 	Now      time.Time // read once
 	Client   netip.Addr
@@ -131,7 +132,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.Snap = g.current(x.peer.Listener)
 	x.Now = s.Start()
 	x.Decision = decision.Record{}
-	x.Route = &x.Snap.none
+	x.Route, x.front = &x.Snap.none, nil
 	x.path = req.Path()
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0

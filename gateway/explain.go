@@ -134,12 +134,12 @@ func (x *Exchange) walk(e *Explanation, roll *int, broken *wire.ProtocolError) {
 	}
 	if x.Decision.Reason() != decision.None { // an answer of ours: what stages have to say to it
 		x.prepare()
-		x.Route.chain.respond(x)
+		x.respond()
 		if x.entered == 0 {
 			x.scriptAnswer()
 		}
 	}
-	x.Route.chain.finish(x)
+	x.finish()
 }
 
 // entering is what follows once a request was accepted.
@@ -152,9 +152,9 @@ func (x *Exchange) entering(e *Explanation, roll *int) {
 	if v == Stop {
 		return
 	}
-	v = x.Route.chain.enter(x)
+	v = x.enter()
 	for i := range x.entered {
-		st := &x.Route.chain.steps[i]
+		st := x.step(i)
 		s := x.said(st.name, v == Stop && i == x.entered-1)
 		s.Part = partName(st.stage)
 		if ex, ok := st.stage.(explainer); ok {

@@ -49,7 +49,7 @@ func TestExplain(t *testing.T) {
 		{"served", Question{URL: "http://a/open/7?x=1"}, "proxy  0 false open.default"},
 		{"no method is GET", Question{Method: "get", URL: "http://a/open/"}, "proxy  0 false open.default"},
 		{"locked", Question{URL: "http://a/locked/"}, "authn auth_misconfigured 500 true locked.default"},
-		{"no route", Question{URL: "http://a/nowhere"}, "match no_route 404 true "},
+		{"no route, and nobody who could be asked about that", Question{URL: "http://a/nowhere"}, "authn auth_misconfigured 500 true "},
 		{"redirected", Question{URL: "http://a/away/x"}, "proxy redirect 301 false away.default"},
 		{"to https", Question{URL: "http://shop.example.com/open/"}, "match https_redirect 301 false open.default"},
 		{"by Host", Question{URL: "http://a/open/", Headers: []string{"Host: shop.example.com"}}, "match https_redirect 301 false open.default"},

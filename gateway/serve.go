@@ -17,15 +17,15 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	x.count()
 	defer g.recover(x)
 	if x.accept() == Continue && x.choose() == Continue {
-		x.Route.chain.enter(x)
+		x.enter()
 	}
 	x.prepare()
-	x.Route.chain.respond(x)
+	x.respond()
 	if x.entered == 0 {
 		x.scriptAnswer() // no stage has asked for it
 	}
 	x.answer()
-	x.Route.chain.finish(x)
+	x.finish()
 	g.observe(x)
 	g.metrics.InFlight.Add(-1)
 	x.free()

@@ -38,8 +38,12 @@ type step struct {
 	finisher Finisher
 }
 
-// A Chain is the stages of one route, in the order of chain.go.
-type Chain struct{ steps []step }
+// A Chain is the stages of one route, in the order of chain.go. Up to settled they are
+// those of the route that was found first; then it is settled which one serves.
+type Chain struct {
+	steps   []step
+	settled int
+}
 
 // add appends s, or nothing if s is nil: a route has only the stages it uses.
 func (c *Chain) add(name decision.Stage, s Stage) {
@@ -52,11 +56,27 @@ func (c *Chain) add(name decision.Stage, s Stage) {
 	c.steps = append(c.steps, st)
 }
 
+// step returns stage i of x's walk, nil behind the last one: of the route that was found
+// first, as long as it is not settled which one serves, and then of that.
+func (x *Exchange) step(i int) *step {
+	c := &x.Route.chain
+	if f := x.front; f != nil {
+		if i < f.chain.settled {
+			return &f.chain.steps[i]
+		}
+		i += c.settled - f.chain.settled
+	}
+	if i >= len(c.steps) {
+		return nil
+	}
+	return &c.steps[i]
+}
+
 // enter walks the stages until one stops. Budget: 0 allocs.
-func (c *Chain) enter(x *Exchange) Verdict {
-	for i := range c.steps {
-		x.entered = i + 1
-		if c.steps[i].stage.Enter(x) == Stop {
+func (x *Exchange) enter() Verdict {
+	for s := x.step(0); s != nil; s = x.step(x.entered) {
+		x.entered++
+		if s.stage.Enter(x) == Stop {
 			return Stop
 		}
 	}
@@ -64,9 +84,9 @@ func (c *Chain) enter(x *Exchange) Verdict {
 }
 
 // respond asks the stages that were entered, in reverse.
-func (c *Chain) respond(x *Exchange) {
+func (x *Exchange) respond() {
 	for x.asked = x.entered - 1; x.asked >= 0; x.asked-- {
-		if r := c.steps[x.asked].respond; r != nil {
+		if r := x.step(x.asked).respond; r != nil {
 			r.Respond(x)
 		}
 	}
@@ -74,16 +94,16 @@ func (c *Chain) respond(x *Exchange) {
 
 // respondAnew asks once more those that had their say before the one that is asked now,
 // as the answer that they spoke of is not the one that is given.
-func (c *Chain) respondAnew(x *Exchange) {
+func (x *Exchange) respondAnew() {
 	for i := x.entered - 1; i > x.asked; i-- {
-		if r := c.steps[i].respond; r != nil {
+		if r := x.step(i).respond; r != nil {
 			r.Respond(x)
 		}
 	}
 }
 
 // finish ends the stages that were entered, in reverse.
-func (c *Chain) finish(x *Exchange) {
+func (x *Exchange) finish() {
 	for x.ended < x.entered {
 		x.finishNext()
 	}
@@ -92,7 +112,7 @@ func (c *Chain) finish(x *Exchange) {
 // finishNext ends the last of the stages that were entered and have not ended.
 func (x *Exchange) finishNext() {
 	x.ended++
-	if f := x.Route.chain.steps[x.entered-x.ended].finisher; f != nil {
+	if f := x.step(x.entered - x.ended).finisher; f != nil {
 		f.Finish(x)
 	}
 }

@@ -31,6 +31,7 @@ func (t *Table) Rebuild(mappings []*config.Mapping) (next *Table, problems []con
 	if !n.rank() {
 		return nil, nil, false
 	}
+	n.look()
 	left := make(map[*Route]bool, len(old))
 	for g := range old {
 		for _, r := range g.routes {

@@ -90,6 +90,7 @@ type Table struct {
 
 	listeners []listener
 	views     []*view
+	looks     []HeaderName
 	stripPort bool // Module strip_matching_host_port
 	trustXFP  bool // Module use_remote_address is false
 	implicit  bool // the only Host is assumed and takes every Mapping
@@ -128,6 +129,7 @@ func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 	}
 	b.order(nil, b.grouped(drafts))
 	t.rank() // there is room for more routes than memory has
+	t.look()
 	b.views()
 	t.wishes = b.wishes
 	return t, t.found()
