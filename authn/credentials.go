@@ -172,7 +172,8 @@ func (m *Minter) recogniseUser(c *Call, value []byte) *failure {
 		m.deps.audit(c, decision.Event{Kind: decision.LoginFailed, Reason: f.reason, By: m.by, Subject: user})
 		return f
 	}
-	id := &Identity{Subject: user, By: m.by}
+	// What speaks of the user looks into a token: this one says no more than the password did.
+	id := &Identity{Subject: user, By: m.by, Token: &Token{Claims: map[string]any{"sub": user}}}
 	known := m.deps.Cache.put(&k, Verified{Identity: id}, c.Now, time.Time{})
 	c.Identity = known.Identity
 	m.deps.audit(c, decision.Event{Kind: decision.LoginSucceeded, Allowed: true, By: m.by, Subject: user})

@@ -41,9 +41,6 @@ func refuse(reason decision.Reason, bits validation, message string) *failure {
 	return &failure{reason: reason, message: message, bits: bits}
 }
 
-// Error returns what the client is told.
-func (f *failure) Error() string { return f.message }
-
 // A ValidationError is what templates see of a token that did not hold.
 type ValidationError struct{ Errors uint32 }
 

@@ -55,6 +55,11 @@ func newMints(w *config.World, prev *mints, sets *keySets, d *Deps) (*mints, []c
 		var more []config.Problem
 		t.settings, more = mintSettings(o, secrets)
 		problems = append(append(problems, found...), more...)
+		if o.Mint.Credentials.Kubernetes != nil {
+			p := o.Problem("Mint.credentials.kubernetes", "is not served yet", config.FieldIgnored)
+			p.Instead = "tokens of ServiceAccounts are refused, unless credentials.issuers names their issuer and its jwksURI"
+			problems = append(problems, p)
+		}
 		m.prefix = mintPrefix(o, w)
 		m.origins = serialised(o.Mint.AllowedOrigins.List)
 		if o.Mint.AllowedOrigins.CORS {

@@ -48,7 +48,7 @@ func NewSpecimen(o *config.Filter, s *Service, id *Identity, namespace string, n
 	}
 	claims, f := parseClaims(parsed.payload)
 	if f != nil {
-		return nil, f
+		return nil, errors.New(f.message)
 	}
 	specimen.Header, specimen.Claims = parsed.header, claims
 	return specimen, nil
