@@ -61,7 +61,7 @@ func TestExample(t *testing.T) {
 		{"GET", "/chat/", served, "chat", "/"}, // no WebSocket is asked for
 		{"GET", "/old-shop/shoes?size=42", verdict{"proxy", "redirect", 308}, "", ""},
 		{"GET", "/nowhere/", noRoute, "", ""},
-		{"GET", "/api/service-a/", verdict{"authn", "policy_invalid", 503}, "", ""},
+		{"GET", "/api/service-a/", verdict{"authn", "token_missing", 401}, "", ""},
 		{"GET", "/ambassador/v0/check_ready", verdict{"match", "health_check", 200}, "", ""},
 	} {
 		for _, secure := range []bool{false, true} {
