@@ -220,8 +220,8 @@ func option(o *corev3.HeaderValueOption) (name, value []byte) {
 // overwrites reports whether o asks for the place of what is there rather than to stand
 // beside it.
 func overwrites(o *corev3.HeaderValueOption) bool {
-	if o.GetAppend() != nil {
-		return !o.GetAppend().GetValue()
+	if o.GetAppend() != nil { //nolint:staticcheck // because services that were built with the field still send it
+		return !o.GetAppend().GetValue() //nolint:staticcheck // because services that were built with the field still send it
 	}
 	switch o.GetAppendAction() {
 	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
@@ -285,7 +285,7 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 		}
 		there, before = true, append(before, v...)
 	})
-	if o.GetAppend() == nil {
+	if o.GetAppend() == nil { //nolint:staticcheck // because services that were built with the field still send it
 		switch o.GetAppendAction() {
 		case corev3.HeaderValueOption_ADD_IF_ABSENT:
 			if there {
@@ -298,7 +298,7 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 		default: // as if append were false: its default here
 		}
 	}
-	if there && o.GetAppend().GetValue() {
+	if there && o.GetAppend().GetValue() { //nolint:staticcheck // because services that were built with the field still send it
 		value = append(append(before, ','), value...)
 	}
 	c.set(f, name, value)

@@ -88,12 +88,12 @@ func lifetime(h http.Header, now time.Time, maxStale time.Duration) time.Duratio
 			return min(max(minFresh, maxStale), maxFresh)
 		case "max-age":
 			if seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31); err == nil {
-				fresh, said = time.Duration(seconds)*time.Second, true //nolint:gosec // 31 bits
+				fresh, said = time.Duration(seconds)*time.Second, true
 			}
 		}
 	}
 	if age, err := strconv.ParseUint(h.Get("Age"), 10, 31); err == nil && said {
-		fresh -= time.Duration(age) * time.Second //nolint:gosec // 31 bits
+		fresh -= time.Duration(age) * time.Second
 	}
 	if expires, err := http.ParseTime(h.Get("Expires")); err == nil && !said {
 		fresh = expires.Sub(now)

@@ -207,7 +207,7 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 	}
 	now := s.deps.Clock()
 	fresh := now.Add(lifetime(header, now, s.policy.MaxStale))
-	return &keys{list: list, digest: sha256.Sum256(text), renew: fresh.Add(-rand.N(10 * time.Second)), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil
+	return &keys{list: list, digest: sha256.Sum256(text), renew: fresh.Add(-rand.N(10 * time.Second)), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil //nolint:gosec // because it spreads load, and nobody gains by guessing
 }
 
 // ask returns the document at uri, and what was said about it.

@@ -3,7 +3,6 @@ package authn
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"legate/config"
@@ -97,12 +96,4 @@ func allows(claim any, ok func(string) bool) bool {
 func (m *Minter) forEdge(claims map[string]any) bool {
 	list, _ := texts(claims["aud"])
 	return slices.Contains(list, m.f.Issuer)
-}
-
-// Own reports whether a token says that m made it. It says so itself: it is not believed
-// yet.
-func (m *Minter) own(raw string) bool {
-	_, rest, _ := strings.Cut(raw, ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	return issuerOf(payload) == m.f.Issuer
 }

@@ -111,6 +111,7 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 	}{
 		{"prefix and lists", authService("auth", j.addr, "path_prefix: /extauth", "allowed_authorization_headers: [X-Foo, X-User]"), []judgement{
 			{"refused", request{target: "/target/401?q=1", header: secret}, denied(401), func(t *testing.T, a answer, asked []judged) {
+				t.Helper()
 				q := asked[0]
 				if q.line != "GET /extauth/target/401?q=1 gate.test " || q.length != "0" || q.header.Get("Baz") != "" || q.header.Get("X-Forwarded-For") != "127.0.0.1" ||
 					q.header.Get("User-Agent") != "e2e" || q.header.Get("X-Forwarded-Proto") != "http" || q.header.Get("X-Request-Id") != "" {
@@ -122,12 +123,14 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 				}
 			}},
 			{"sent elsewhere with three cookies", request{target: "/target/302"}, denied(302), func(t *testing.T, a answer, _ []judged) {
+				t.Helper()
 				if got := a.Header["Set-Cookie"]; a.Header.Get("Location") != "foo" || len(got) != 3 || got[0] != "a=1" || got[2] != "c=3" {
 					t.Errorf("got %v", a.Header)
 				}
 			}},
 			{"201 is a refusal", request{target: "/target/201"}, denied(201), nil},
 			{"let pass", request{target: "/target/x", header: secret}, served, func(t *testing.T, a answer, _ []judged) {
+				t.Helper()
 				h := a.saw.Header
 				if h.Get("Authorization") != "Bearer minted-token" || h.Get("X-User") != "alice" || h.Get("X-Secret") != "" || h.Get("X-Not-Listed") != "" || h.Get("Baz") != "2" || h.Get("Cookie") == "" {
 					t.Errorf("the service saw %v", h)
@@ -137,11 +140,13 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 				}
 			}},
 			{"its own failure is not shown", request{target: "/target/500"}, verdict{"authn", "auth_error", 403}, func(t *testing.T, a answer, _ []judged) {
+				t.Helper()
 				if len(a.body) > 0 {
 					t.Errorf("the client got %q", a.body)
 				}
 			}},
 			{"a POST without include_body", request{method: "POST", target: "/target/x", body: "content"}, served, func(t *testing.T, a answer, asked []judged) {
+				t.Helper()
 				if asked[0].line != "POST /extauth/target/x gate.test " || a.saw.Body != 7 {
 					t.Errorf("asked %q, the service saw %d bytes", asked[0].line, a.saw.Body)
 				}
@@ -151,11 +156,13 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 			{"nobody is asked about health", request{target: "/ambassador/v0/check_ready"}, verdict{"match", "health_check", 200}, nobody},
 			{"nobody is asked about preflights", request{method: "OPTIONS", target: "/cors/401", header: []string{"Origin: https://a.test", "Access-Control-Request-Method: PUT"}}, verdict{"cors", "preflight", 200}, nobody},
 			{"a page may read a refusal", request{target: "/cors/401", header: []string{"Origin: https://a.test"}}, denied(401), func(t *testing.T, a answer, _ []judged) {
+				t.Helper()
 				if a.Header.Get("Access-Control-Allow-Origin") != "https://a.test" {
 					t.Errorf("got %v", a.Header)
 				}
 			}},
 			{"a WebSocket's handshake is judged", request{target: "/target/401", header: []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}}, denied(401), func(t *testing.T, _ answer, asked []judged) {
+				t.Helper()
 				if asked[0].header.Get("Upgrade") != "" || asked[0].header.Get("Connection") != "" {
 					t.Errorf("asked %v", asked[0].header)
 				}
@@ -163,6 +170,7 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 		}},
 		{"status_on_error", authService("auth", j.addr, "path_prefix: /extauth", "status_on_error: {code: 503}"), []judgement{{"failed", request{target: "/target/500"}, verdict{"authn", "auth_error", 503}, nil}}},
 		{"failure_mode_allow", authService("auth", j.addr, "path_prefix: /extauth", "failure_mode_allow: true"), []judgement{{"failed, and passes as it was", request{target: "/target/500", header: secret}, served, func(t *testing.T, a answer, _ []judged) {
+			t.Helper()
 			if a.saw.Header.Get("Authorization") != "Bearer client-token" || a.saw.Header.Get("X-Secret") != "1" {
 				t.Errorf("the service saw %v", a.saw.Header)
 			}
@@ -180,6 +188,7 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 		}},
 		{"misconfigured", authService("auth", j.addr, "proto: grpc"), []judgement{
 			{"closed", request{target: "/target/x", header: []string{"X-Request-Id: the-id"}}, verdict{"authn", "auth_misconfigured", 500}, func(t *testing.T, a answer, asked []judged) {
+				t.Helper()
 				want := "{\n  \"message\": \"the auth AuthService is misconfigured; see the logs for more information\",\n  \"request_id\": \"the-id\",\n  \"status_code\": 500\n}\n"
 				if string(a.body) != want || a.Header.Get("Content-Type") != "application/json" || len(asked) > 0 {
 					t.Errorf("got %q, %v, asked %d", a.body, a.Header, len(asked))
@@ -215,6 +224,7 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 }
 
 func nobody(t *testing.T, _ answer, asked []judged) {
+	t.Helper()
 	if len(asked) > 0 {
 		t.Errorf("asked %q", asked[0].line)
 	}
@@ -222,6 +232,7 @@ func nobody(t *testing.T, _ answer, asked []judged) {
 
 func sees(shown string, bytes int64) func(*testing.T, answer, []judged) {
 	return func(t *testing.T, a answer, asked []judged) {
+		t.Helper()
 		if len(asked) != 1 || asked[0].line != "POST /target/x gate.test "+shown || a.saw == nil || a.saw.Body != bytes {
 			t.Errorf("asked %v, the service saw %+v", asked, a.saw)
 		}
@@ -229,6 +240,7 @@ func sees(shown string, bytes int64) func(*testing.T, answer, []judged) {
 }
 
 func tooLarge(t *testing.T, a answer, asked []judged) {
+	t.Helper()
 	if string(a.body) != "Payload Too Large" || a.Header.Get("Content-Type") != "text/plain" || !a.Close || len(asked) > 0 {
 		t.Errorf("got %q, %v, asked %d", a.body, a.Header, len(asked))
 	}
