@@ -380,3 +380,53 @@ func TestCollectorsDrain(t *testing.T) {
 		t.Errorf("told of %v", m)
 	}
 }
+
+// StatsD is told what is counted under Envoy's names, with tags or without.
+func TestStatsD(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		env  []string
+		want []string
+	}{
+		"plain": {nil, []string{"envoy.cluster.up_shop_80.upstream_rq_2xx:1|c", "envoy.http.ingress_http.downstream_rq_total:2|c", "envoy.http.ingress_http.no_route:1|c", "envoy.server.live:0|g", "|ms"}},
+		"tags": {[]string{"DOGSTATSD=true", "DD_ENTITY_ID=pod-1"}, []string{
+			"envoy.cluster.upstream_rq_xx:1|c|#envoy.cluster_name:up_shop_80,envoy.response_code_class:2,dd.internal.entity_id:pod-1",
+			"envoy.http.no_route:1|c|#envoy.http_conn_manager_prefix:ingress_http,dd.internal.entity_id:pod-1",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, err := net.ListenPacket("udp", "127.0.0.1:0")
+			must(t, err)
+			defer server.Close()
+			host, port, err := net.SplitHostPort(server.LocalAddr().String())
+			must(t, err)
+			env := append([]string{"STATSD_ENABLED=true", "STATSD_HOST=" + host, "STATSD_PORT=" + port, "STATSD_FLUSH_INTERVAL=3600"}, tc.env...)
+			g := start(t, setup{env: env, manifests: everyone + mapping("x", "/x/", "up.shop:80"), args: []string{"--resolve", "up.shop=" + echo(t, "up")}})
+			g.send(t, request{target: "/x/"})
+			g.send(t, request{target: "/nowhere"})
+			g.signal(syscall.SIGTERM) // all of it is told at the end
+			if status := g.exit(t); status != 0 {
+				t.Errorf("status %d", status)
+			}
+			must(t, server.SetReadDeadline(time.Now().Add(20*time.Second)))
+			missing := map[string]bool{}
+			for _, line := range tc.want {
+				missing[line] = true
+			}
+			b := make([]byte, 64<<10)
+			for len(missing) > 0 {
+				n, _, err := server.ReadFrom(b)
+				if err != nil {
+					t.Fatalf("not told: %v", missing)
+				}
+				for line := range strings.SplitSeq(string(b[:n]), "\n") {
+					delete(missing, line)
+					if strings.HasSuffix(line, "|ms") {
+						delete(missing, "|ms")
+					}
+				}
+			}
+		})
+	}
+}

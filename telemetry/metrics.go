@@ -152,6 +152,10 @@ func (m *Metrics) write(w io.Writer, gathered []*dto.MetricFamily) error {
 	return out.writeTo(w)
 }
 
+// WriteCounted writes what the gateway counts itself, in the text format of Prometheus:
+// all but what the runtime and others know.
+func (m *Metrics) WriteCounted(w io.Writer) error { return m.write(w, nil) }
+
 // Route returns the counters of the route called name, the same ones every time
 // until Keep drops them. Meant for when routes are compiled.
 func (m *Metrics) Route(name string) *RouteMetrics {

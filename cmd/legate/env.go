@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"legate/gateway"
+	"legate/telemetry/statsd"
 )
 
 // environment gives every flag that was not set the value of LEGATE_<FLAG>, if there
@@ -101,11 +102,12 @@ func seconds(text string) (time.Duration, error) {
 // process are settings that only Ambassador's variables have, as they concern how the
 // process does its work.
 type process struct {
-	adminNetwork string        // "tcp", or "tcp4" and "tcp6" for one family only
-	threads      int           // how many work at the same time; 0 leaves it to the runtime
-	readyPort    string        // where /ready is answered too; "" for nowhere
-	maxDelay     time.Duration // the longest a change waits for others; 0 for the default
-	clusterID    string        // a label of metrics
+	adminNetwork string          // "tcp", or "tcp4" and "tcp6" for one family only
+	threads      int             // how many work at the same time; 0 leaves it to the runtime
+	readyPort    string          // where /ready is answered too; "" for nowhere
+	maxDelay     time.Duration   // the longest a change waits for others; 0 for the default
+	statsd       *statsd.Options // where numbers are sent; nil for nowhere
+	clusterID    string          // a label of metrics
 }
 
 func processFromEnv(getenv func(string) string) (process, error) {
@@ -136,7 +138,8 @@ func processFromEnv(getenv func(string) string) (process, error) {
 	if p.maxDelay, err = seconds(getenv("AMBASSADOR_RECONFIG_MAX_DELAY")); err != nil {
 		return p, fmt.Errorf("AMBASSADOR_RECONFIG_MAX_DELAY: %w", err)
 	}
-	return p, nil
+	p.statsd, err = statsdFromEnv(getenv)
+	return p, err
 }
 
 // looseSelectors reports whether a mappingSelector selects by any one of its labels.

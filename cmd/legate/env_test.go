@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -58,8 +59,9 @@ var rows = []row{
 	{"AMBASSADOR_EDS_BYPASS", "true", ""},
 	{"ENVOY_CONCURRENCY", "3", "threads=3"},
 	{"DISABLE_STRICT_LABEL_SELECTORS", "True", "loose=true"},
-	{"STATSD_ENABLED", "true", ""},
+	{"STATSD_ENABLED", "True", "statsd=statsd-sink:8125/1s"},
 	{"STATSD_HOST", "statsd-sink", ""},
+	{"STATSD_PORT", "9125", ""},
 	{"STATSD_FLUSH_INTERVAL", "1", ""},
 	{"DOGSTATSD", "true", ""},
 	{"DD_ENTITY_ID", "pod", ""},
@@ -91,8 +93,12 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 	}
 	r := routesOptions(s.config, p.getenv)
 	selects := s.config.LabelSelector.Matches(nil) && s.config.FieldSelector.Matches("a", "default")
+	statsd := ""
+	if o := s.process.statsd; o != nil {
+		statsd = fmt.Sprintf("%s/%v", o.Address, o.Interval)
+	}
 	return map[string]string{
-		"id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
+		"statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
 		"single": fmt.Sprint(s.config.SingleNamespace), "certs-single": fmt.Sprint(s.config.SecretsSingleNamespace), "selects": fmt.Sprint(selects),
 		"bind": f.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
@@ -176,6 +182,8 @@ func TestBadVariables(t *testing.T) {
 		{"AMBASSADOR_READY_PORT", "http", ""},
 		{"ENVOY_CONCURRENCY", "many", ""},
 		{"AES_LOG_LEVEL", "loud", ""},
+		{"STATSD_PORT", "statsd", ""},
+		{"STATSD_FLUSH_INTERVAL", "soon", ""},
 		{"LEGATE_DRAIN_DELAY", "soon", ""},
 	} {
 		if _, err := effective(t, nil, map[string]string{r.variable: r.value}); err == nil || !strings.Contains(err.Error(), r.variable) {
@@ -194,5 +202,23 @@ func TestVariablesInManifests(t *testing.T) {
 	}
 	if _, set := lookup("UNKNOWN"); set {
 		t.Error("UNKNOWN is set")
+	}
+}
+
+// What StatsD is told, and where, is what several variables say together.
+func TestStatsDVariables(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"STATSD_ENABLED": "true", "STATSD_HOST": "10.0.0.1", "STATSD_PORT": "9125", "STATSD_FLUSH_INTERVAL": "0.5", "DOGSTATSD": "true", "DD_ENTITY_ID": "pod"}
+	got, err := statsdFromEnv(func(name string) string { return env[name] })
+	if err != nil || got.Address != "10.0.0.1:9125" || got.Interval != 500*time.Millisecond || !got.Tags || got.EntityID != "pod" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	delete(env, "DOGSTATSD")
+	if got, err = statsdFromEnv(func(name string) string { return env[name] }); err != nil || got.Tags || got.EntityID != "" {
+		t.Errorf("without tags: %+v, %v", got, err)
+	}
+	env["STATSD_ENABLED"] = "1" // Ambassador knows one word only
+	if got, err = statsdFromEnv(func(name string) string { return env[name] }); err != nil || got != nil {
+		t.Errorf("not enabled: %+v, %v", got, err)
 	}
 }

@@ -35,6 +35,7 @@ type server struct {
 	log      *slog.Logger
 	logs     *accessLogs
 	audit    *telemetry.AuditLog
+	statsd   *statsdReport // nil for none
 	certs    *certs.Built
 	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
 	stopLoop context.CancelFunc
@@ -191,6 +192,7 @@ func (srv *server) shownCertificates() []admin.Certificate {
 // start serves. The channel tells of an error that ends everything.
 func (srv *server) start(ctx context.Context, sources []config.Source) <-chan error {
 	failed := make(chan error, 3)
+	srv.statsd = reportToStatsD(srv.settings.process.statsd, srv.metrics, srv.log)
 	ctx, srv.stopLoop = context.WithCancel(ctx)
 	loop := config.Loop{
 		Sources: sources,
@@ -293,6 +295,7 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	}
 	srv.done.Wait()
 	srv.logs.close(closing)
+	srv.statsd.close(closing)
 	if err := srv.audit.Close(closing); err != nil {
 		srv.log.Error("audit log was not written to its end", "error", err)
 	}

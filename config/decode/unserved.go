@@ -65,7 +65,7 @@ var moduleUnserved = map[string]fate{
 	"regex_type":                 gone,
 	"runtime_flags":              notYet,
 	"service_port":               goneListen,
-	"statsd":                     notYet,
+	"statsd":                     "has no effect in Ambassador 3 either: STATSD_ENABLED and its like decide",
 	"tls":                        gone,
 	"x_forwarded_proto_redirect": goneHTTPS,
 }
