@@ -35,6 +35,7 @@ type Options struct {
 
 	TokenCache  int64                   // bytes that verified credentials may take; 0 for the default, less for none
 	KeepHeaders bool                    // that Filters set: clients may send their own
+	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
 
 	Limits LimitOptions

@@ -63,7 +63,7 @@ type policies struct{}
 
 // policies returns nil for a route that no FilterPolicy decides about.
 func (c *compiler) policies(r *Route) Stage {
-	if !c.next.authn.Decides() || r.Kind != routes.Forward || r.Mapping.BypassAuth != nil && *r.Mapping.BypassAuth {
+	if !c.g.filters(c.next.authn) || r.Kind != routes.Forward || r.Mapping.BypassAuth != nil && *r.Mapping.BypassAuth {
 		return nil
 	}
 	return policies{}
@@ -144,11 +144,16 @@ func (x *Exchange) seen() *authn.Call {
 	return &x.call
 }
 
+// filters reports whether FilterPolicies have something to say.
+func (g *Gateway) filters(set *authn.Set) bool {
+	return set.Decides() && (!g.opts.OnlyAsk || set.AuthService() == nil)
+}
+
 // routeless lets FilterPolicies and AuthServices decide about a request that no Mapping is
 // for: whether there is one is told to those only who may ask.
 func (x *Exchange) routeless() Verdict {
 	set := x.Snap.authn
-	if set.Decides() && set.Filter(x.seen()) == authn.Deny {
+	if x.gateway.filters(set) && set.Filter(x.seen()) == authn.Deny {
 		return x.take(decision.Authn)
 	}
 	if ask := set.AuthService(); ask != nil && ask.Filter(x.seen()) == authn.Deny {

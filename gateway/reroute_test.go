@@ -94,6 +94,24 @@ func named(t testing.TB, name string) (addr string) {
 	})
 }
 
+// Filters come first, unless AuthServices are to have their place.
+func TestFiltersBesideAuthServices(t *testing.T) {
+	auth, _ := tierJudge(t)
+	manifests := everyone + object("AuthService", "auth", `{auth_service: "`+auth+`"}`) + object("FilterPolicy", "p", `{rules: [{filters: [{name: nobody}]}]}`) + mapping("x", "/x/", named(t, "up"))
+	for only, want := range map[bool][2]verdict{
+		false: {{"authn", "filter_invalid", 500}, {"authn", "filter_invalid", 500}},
+		true:  {{"authn", "auth_denied", 403}, {"match", "no_route", 404}},
+	} {
+		g := open(t, manifests, func(o *Options) { o.OnlyAsk = only })
+		if _, rec := g.send(asking("/x/denied")); rec.verdict != want[0] {
+			t.Errorf("only asked %v: got %+v, want %+v", only, rec.verdict, want[0])
+		}
+		if _, rec := g.send(asking("/nowhere")); rec.verdict != want[1] {
+			t.Errorf("only asked %v: got %+v, want %+v", only, rec.verdict, want[1])
+		}
+	}
+}
+
 // The stages that were entered are ended once, whichever route they are of: the first
 // route's up to the choice, the second's from there on.
 func TestStagesOfTwoRoutes(t *testing.T) {

@@ -168,3 +168,10 @@ func node(getenv func(string) string, namespace string) gateway.Node {
 	}
 	return gateway.Node{ID: host, Cluster: nodeCluster(getenv, namespace), Version: version}
 }
+
+// onlyAsk reports whether an AuthService takes the place of all Filters, as it did in Edge
+// Stack.
+func onlyAsk(getenv func(string) string) bool {
+	strict, _ := strconv.ParseBool(strings.ToLower(getenv("AES_STRICT_AUTHSERVICE")))
+	return strict
+}

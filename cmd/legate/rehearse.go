@@ -42,6 +42,7 @@ func (p *Program) rehearseObjects(opts config.Options, objects []*config.Object)
 	g, err := gateway.New(gateway.Options{
 		Upstream: upstreamOptions(opts, p.getenv),
 		Routes:   routesOptions(opts, p.getenv),
+		OnlyAsk:  onlyAsk(p.getenv),
 		Limits:   limitOptions(p.getenv, opts.Namespace),
 		Metrics:  telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
 		Log:      slog.New(slog.DiscardHandler),

@@ -61,6 +61,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Bind:             s.flags.bind,
 		Upstream:         s.upstream,
 		Routes:           routesOptions(s.config, p.getenv),
+		OnlyAsk:          onlyAsk(p.getenv),
 		Limits:           limitOptions(p.getenv, s.config.Namespace),
 		Node:             node(p.getenv, s.config.Namespace),
 		ProxyProtocol:    s.proxy,
