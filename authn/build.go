@@ -91,23 +91,14 @@ func (s *Set) SigningKeyAge(now time.Time) (time.Duration, bool) {
 }
 
 // Decides reports whether there are rules that may have something to say about requests.
-func (s *Set) Decides() bool { return s != nil && len(s.policies) > 0 }
+func (s *Set) Decides() bool { return s != nil && len(s.policies.rules) > 0 }
 
 // Mints reports whether requests may get tokens that are made here.
 func (s *Set) Mints() bool { return s != nil && len(s.mints.names) > 0 }
 
-// Filter asks the Filters of the rule that decides about c; without one c passes.
+// Filter asks the Filters of the rules that decide about c; without one c passes.
 // Budget: 0 allocs beside the Filters'.
-func (s *Set) Filter(c *Call) Outcome {
-	r := s.policies.find(c)
-	if r == nil {
-		return Allow
-	}
-	if c.Dry {
-		c.note(fmt.Sprintf("%s decides: host %q, path %q", r.by, r.host, r.path))
-	}
-	return r.Filter(c)
-}
+func (s *Set) Filter(c *Call) Outcome { return s.policies.Filter(c) }
 
 // AuthService returns what asks the AuthServices, nil for nothing.
 func (s *Set) AuthService() Filter { return s.asked }

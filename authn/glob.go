@@ -12,7 +12,9 @@ func (g glob) match(s []byte) bool {
 	for j < len(s) || i < len(g) {
 		if i < len(g) && g[i] == '*' {
 			star, from = i, j
-			i++
+			if i++; i == len(g) {
+				return true
+			}
 			continue
 		}
 		if j < len(s) && i < len(g) {
@@ -70,4 +72,53 @@ func (g glob) literal(i *int) byte {
 	}
 	*i++
 	return g[*i-1]
+}
+
+// start returns the text that all begins with that g matches, and whether that is all of
+// it.
+func (g glob) start() (text string, whole bool) {
+	var b []byte
+	for i := 0; i < len(g); i++ {
+		switch g[i] {
+		case '*', '?', '[':
+			return string(b), false
+		case '\\':
+			if i+1 < len(g) {
+				i++
+			}
+		}
+		b = append(b, g[i])
+	}
+	return string(b), true
+}
+
+// A piece is one part of a glob: a star, or what matches one byte.
+type piece struct {
+	star bool
+	of   glob // a set, an escape, or one character
+}
+
+// has reports whether p may stand for c.
+func (p *piece) has(c byte) bool {
+	if p.star {
+		return true
+	}
+	_, ok := p.of.one(0, c)
+	return ok
+}
+
+// pieces takes g apart.
+func (g glob) pieces() []piece {
+	var list []piece
+	for i := 0; i < len(g); {
+		if g[i] == '*' {
+			list = append(list, piece{star: true})
+			i++
+			continue
+		}
+		n, _ := g.one(i, 0)
+		list = append(list, piece{of: g[i:min(i+n, len(g))]})
+		i += n
+	}
+	return list
 }

@@ -11,14 +11,12 @@ import (
 	"legate/wire"
 )
 
-// policies are the rules of all FilterPolicies, in the order in which they are tried. The
-// first that matches a request decides about it.
-type policies []rule
-
 // A rule is what happens to requests that it matches. Without uses nothing is asked.
 type rule struct {
 	by         string // "FilterPolicy shop/api rule 2"
-	host       glob   // in lower case
+	policy     *config.FilterPolicy
+	place      int  // among the policy's rules
+	host       glob // in lower case
 	path       glob
 	precedence int
 	uses       []use
@@ -33,21 +31,53 @@ type use struct {
 	breakOnAllow   bool
 }
 
-// find returns the rule that decides about c, nil for none. Budget: 0 allocs.
-func (p policies) find(c *Call) *rule {
-	if len(p) == 0 {
-		return nil
+// maxReading is the longest path and host that are looked at without allocating.
+const maxReading = 512
+
+// Filter asks the Filters of the rules that decide about c: of the first that matches, and
+// where a service might read the path in another way of the first that matches that too.
+// Budget: 0 allocs beside the Filters', for a host and a path up to maxReading.
+func (p *policies) Filter(c *Call) Outcome {
+	if len(p.rules) == 0 {
+		return Allow
 	}
-	var buf [256]byte
-	host := append(buf[:0], c.Head.Host()...)
+	var hosts, paths [maxReading]byte
+	host := append(hosts[:0], c.Head.Host()...)
 	wire.LowerInPlace(host)
 	bare := withoutPort(host)
-	for i := range p {
-		if r := &p[i]; r.path.match(c.Path) && (r.host.match(host) || r.host.match(bare)) {
-			return r
+	first := p.find(host, bare, c.Path)
+	if first.decide(c, c.Path) == Deny {
+		return Deny
+	}
+	if other, differs := otherReading(paths[:0], c.Path); differs {
+		if second := p.find(host, bare, other); second != first {
+			return second.decide(c, other)
 		}
 	}
-	return nil
+	return Allow
+}
+
+// decide asks r's Filters about c, whose path is read as path. nil asks nobody.
+func (r *rule) decide(c *Call, path []byte) Outcome {
+	if r == nil {
+		return Allow
+	}
+	if c.Dry {
+		c.note(r.verdict(c, string(path)))
+	}
+	return r.Filter(c)
+}
+
+// verdict tells what r has to do with c, whose path is read as path.
+func (r *rule) verdict(c *Call, path string) string {
+	text := fmt.Sprintf("%s decides: host %q, path %q", r.by, r.host, r.path)
+	if path != string(c.Path) {
+		text += fmt.Sprintf(", as a service may read the path as %q", path)
+	}
+	if len(r.uses) == 0 {
+		text += "; it has no filters, so nobody is asked"
+	}
+	return text
 }
 
 // withoutPort cuts the port off an authority.
@@ -104,12 +134,6 @@ func (c *Call) explain(u *use, outcome Outcome) {
 	}
 }
 
-// order puts rules in the order in which they are tried: by precedence, highest first,
-// then by their policies' namespaces and names, then as written.
-func (p policies) order() {
-	slices.SortStableFunc(p, func(a, b rule) int { return cmp.Compare(b.precedence, a.precedence) })
-}
-
 // newPolicies makes the rules of w's FilterPolicies, with filters that build makes.
 func newPolicies(w *config.World, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (policies, []config.Problem) {
 	list := inOrder(w.FilterPolicies)
@@ -119,7 +143,8 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 		for i := range p.Rules {
 			r := &p.Rules[i]
 			compiled := rule{
-				by:   fmt.Sprintf("FilterPolicy %s/%s rule %d", p.Namespace, p.Name, i+1),
+				by:     fmt.Sprintf("FilterPolicy %s/%s rule %d", p.Namespace, p.Name, i+1),
+				policy: p, place: i,
 				host: glob(strings.ToLower(r.Host)), path: glob(r.Path), precedence: r.Precedence,
 			}
 			for n := range r.Filters {
@@ -136,11 +161,11 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 					continueOnDeny: u.ContinueOnDeny, breakOnAllow: u.BreakOnAllow,
 				})
 			}
-			all = append(all, compiled)
+			all.rules = append(all.rules, compiled)
 		}
 	}
-	all.order()
-	return all, problems
+	all.index()
+	return all, append(problems, all.overlaps()...)
 }
 
 // inOrder returns pointers to policies in the order of their namespaces and names.
