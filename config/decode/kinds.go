@@ -16,6 +16,7 @@ type kind struct {
 	ambassador bool                              // has an ambassador_id, and its fields below spec
 	protector  bool                              // guards routes: broken, it closes them
 	bypassable bool                              // a protector that bypass_auth opens
+	selected   bool                              // has an ambassadorSelector
 	annotated  bool                              // says something in annotations
 	versions   []string
 	early      []string // of the versions, those in which Ambassador does not have the kind
@@ -39,6 +40,8 @@ func kindOf(apiVersion, name string) (kind, bool) {
 		}
 		k.ambassador = true
 		return k, slices.Contains(k.versions, version)
+	case group == gatewayGroup:
+		return gatewayKind(version, name)
 	case strings.HasSuffix(group, ".getambassador.io") || strings.HasSuffix(group, ".ambassador.io"):
 		k := kind{ambassador: true, why: string(notYet), effect: config.ObjectIgnored}
 		if protector := ambassadorKinds[name]; protector.protector {

@@ -207,6 +207,10 @@ func (o *object) ids(spec *fields) {
 	if more := spec.list("ambassadorId"); ids == nil {
 		ids = more
 	}
+	if selector := o.selector(spec); selector != nil {
+		ids = selector.list("ambassadorIds")
+		selector.finish(nil)
+	}
 	switch {
 	case o.dropped, resolve(spec.node).Kind != yaml.MappingNode:
 		o.IDs = []string{anyID}
@@ -217,6 +221,15 @@ func (o *object) ids(spec *fields) {
 		}
 	}
 	o.dropped = o.dropped || before
+}
+
+// selector opens what stands in the place of ambassador_id in a few kinds, nil if it is
+// missing.
+func (o *object) selector(spec *fields) *fields {
+	if !o.kind.selected {
+		return nil
+	}
+	return spec.object("ambassadorSelector")
 }
 
 // report notes a problem at n. Of the object's name only the position is known yet.
