@@ -19,6 +19,7 @@ import (
 // A state is a State that says what a test wants.
 type state struct {
 	alive, ready bool
+	identity     gateway.IdentityView
 	problems     []config.Problem
 	routes       any
 	upstreams    []gateway.UpstreamView
@@ -37,6 +38,7 @@ func (s *state) Config() any {
 func (s *state) Generation() uint64                { return 7 }
 func (s *state) Upstreams() []gateway.UpstreamView { return s.upstreams }
 func (s *state) Decisions() []gateway.DecisionView { return s.decisions }
+func (s *state) Identity() gateway.IdentityView    { return s.identity }
 func (s *state) KeySet() []byte                    { return []byte(`{"keys":[]}`) }
 func (s *state) DiagnosticsOpen() bool             { return !s.closed }
 func (s *state) Explain(q gateway.Question) (*gateway.Explanation, error) {
@@ -73,6 +75,8 @@ func TestAnswers(t *testing.T) {
 		{"routes that are no JSON", "GET", "/api/v1/routes", Options{State: &state{routes: func() {}}}, 500, "cannot be shown as JSON\n"},
 		{"config", "GET", "/api/v1/config", Options{State: healthy()}, 200,
 			"{\n  \"generation\": 7,\n  \"sources\": [\n    \"shop.yaml\"\n  ]\n}\n"},
+		{"identity", "GET", "/api/v1/identity", Options{State: &state{identity: gateway.IdentityView{Minters: []string{"Filter a/b"}}}}, 200,
+			"{\n  \"rules\": null,\n  \"key_sets\": null,\n  \"minters\": [\n    \"Filter a/b\"\n  ],\n  \"own_paths\": null,\n  \"injected\": null\n}\n"},
 		{"no problems", "GET", "/api/v1/problems", Options{State: healthy()}, 200, "[]\n"},
 		{"public keys", "GET", "/.well-known/jwks.json", Options{State: healthy()}, 200, `{"keys":[]}`},
 		{"unknown", "GET", "/api/v1/nothing", Options{State: healthy()}, 404, "404 page not found\n"},

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"legate/authn"
 	"legate/config"
 	"legate/gateway"
 )
@@ -19,6 +20,9 @@ func lively() *state {
 	s := healthy()
 	s.routes = []gateway.RouteView{{Name: "orders.shop", Prefix: "/<script>alert(1)</script>/", Hostname: "*", Service: "orders:8080", Share: 100}}
 	s.upstreams = []gateway.UpstreamView{{Name: "orders_8080", Endpoints: []gateway.EndpointView{{Address: "10.0.0.7:8080", Healthy: true}, {Address: "10.0.0.8:8080"}}, Active: 3}}
+	until := time.Unix(0, 0)
+	s.identity.Rules = []authn.RuleView{{Rule: "FilterPolicy shop/p rule 1", Host: "*", Path: "/<script>/*", Filters: []authn.UseView{{Filter: "Filter shop/lost", If: "header x", Invalid: true}}}, {Path: "/open/*"}}
+	s.identity.KeySets = []authn.KeySetView{{URI: "https://id.example.com/keys", Keys: []string{"kid-1"}, Until: &until, Error: "no answer"}}
 	s.decisions = []gateway.DecisionView{{Time: time.Unix(0, 0), Method: "GET", Host: "a", Path: `/"><img src=x>`, Status: 404, Stage: "match", Reason: "no_route"}}
 	s.problems = []config.Problem{
 		{Ref: config.Ref{Kind: "Mapping", Namespace: "shop", Name: "orders"}, Field: "weight", Msg: "is broken", Effect: config.ObjectDropped},
@@ -34,7 +38,7 @@ func TestDashboardPage(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", diagPath, nil))
 	page := w.Body.String()
-	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken"} {
+	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken", "Filter shop/lost (invalid)", "nobody is asked", "kid-1", "no answer"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
 		}

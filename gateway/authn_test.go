@@ -217,3 +217,32 @@ func echoed(request, name string) string {
 	}
 	return strings.Join(values, ";")
 }
+
+// What operators see of the rules and of the keys, and nothing that would let anybody in.
+func TestIdentityView(t *testing.T) {
+	i := newIDP(t)
+	g := open(t, everyone+mapping("api", "/api/", echoUpstream(t))+
+		object("Filter", "jwt", fmt.Sprintf(`{JWT: {jwksURI: %q, injectRequestHeaders: [{name: X-User, value: "{{ .token.sub }}"}]}}`, i.URL))+
+		object("Filter", "keys", `{APIKey: {keys: [{secretName: keys}]}}`)+"\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {a: very-secret}\n"+
+		object("FilterPolicy", "p", `{rules: [{path: /open/*}, {host: A.com, path: /api/*, precedence: 1, filters: [{name: jwt, ifRequestHeader: {name: X, negate: true}, onDeny: continue}, {name: keys, onAllow: break}, {name: lost}]}]}`))
+	v := g.Identity()
+	text, err := json.Marshal(v.Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"rule":"FilterPolicy default/p rule 2","host":"a.com","path":"/api/*","precedence":1,"filters":[` +
+		`{"filter":"Filter default/jwt","if":"not header x","continue_on_deny":true},{"filter":"Filter default/keys","break_on_allow":true},{"filter":"Filter default/lost","invalid":true}]},` +
+		`{"rule":"FilterPolicy default/p rule 1","host":"*","path":"/open/*","filters":[]}]`
+	if string(text) != want {
+		t.Errorf("rules:\n got %s\nwant %s", text, want)
+	}
+	if len(v.KeySets) != 1 || !strings.HasPrefix(v.KeySets[0].URI, i.URL) || strings.Join(v.KeySets[0].Keys, " ") != "k" || v.KeySets[0].Error != "" {
+		t.Errorf("key sets: %+v", v.KeySets)
+	}
+	if strings.Join(v.Injected, " ") != "x-user" {
+		t.Errorf("injected: %q", v.Injected)
+	}
+	if all, _ := json.Marshal(v); strings.Contains(string(all), "very-secret") {
+		t.Error("a key is shown")
+	}
+}

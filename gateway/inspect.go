@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"legate/authn"
 	"legate/config"
 	"legate/routes"
 )
@@ -156,6 +157,12 @@ func (g *Gateway) Upstreams() []UpstreamView {
 	slices.SortFunc(views, func(a, b UpstreamView) int { return cmp.Compare(a.Name, b.Name) })
 	return views
 }
+
+// An IdentityView is what decides about who asks, as operators see it.
+type IdentityView = authn.View
+
+// Identity returns what decides about who asks.
+func (g *Gateway) Identity() IdentityView { return g.snap.Load().authn.View() }
 
 // DiagnosticsOpen reports whether others than this machine may see the dashboard, as the
 // Module says.
