@@ -101,7 +101,7 @@ func (m *memory) add(o *Object) {
 		m.of[id] = st
 	}
 	m.open[id] = st
-	st.now = append(st.now[:len(st.now):len(st.now)], o)
+	st.now = append(slices.Clip(st.now), o)
 	if len(st.now) > 1 { // in the order of the set, whoever came last
 		slices.SortFunc(st.now, func(a, b *Object) int { return cmp.Compare(slices.Index(m.set, a), slices.Index(m.set, b)) })
 	}

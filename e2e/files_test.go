@@ -187,10 +187,19 @@ func (g *gateway) spent() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// One Mapping among ten thousand changes, and soon serves. Everything is made anew for
-// that, which may take half a second of one core, and little memory.
+// quickly is what one change among ten thousand may take, from its being written to its
+// serving, of which a fifth is waiting for the end of the writing and as much for others.
+const quickly = 50 * time.Millisecond
+
+// busy is how much longer it may take here: other tests have their share of two cores, and
+// are as many as there are cores. A change for which everything is made anew takes six
+// times as long even where nothing else runs.
+const busy = 3
+
+// One Mapping among ten thousand changes, and soon serves. Only what has to do with it is
+// made anew for that, which takes a fraction of one core, and little memory.
 func TestChangeAmongTenThousand(t *testing.T) {
-	const changed = 7_777
+	const changed, changes = 7_777, 9
 	up := echo(t, "up")
 	g := start(t, setup{plain: true, args: []string{"--log-level", "warn"}, manifests: everyone + tenThousand(up, changed, 0)})
 	rss := g.memory("VmRSS")
@@ -203,7 +212,7 @@ func TestChangeAmongTenThousand(t *testing.T) {
 	var each []time.Duration
 	calm := time.Now().Add(time.Second)
 	before := g.spent()
-	for n := 1; n <= 5; n++ {
+	for n := 1; n <= changes; n++ {
 		manifests := everyone + tenThousand(up, changed, n)
 		eventually(t, 2*time.Second, "the next change comes alone", func() bool { return time.Now().After(calm) })
 		written := time.Now()
@@ -218,12 +227,13 @@ func TestChangeAmongTenThousand(t *testing.T) {
 	}
 	work := (g.spent() - before) / time.Duration(len(each))
 	t.Logf("of the cores: %v a change", work)
-	if work > 500*time.Millisecond {
-		t.Errorf("%v of the cores for a change, want at most half a second", work)
+	if limit := quickly * busy; work > limit { // the questions of the test are among it
+		t.Errorf("%v of the cores for a change, want at most %v", work, limit)
 	}
 	slices.Sort(each)
-	t.Logf("from the change to its serving: %v (median of %d; %v to %v)", each[2].Round(time.Millisecond), len(each), each[0].Round(time.Millisecond), each[4].Round(time.Millisecond))
-	if limit := 250 * time.Millisecond; each[0] > limit { // the fastest: what else the machine does is not the program's fault
-		t.Errorf("%v at best, want at most %v", each[0], limit)
+	median := each[changes/2]
+	t.Logf("from the change to its serving: %v (median of %d; %v to %v)", median.Round(time.Millisecond), len(each), each[0].Round(time.Millisecond), each[changes-1].Round(time.Millisecond))
+	if limit := quickly * busy; median > limit {
+		t.Errorf("%v in the median, want at most %v", median, limit)
 	}
 }

@@ -34,7 +34,7 @@ func (c *compiler) logServices(old *Snapshot) {
 		if !ok {
 			continue
 		}
-		up := c.next.upstreams.Get(spec)
+		up := c.pool(spec).upstream
 		node := &c.g.opts.Node
 		s := als.Settings{
 			Name: l.Name, TCP: l.TCP, Authority: spec.Address(), Node: node.ID, Cluster: node.Cluster, Version: node.Version,

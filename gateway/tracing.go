@@ -46,7 +46,7 @@ func (c *compiler) tracing(old *Snapshot) {
 	}
 	s := c.traceSettings(t)
 	s.Authority = cmp.Or(t.Hostname, spec.Address())
-	up := c.next.upstreams.Get(spec)
+	up := c.pool(spec).upstream
 	if o := old.tracing; o != nil && o.upstream == up && o.Settings.Equal(&s) {
 		c.next.tracing = o
 		return
