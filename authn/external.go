@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
@@ -30,6 +31,8 @@ type external struct {
 	pass  nameSet    // of an HTTP service's, those that are passed on
 	added []wire.Add // to the question
 	names nameSet    // of added
+
+	returns [sha256.Size]byte // the policy of what is remembered of tokens that it returns
 
 	questions sync.Pool // of *question
 	serial    atomic.Uint64
@@ -77,6 +80,7 @@ func newExternal(by string, a *config.ExternalAuth, to []replica, added []config
 		names = append(names, h.Name)
 	}
 	e.names = newNameSet(names)
+	e.returns = sha256.Sum256([]byte("returned by " + by))
 	e.questions.New = func() any { return &question{} }
 	return e
 }
@@ -100,6 +104,9 @@ func (e *external) Filter(c *Call) Outcome {
 	}
 	q.Release()
 	e.questions.Put(q)
+	if out == Allow {
+		e.returned(c)
+	}
 	return out
 }
 

@@ -246,3 +246,35 @@ func TestIdentityView(t *testing.T) {
 		t.Error("a key is shown")
 	}
 }
+
+// A token that the AuthService puts in the place of the client's speaks for the request,
+// and one that it only hands on does not.
+func TestMappingJWTOfReturnedToken(t *testing.T) {
+	stranger, up := newIDP(t), echoUpstream(t)
+	minted := stranger.token(`{"sub":"alice","permissions":["read"],"iss":"ambassador-jwt-issuer"}`)
+	judge := service(t, func(p *peer) {
+		for {
+			r, _ := p.request()
+			if r == nil {
+				return
+			}
+			token := "Bearer " + minted
+			if r.Header.Get("X-Echo") != "" {
+				token = r.Header.Get("Authorization")
+			}
+			p.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAuthorization: " + token + "\r\n\r\n")
+		}
+	})
+	manifests := everyone + object("AuthService", "judge", fmt.Sprintf(`{auth_service: %q, proto: http, allowed_request_headers: [x-echo]}`, judge)) +
+		mapping("a", "/", up, `jwt: {requireToken: true, injectRequestHeaders: [{name: X-User-ID, value: "{{ .token.sub }}"}]}`)
+	g := open(t, manifests)
+	for range 2 {
+		if a, rec := g.send(asking("/", "Authorization: Basic YTpi", "X-User-ID: root")); rec.verdict != served || echoed(a.body, "x-user-id") != "alice" {
+			t.Errorf("returned: got %+v, the service is told %q", rec.verdict, echoed(a.body, "x-user-id"))
+		}
+	}
+	own := "Authorization: Bearer " + stranger.token(`{"sub":"root"}`)
+	if _, rec := g.send(asking("/", "X-Echo: 1", own)); rec.verdict != (verdict{"authn", "token_issuer", 401}) {
+		t.Errorf("handed on: got %+v", rec.verdict)
+	}
+}
