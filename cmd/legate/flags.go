@@ -30,6 +30,8 @@ type serveFlags struct {
 	logLevel      string
 	logFormat     string
 	maxAge        time.Duration
+	tokenCache    int
+	keepInjected  bool
 	pprof         bool
 	proxyProtocol string
 	proxyTrust    []string
@@ -49,6 +51,8 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.logFormat, "log-format", "json", "json, or text for people")
 	flags.StringVar(&f.proxyProtocol, "proxy-protocol", "required", "on Listeners with PROXY in their stack: required, or optional to serve connections without a header too")
 	flags.StringSliceVar(&f.proxyTrust, "proxy-protocol-trust", nil, "ADDR or CIDR whose PROXY headers are believed; comma-separated, repeatable (default everybody)")
+	flags.IntVar(&f.tokenCache, "token-cache", 64, "MiB that verified tokens are remembered in; 0 remembers none")
+	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }

@@ -67,6 +67,8 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,
+		TokenCache:       tokenCache(s.flags.tokenCache),
+		KeepHeaders:      s.flags.keepInjected,
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
 		Audit:            srv.audit.Audit,
@@ -123,6 +125,15 @@ func (srv *server) lead(port, addr string) error {
 		srv.settings.upstream.Resolve = append(srv.settings.upstream.Resolve, o)
 	}
 	return nil
+}
+
+// tokenCache returns a cache of so many MiB as the gateway's options say it, where 0 is the
+// default and less is none.
+func tokenCache(mib int) int64 {
+	if mib <= 0 {
+		return -1
+	}
+	return int64(mib) << 20
 }
 
 // listen binds the admin port, and leads there what Mappings mean by localhost:8877 or
