@@ -10,20 +10,21 @@ import (
 // upstreamStates returns how things stand with the current upstreams, by their names
 // in metrics, which several may share.
 func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
-	states := map[string]*telemetry.UpstreamState{}
 	s := g.snap.Load()
 	if s.upstreams == nil {
-		return states
+		return nil
 	}
+	all := s.upstreams.All()
+	states := make(map[string]*telemetry.UpstreamState, len(all))
 	type budget struct {
 		name string
 		*limiter.Thresholds
 	}
-	counted := map[budget]bool{}
-	for _, u := range s.upstreams.All() {
+	counted := make(map[budget]bool, len(all))
+	for _, u := range all {
 		st := states[u.Name()]
 		if st == nil {
-			st = &telemetry.UpstreamState{Overflows: map[string]uint64{}, Open: map[string]bool{}}
+			st = &telemetry.UpstreamState{Overflows: make(map[string]uint64, len(openNames[0])), Open: make(map[string]bool, len(openNames[0]))}
 			states[u.Name()] = st
 		}
 		conns := u.Stats()
@@ -36,13 +37,14 @@ func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
 			continue // several pools share it
 		}
 		counted[budget{u.Name(), t}] = true
-		word := "default "
+		names := openNames[0]
 		if u.Spec().Priority == config.HighPriority {
-			word = "high "
+			names = openNames[1]
 		}
 		t.States(func(name string, now limiter.State) {
 			st.Overflows[name] += now.Overflows
-			st.Open[word+name] = st.Open[word+name] || now.Now >= now.Limit
+			open := names[name]
+			st.Open[open] = st.Open[open] || now.Now >= now.Limit
 			switch name {
 			case "max_requests":
 				st.Requests += now.Now
@@ -53,6 +55,16 @@ func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
 	}
 	return states
 }
+
+// openNames are the names of limits by which they are told to be met: of the default
+// priority, and of the high one.
+var openNames = func() (names [2]map[string]string) {
+	for i, priority := range []string{"default ", "high "} {
+		names[i] = map[string]string{}
+		limiter.New(config.DefaultLimits).States(func(name string, _ limiter.State) { names[i][name] = priority + name })
+	}
+	return names
+}()
 
 // addStats adds what is known of one pool.
 func addStats(st *telemetry.UpstreamState, s *upstream.Stats) {

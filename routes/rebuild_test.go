@@ -130,6 +130,7 @@ func render(t *Table, problems []config.Problem) string {
 		}
 		b.WriteString("\n")
 	}
+	fmt.Fprintf(&b, "looks at %v\n", t.Looks())
 	problems = slices.Clone(problems)
 	slices.SortStableFunc(problems, config.CompareProblems)
 	for _, p := range problems {
