@@ -113,7 +113,7 @@ func common(a, b []piece) (text string, both bool) {
 	var back []byte
 	for at := end; at != (state{}); at = came[at].from {
 		if by := came[at].by; by >= 0 {
-			back = append(back, byte(by))
+			back = append(back, byte(by)) //nolint:gosec // because it is one: -1 stands for none
 		}
 	}
 	slices.Reverse(back)
@@ -122,8 +122,8 @@ func common(a, b []piece) (text string, both bool) {
 
 // shared returns a byte that both pieces match, one that is easy to read if there is one.
 func shared(a, b *piece) (by int, ok bool) {
-	for _, easy := range "/.abcdefghijklmnopqrstuvwxyz0123456789" {
-		if a.has(byte(easy)) && b.has(byte(easy)) {
+	for _, easy := range []byte("/.abcdefghijklmnopqrstuvwxyz0123456789") {
+		if a.has(easy) && b.has(easy) {
 			return int(easy), true
 		}
 	}

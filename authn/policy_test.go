@@ -248,6 +248,7 @@ func TestPolicyOverlaps(t *testing.T) {
 
 // thousand is a thousand rules of one path each, and one for the rest.
 func thousand(t testing.TB) (*policies, *[]string) {
+	t.Helper()
 	var rules []config.FilterRule
 	for i := range 1000 {
 		rules = append(rules, asks("*", fmt.Sprintf("/service-%03d/*", i), "some"))

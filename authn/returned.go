@@ -34,7 +34,9 @@ func (e *external) returned(c *Call) {
 
 // mayBeJWT reports whether token looks like one: three parts, the first of which begins as
 // the encoding of an object does. Budget: 0 allocs.
-func mayBeJWT(token []byte) bool { return bytes.HasPrefix(token, []byte("e")) && bytes.Count(token, dot) == 2 }
+func mayBeJWT(token []byte) bool {
+	return bytes.HasPrefix(token, []byte("e")) && bytes.Count(token, dot) == 2
+}
 
 var dot = []byte(".")
 

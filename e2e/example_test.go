@@ -31,7 +31,7 @@ func example(t *testing.T) *gateway {
 		"chat.shop": serve(t, echoHandler("chat")), "basket.shop": serve(t, echoHandler("basket")), "catalogue.shop": serve(t, echoHandler("catalogue")),
 		"queue.shop": serve(t, echoHandler("queue")), "hello-shadow.shop": serve(t, echoHandler("shadow")),
 		"jwt-auth.default": serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), // lets everything pass
-		"admin.shop": serveTLS(t, "admin.shop", echoHandler("admin")),
+		"admin.shop":       serveTLS(t, "admin.shop", echoHandler("admin")),
 	} {
 		args = append(args, "--resolve", name+"="+addr)
 	}

@@ -18,7 +18,7 @@ func tierJudge(t testing.TB) (addr string, asked <-chan saw) {
 			}
 			c <- saw{r, body}
 			answer := "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
-			for _, part := range strings.Split(r.URL.Path, "/") {
+			for part := range strings.SplitSeq(r.URL.Path, "/") {
 				if tier, ok := strings.CutPrefix(part, "tier-"); ok {
 					answer += "X-Tier: " + tier + "\r\n"
 				}

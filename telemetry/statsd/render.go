@@ -18,10 +18,9 @@ type label struct{ name, value string }
 
 // A bucketing is the histogram whose buckets are read.
 type bucketing struct {
-	key      string
-	end      float64 // of the bucket before
-	before   uint64  // how many more there are up to it
-	anything bool
+	key    string
+	end    float64 // of the bucket before
+	before uint64  // how many more there are up to it
 }
 
 // render appends what is to be told of text: Envoy's metrics, counts by what was added
