@@ -109,7 +109,7 @@ func (m *Minter) judge(raw string, now time.Time) (id *Identity, lapse time.Time
 	}
 	for i := range m.issuers {
 		if t := &m.issuers[i]; t.issuer == issuer {
-			known, _, lapse, f := t.look(raw, now)
+			known, _, lapse, f := t.look(nil, raw, now)
 			if f != nil {
 				return nil, lapse, f
 			}

@@ -34,6 +34,8 @@ type Deps struct {
 
 	Cache     *Cache // of credentials that held, one for the process
 	Namespace string // the gateway's own
+
+	Patience time.Duration // what all Filters of a request may wait for others together; 0 for as long as each likes
 }
 
 // A Counter counts one thing that happens.

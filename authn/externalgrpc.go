@@ -26,7 +26,7 @@ const (
 // check asks a service of gRPC: everything that is known of the request.
 func (e *external) check(c *Call, q *question, body []byte, whole bool) Outcome {
 	to := e.next()
-	b := rpc.Begin(&q.Question, to.address, checkMethod, e.timeout, q.room)
+	b := rpc.Begin(&q.Question, to.address, checkMethod, c.wait(e.timeout, e.deps.Clock()), q.room)
 	b, err := proto.MarshalOptions{}.MarshalAppend(b, &authv3.CheckRequest{Attributes: e.attributes(c, body, whole)})
 	q.room = b
 	if err != nil {

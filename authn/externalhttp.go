@@ -43,7 +43,7 @@ func (e *external) request(c *Call, q *question, body []byte) Outcome {
 	if !fits {
 		return e.failed(c, errTooManyLines)
 	}
-	q.Body, q.Limit, q.Tick = body, e.timeout, c.Tick
+	q.Body, q.Limit, q.Tick = body, c.wait(e.timeout, e.deps.Clock()), c.Tick
 	if err := to.asker.Ask(&q.Question); err != nil {
 		return e.failed(c, err)
 	}

@@ -54,12 +54,27 @@ type Call struct {
 	Tick      wire.Tick   // tells who waits for others whether the client still does; may be nil
 	Metadata  *Metadata   // what is kept of answers for the access log; may be nil
 
+	Patience time.Duration // how long all that filters wait for others may last; 0 for as long as each likes
+	until    time.Time     // by Patience; zero before anybody has waited
+
 	Minter   *Minter         // who makes the token that the service gets; nil for nobody
 	Passed   decision.Reason // why it passed although something was wrong; None mostly
 	Identity *Identity       // whom the last filter recognised; nil for nobody
 	Reply    Reply
 
 	Notes []string // on what was decided, for who only asks
+}
+
+// wait returns how long somebody who would wait for others for limit may do so, by what
+// filters before have left of c's Patience. It is never nothing.
+func (c *Call) wait(limit time.Duration, now time.Time) time.Duration {
+	if c == nil || c.Patience <= 0 {
+		return limit
+	}
+	if c.until.IsZero() {
+		c.until = now.Add(c.Patience)
+	}
+	return max(min(limit, c.until.Sub(now)), time.Millisecond)
 }
 
 // Metadata are values that whoever decided about a request left for the access log, by

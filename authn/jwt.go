@@ -56,11 +56,11 @@ func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, 
 	return v, err
 }
 
-// verify returns what token proves, from memory where it was seen before. hit reports
+// verify returns what c's token proves, from memory where it was seen before. hit reports
 // whether it was. Budget: 0 allocs for a token seen before.
-func (v *verifier) verify(token []byte, now time.Time) (known *Verified, hit bool, f *failure) {
+func (v *verifier) verify(c *Call, token []byte) (known *Verified, hit bool, f *failure) {
 	k := cacheKey{credential: sha256.Sum256(token), policy: v.policy}
-	current := true
+	now, current := c.Now, true
 	if v.keys != nil {
 		set := v.keys.usable(now)
 		if current = set != nil; current {
@@ -72,7 +72,7 @@ func (v *verifier) verify(token []byte, now time.Time) (known *Verified, hit boo
 			return known, true, nil
 		}
 	}
-	fresh, generation, lapse, f := v.look(string(token), now)
+	fresh, generation, lapse, f := v.look(c, string(token), now)
 	if f != nil {
 		return nil, false, f
 	}
@@ -80,14 +80,14 @@ func (v *verifier) verify(token []byte, now time.Time) (known *Verified, hit boo
 	return v.cache.put(&k, *fresh, now, lapse), false, nil
 }
 
-// look verifies a token that nobody remembers. It returns the generation of the keys that
+// look verifies a token that nobody remembers, of c, which may be nil. It returns the generation of the keys that
 // it was verified with, and when the verdict lapses, zero for never.
-func (v *verifier) look(raw string, now time.Time) (known *Verified, generation uint64, lapse time.Time, f *failure) {
+func (v *verifier) look(c *Call, raw string, now time.Time) (known *Verified, generation uint64, lapse time.Time, f *failure) {
 	t, err := parseJWS(raw)
 	if err != nil {
 		return nil, 0, lapse, refuse(decision.TokenMalformed, malformed, "the token is malformed: "+err.Error())
 	}
-	if generation, f = v.checkSignature(&t, now); f != nil {
+	if generation, f = v.checkSignature(c, &t, now); f != nil {
 		return nil, 0, lapse, f
 	}
 	claims, f := parseClaims(t.payload)
@@ -116,7 +116,7 @@ var (
 
 // checkSignature says what is wrong with t's signature, nil for nothing, and by the keys
 // of which generation.
-func (v *verifier) checkSignature(t *jws, now time.Time) (generation uint64, f *failure) {
+func (v *verifier) checkSignature(c *Call, t *jws, now time.Time) (generation uint64, f *failure) {
 	switch {
 	case !slices.Contains(v.algorithms, t.alg):
 		return 0, failAlgorithm
@@ -125,7 +125,7 @@ func (v *verifier) checkSignature(t *jws, now time.Time) (generation uint64, f *
 	case t.alg == none && v.keys == nil:
 		return 0, nil
 	}
-	list, set, err := v.keys.find(t.kid, t.alg, now)
+	list, set, err := v.keys.find(c, t.kid, t.alg, now)
 	switch {
 	case err != nil:
 		return 0, &failure{reason: decision.KeySetUnavailable, bits: unverifiable, message: "the keys to verify tokens with cannot be had", err: err}
@@ -254,7 +254,7 @@ func (j *jwtFilter) Filter(c *Call) Outcome {
 
 // believe admits c by its token, or says why not.
 func (j *jwtFilter) believe(c *Call, token []byte) *failure {
-	known, seen, f := j.verify(token, c.Now)
+	known, seen, f := j.verify(c, token)
 	if f != nil {
 		return f
 	}

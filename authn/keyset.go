@@ -86,8 +86,9 @@ func (k *keys) fitting(id, alg string) []*key {
 
 // find returns the keys that a token may be signed with, and those of the whole set. It
 // fetches the set where none of it is known, or not this key: then at most once in ten
-// seconds, whoever asks. It blocks for waitTime at most.
-func (s *keySet) find(id, alg string, now time.Time) ([]*key, *keys, error) {
+// seconds, whoever asks. It blocks for waitTime at most, and for what is left of the
+// Patience of c, which may be nil.
+func (s *keySet) find(c *Call, id, alg string, now time.Time) ([]*key, *keys, error) {
 	k := s.usable(now)
 	if k != nil {
 		if list := k.fitting(id, alg); list != nil {
@@ -96,7 +97,7 @@ func (s *keySet) find(id, alg string, now time.Time) ([]*key, *keys, error) {
 	}
 	fl := s.attempt(now, k != nil)
 	if fl != nil {
-		wait := time.NewTimer(waitTime)
+		wait := time.NewTimer(c.wait(waitTime, s.deps.Clock()))
 		defer wait.Stop()
 		select {
 		case <-fl.done:

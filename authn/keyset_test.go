@@ -29,7 +29,7 @@ func TestUnknownKeyIsLookedForOnceInTenSeconds(t *testing.T) {
 	s := keySetOfIssuer(t, d, i.URL, config.FetchPolicy{})
 	find := func(kid string) int {
 		t.Helper()
-		list, _, err := s.find(kid, "ES256", clock.Now())
+		list, _, err := s.find(nil, kid, "ES256", clock.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestManyWaitForOneAttempt(t *testing.T) {
 	found := make(chan int, 20)
 	for range 20 {
 		all.Go(func() {
-			list, _, err := s.find("ec", "ES256", clock.Now())
+			list, _, err := s.find(nil, "ec", "ES256", clock.Now())
 			if err != nil {
 				t.Error(err)
 			}
@@ -100,7 +100,7 @@ func TestStaleKeysServe(t *testing.T) {
 	i := newIssuer(t, jwks("ec"))
 	d, clock, _ := issuerDeps(t)
 	s := keySetOfIssuer(t, d, i.URL, config.FetchPolicy{MaxStale: time.Hour})
-	if _, _, err := s.find("ec", "ES256", clock.Now()); err != nil {
+	if _, _, err := s.find(nil, "ec", "ES256", clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	i.answer(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) })
@@ -112,16 +112,16 @@ func TestStaleKeysServe(t *testing.T) {
 	}
 	fl()
 	clock.forward(minFresh + staleFor + time.Hour - time.Minute)
-	if list, _, err := s.find("ec", "ES256", clock.Now()); err != nil || len(list) != 1 {
+	if list, _, err := s.find(nil, "ec", "ES256", clock.Now()); err != nil || len(list) != 1 {
 		t.Errorf("a minute before its end: %d keys, %v", len(list), err)
 	}
 	clock.forward(2 * time.Minute)
-	if _, _, err := s.find("ec", "ES256", clock.Now()); err == nil || !strings.Contains(err.Error(), "status 503") {
+	if _, _, err := s.find(nil, "ec", "ES256", clock.Now()); err == nil || !strings.Contains(err.Error(), "status 503") {
 		t.Errorf("after its end: %v", err)
 	}
 	i.publish(jwks("ec"))
 	clock.forward(failedPause)
-	if list, _, err := s.find("ec", "ES256", clock.Now()); err != nil || len(list) != 1 {
+	if list, _, err := s.find(nil, "ec", "ES256", clock.Now()); err != nil || len(list) != 1 {
 		t.Errorf("once it is back: %d keys, %v", len(list), err)
 	}
 }
@@ -166,7 +166,7 @@ func TestBadKeySets(t *testing.T) {
 			i := newIssuer(t, "")
 			i.answer(row.say)
 			d, clock, _ := issuerDeps(t)
-			_, _, err := keySetOfIssuer(t, d, i.URL, config.FetchPolicy{}).find("ec", "ES256", clock.Now())
+			_, _, err := keySetOfIssuer(t, d, i.URL, config.FetchPolicy{}).find(nil, "ec", "ES256", clock.Now())
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
@@ -191,7 +191,7 @@ func TestKeySetsOverTLS(t *testing.T) {
 		insecure   bool
 	}{{"", "certificate", false}, {"", "", true}, {"/away", "from https to http", true}} {
 		d, clock, _ := issuerDeps(t)
-		_, _, err := keySetOfIssuer(t, d, secure.URL+row.path, config.FetchPolicy{InsecureTLS: row.insecure}).find("ec", "ES256", clock.Now())
+		_, _, err := keySetOfIssuer(t, d, secure.URL+row.path, config.FetchPolicy{InsecureTLS: row.insecure}).find(nil, "ec", "ES256", clock.Now())
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%+v: got %v", row, err)
 		}

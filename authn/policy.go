@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"legate/config"
 	"legate/wire"
@@ -45,16 +46,16 @@ func (p *policies) Filter(c *Call) Outcome {
 	host := append(hosts[:0], c.Head.Host()...)
 	wire.LowerInPlace(host)
 	bare := withoutPort(host)
+	c.Patience = p.patience
 	first := p.find(host, bare, c.Path)
-	if first.decide(c, c.Path) == Deny {
-		return Deny
-	}
-	if other, differs := otherReading(paths[:0], c.Path); differs {
+	outcome := first.decide(c, c.Path)
+	if other, differs := otherReading(paths[:0], c.Path); differs && outcome == Allow {
 		if second := p.find(host, bare, other); second != first {
-			return second.decide(c, other)
+			outcome = second.decide(c, other)
 		}
 	}
-	return Allow
+	c.Patience, c.until = 0, time.Time{} // an AuthService has a time of its own
+	return outcome
 }
 
 // decide asks r's Filters about c, whose path is read as path. nil asks nobody.

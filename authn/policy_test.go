@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"legate/config"
 	"legate/decision"
@@ -283,5 +284,27 @@ func BenchmarkPolicies(b *testing.B) {
 	for b.Loop() {
 		*asked = (*asked)[:0]
 		p.Filter(c)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c := &Call{Patience: 4 * time.Second}
+	for _, row := range []struct {
+		after, limit, want time.Duration
+	}{
+		{0, time.Second, time.Second},
+		{time.Second, 5 * time.Second, 3 * time.Second},
+		{3500 * time.Millisecond, time.Second, 500 * time.Millisecond},
+		{time.Minute, time.Second, time.Millisecond},
+	} {
+		if got := c.wait(row.limit, now.Add(row.after)); got != row.want {
+			t.Errorf("after %v, of %v: %v, want %v", row.after, row.limit, got, row.want)
+		}
+	}
+	for _, endless := range []*Call{nil, {}} {
+		if got := endless.wait(time.Hour, now); got != time.Hour {
+			t.Errorf("without an end: %v", got)
+		}
 	}
 }

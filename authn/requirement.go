@@ -85,7 +85,7 @@ func (q *requirement) who(c *Call) (*Identity, *failure) {
 		return nil, f
 	}
 	if q.own {
-		known, seen, f := q.verify(token, c.Now)
+		known, seen, f := q.verify(c, token)
 		if f != nil {
 			return nil, f
 		}

@@ -3,6 +3,7 @@ package authn
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // policies are the rules of all FilterPolicies, in the order in which they are tried: the
@@ -12,6 +13,8 @@ type policies struct {
 	rules  []rule
 	hosts  map[string]*pathIndex // of rules for one host, by that
 	others pathIndex             // rules for several hosts
+
+	patience time.Duration // see Call.Patience
 }
 
 // A pathIndex finds rules by the text that the paths they match begin with.

@@ -34,6 +34,7 @@ type Options struct {
 	Clock            func() time.Time
 
 	TokenCache  int64                   // bytes that verified credentials may take; 0 for the default, less for none
+	Patience    time.Duration           // that all Filters of a request may wait for others; 0 for as long as each likes
 	KeepHeaders bool                    // that Filters set: clients may send their own
 	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody

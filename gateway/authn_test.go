@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -276,5 +277,20 @@ func TestMappingJWTOfReturnedToken(t *testing.T) {
 	own := "Authorization: Bearer " + stranger.token(`{"sub":"root"}`)
 	if _, rec := g.send(asking("/", "X-Echo: 1", own)); rec.verdict != (verdict{"authn", "token_issuer", 401}) {
 		t.Errorf("handed on: got %+v", rec.verdict)
+	}
+}
+
+// A service that hangs is waited for as long as all Filters have.
+func TestFilterPatience(t *testing.T) {
+	release := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer hangs.Close()
+	defer close(release)
+	up := mapping("api", "/api/", echoUpstream(t))
+	slow := everyone + up + object("Filter", "slow", fmt.Sprintf(`{External: {auth_service: %q, timeout_ms: 60000}}`, hangs.URL)) +
+		object("FilterPolicy", "p", `{rules: [{filters: [{name: slow, onDeny: continue}, {name: slow}]}]}`)
+	g := open(t, slow, func(o *Options) { o.Patience = 100 * time.Millisecond })
+	if _, rec := g.send(asking("/api/x")); rec.verdict != (verdict{"authn", "auth_error", 403}) {
+		t.Errorf("a service that hangs: got %+v", rec.verdict)
 	}
 }

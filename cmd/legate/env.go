@@ -106,6 +106,7 @@ type process struct {
 	threads      int             // how many work at the same time; 0 leaves it to the runtime
 	readyPort    string          // where /ready is answered too; "" for nowhere
 	maxDelay     time.Duration   // the longest a change waits for others; 0 for the default
+	patience     time.Duration   // that all Filters of a request have
 	statsd       *statsd.Options // where numbers are sent; nil for nowhere
 	clusterID    string          // a label of metrics
 }
@@ -138,8 +139,23 @@ func processFromEnv(getenv func(string) string) (process, error) {
 	if p.maxDelay, err = seconds(getenv("AMBASSADOR_RECONFIG_MAX_DELAY")); err != nil {
 		return p, fmt.Errorf("AMBASSADOR_RECONFIG_MAX_DELAY: %w", err)
 	}
+	if p.patience, err = patience(getenv("AES_AUTH_TIMEOUT")); err != nil {
+		return p, fmt.Errorf("AES_AUTH_TIMEOUT: %w", err)
+	}
 	p.statsd, err = statsdFromEnv(getenv)
 	return p, err
+}
+
+// patience reads the time that all Filters of a request have, four seconds by default.
+func patience(text string) (time.Duration, error) {
+	if text == "" {
+		return 4 * time.Second, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("must be a time as in 4s, got %q", text)
+	}
+	return d, nil
 }
 
 // looseSelectors reports whether a mappingSelector selects by any one of its labels.

@@ -59,6 +59,7 @@ var rows = []row{
 	{"AMBASSADOR_EDS_BYPASS", "true", ""},
 	{"ENVOY_CONCURRENCY", "3", "threads=3"},
 	{"DISABLE_STRICT_LABEL_SELECTORS", "True", "loose=true"},
+	{"AES_AUTH_TIMEOUT", "2s", "patience=2s"},
 	{"STATSD_ENABLED", "True", "statsd=statsd-sink:8125/1s"},
 	{"STATSD_HOST", "statsd-sink", ""},
 	{"STATSD_PORT", "9125", ""},
@@ -103,6 +104,7 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 		"bind": f.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
 		"level": s.level.Level().String(), "format": f.logFormat, "threads": fmt.Sprint(s.process.threads), "ready": s.process.readyPort, "loose": fmt.Sprint(r.LooseSelectors),
+		"patience": s.process.patience.String(),
 	}, nil
 }
 
@@ -182,6 +184,7 @@ func TestBadVariables(t *testing.T) {
 		{"AMBASSADOR_READY_PORT", "http", ""},
 		{"ENVOY_CONCURRENCY", "many", ""},
 		{"AES_LOG_LEVEL", "loud", ""},
+		{"AES_AUTH_TIMEOUT", "4", ""},
 		{"STATSD_PORT", "statsd", ""},
 		{"STATSD_FLUSH_INTERVAL", "soon", ""},
 		{"LEGATE_DRAIN_DELAY", "soon", ""},

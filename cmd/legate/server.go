@@ -63,6 +63,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Routes:           routesOptions(s.config, p.getenv),
 		OnlyAsk:          onlyAsk(p.getenv),
 		Limits:           limitOptions(p.getenv, s.config.Namespace),
+		Patience:         s.process.patience,
 		Node:             node(p.getenv, s.config.Namespace),
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
