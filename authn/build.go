@@ -16,6 +16,7 @@ type Set struct {
 	deps         *Deps // without what only building may use
 	keys         *keySets
 	mints        *mints
+	logins       *logins
 	policies     policies
 	asked        Filter // the AuthServices, and who stands in for them; nil for none
 	requirements map[*config.Mapping]Filter
@@ -31,12 +32,14 @@ func New(w *config.World, old *Set, d *Deps) (*Set, []config.Problem) {
 	s := &Set{deps: &live, requirements: map[*config.Mapping]Filter{}}
 	var keys *keySets
 	var mints *mints
+	var logins *logins
 	if old != nil {
-		keys, mints = old.keys, old.mints
+		keys, mints, logins = old.keys, old.mints, old.logins
 	}
 	s.keys = newKeySets(&live, keys)
 	b := &setBuilder{Set: s, world: w, building: d, told: map[string]bool{}}
 	b.mint(mints)
+	b.login(logins)
 	b.ask()
 	var problems []config.Problem
 	s.policies, problems = newPolicies(w, b.use)
@@ -64,9 +67,11 @@ func (s *Set) Retire(next *Set) {
 	case next == nil:
 		s.keys.retire(nil)
 		s.mints.retire(nil)
+		s.logins.retire(nil)
 	default:
 		s.keys.retire(next.keys)
 		s.mints.retire(next.mints)
+		s.logins.retire(next.logins)
 	}
 }
 
@@ -147,6 +152,14 @@ func (b *setBuilder) mint(old *mints) {
 	b.problems = append(b.problems, b.mints.addTo(&b.endpoints, b.world)...)
 }
 
+// login makes the OAuth2 Filters and their paths.
+func (b *setBuilder) login(old *logins) {
+	var problems []config.Problem
+	b.logins, problems = newLogins(b.world, old, b.secret, b.keys, b.deps)
+	b.problems = append(b.problems, problems...)
+	b.logins.addTo(&b.endpoints, b.deps)
+}
+
 // ask makes what asks the AuthServices, or the Mint filters that stand in for some.
 func (b *setBuilder) ask() {
 	others := *b.world
@@ -203,6 +216,9 @@ func (f inTurn) Explain(c *Call) (notes []string) {
 // use makes the Filter that a rule of p uses. field is where p does.
 func (b *setBuilder) use(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem) {
 	i := slices.IndexFunc(b.world.Filters, func(f config.Filter) bool { return f.Is(u.Namespace, u.Name) })
+	if i >= 0 && b.world.Filters[i].OAuth2 != nil && b.world.Filters[i].Broken == "" {
+		return b.oauth2(p, field, &b.world.Filters[i], u.Arguments)
+	}
 	if i >= 0 {
 		return b.filter(&b.world.Filters[i], u.Arguments)
 	}

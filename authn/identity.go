@@ -11,6 +11,7 @@ type Identity struct {
 	Expires time.Time // zero: it does not lapse by itself
 	Token   *Token    // what the client presented, verified; nil for a credential of another kind
 	IDToken *Token    // of a login; nil for none
+	Session string    // the id of the session that a browser has; "" for none
 
 	minted mintedSlot // tokens that were made for it
 	told   tellings   // what requirements made of it

@@ -246,6 +246,10 @@ var (
 	discoverySuffix = "/.well-known/openid-configuration"
 )
 
+// sameIssuer reports whether two issuers differ by no more than a slash at the end, which
+// discovery adds or leaves out. Tokens are held to what the document says.
+func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
+
 // discovered returns where an issuer says in its discovery document that its keys are
 // (OpenID Connect Discovery 1.0 §4.3).
 func discovered(text []byte, issuer string) (uri string, err error) {
@@ -256,7 +260,7 @@ func discovered(text []byte, issuer string) (uri string, err error) {
 	switch err := json.Unmarshal(text, &doc); {
 	case err != nil || doc.Keys == "":
 		return "", errNoDiscovery
-	case doc.Issuer != issuer:
+	case !sameIssuer(doc.Issuer, issuer):
 		return "", errOtherIssuer
 	case strings.HasPrefix(issuer, "https://") && !strings.HasPrefix(doc.Keys, "https://"):
 		return "", errKeysInClear

@@ -148,25 +148,32 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 				policy: p, place: i,
 				host: glob(strings.ToLower(r.Host)), path: glob(r.Path), precedence: r.Precedence,
 			}
-			for n := range r.Filters {
-				u := &r.Filters[n]
-				field := fmt.Sprintf("rules[%d].filters[%d]", i, n)
-				filter, found := build(p, field, u)
-				problems = append(problems, found...)
-				when, err := newCondition(u.If)
-				if err != nil { // the decoder looks at it too
-					filter = newInvalid(u.Namespace, u.Name)
-				}
-				compiled.uses = append(compiled.uses, use{
-					filter: filter, by: fmt.Sprintf("Filter %s/%s", u.Namespace, u.Name), when: when,
-					continueOnDeny: u.ContinueOnDeny, breakOnAllow: u.BreakOnAllow,
-				})
-			}
+			var found []config.Problem
+			compiled.uses, found = newUses(p, fmt.Sprintf("rules[%d].filters", i), r.Filters, build)
+			problems = append(problems, found...)
 			all.rules = append(all.rules, compiled)
 		}
 	}
 	all.index()
 	return all, append(problems, all.overlaps()...)
+}
+
+// newUses makes the Filters that field of p lists, by build.
+func newUses(p *config.FilterPolicy, field string, list []config.FilterUse, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (uses []use, problems []config.Problem) {
+	for n := range list {
+		u := &list[n]
+		filter, found := build(p, fmt.Sprintf("%s[%d]", field, n), u)
+		problems = append(problems, found...)
+		when, err := newCondition(u.If)
+		if err != nil { // the decoder looks at it too
+			filter = newInvalid(u.Namespace, u.Name)
+		}
+		uses = append(uses, use{
+			filter: filter, by: fmt.Sprintf("Filter %s/%s", u.Namespace, u.Name), when: when,
+			continueOnDeny: u.ContinueOnDeny, breakOnAllow: u.BreakOnAllow,
+		})
+	}
+	return uses, problems
 }
 
 // inOrder returns pointers to policies in the order of their namespaces and names.

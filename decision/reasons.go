@@ -67,6 +67,16 @@ const (
 	PasswordWrong
 	TooManyFailures
 	TokenRequestRefused
+	LoginRedirect
+	LoginRequired
+	LoginRefused
+	LoginInvalid
+	OriginUnprotected
+	SessionAmbiguous
+	SessionTooLarge
+	ProviderUnavailable
+	CredentialsMissing
+	CredentialsRefused
 	AuthDenied
 	AuthError
 	AuthMisconfigured
@@ -322,6 +332,36 @@ var reasons = [NumReasons]reasonRow{
 	LimitStoreDown: {"limit_store_down", at(Limit), 500, GatewayFault, "RLSE", "",
 		"the store of rate limits, or the RateLimitService, was not there or did not answer in time; requests pass all the same unless failure_mode_deny is set",
 		"look at Redis or the service; legate_ratelimit_store_errors_total counts the requests"},
+	LoginRedirect: {"login_redirect", at(Authn), 302, NoFault, "UAEX", "",
+		"nobody has logged in with that browser, or the login is over, and the OAuth2 filter that by names sends it to the identity provider",
+		"nothing; for clients that are no browsers, let insteadOfRedirect or a JWT Filter before it answer"},
+	LoginRequired: {"login_required", at(Authn), 403, ClientFault, "UAEX", "",
+		"nobody has logged in, and insteadOfRedirect has the OAuth2 filter say so instead of sending the client to the identity provider",
+		"nothing"},
+	LoginRefused: {"login_refused", at(Authn), 403, ClientFault, "UAEX", "",
+		"the identity provider sent the browser back with an error, or does not take the code that it sent it back with; the answer names the error",
+		"look at the provider's own log, and at the clientID and the secret of the Filter"},
+	LoginInvalid: {"login_invalid", at(Authn), 400, ClientFault, "UAEX", "",
+		"what the browser came back with from the identity provider, or sent to log out, is not what this gateway began with this browser, or the ID token does not hold",
+		"the line's error tells what is wrong with an ID token; else somebody opened an old address, keeps no cookies, or tries to log somebody else in"},
+	OriginUnprotected: {"origin_unprotected", at(Authn), 400, OperatorFault, "UAEX", "",
+		"the request came to an origin that is none of the OAuth2 filter's protectedOrigins",
+		"add the origin, or internalOrigin where another proxy changes Host or takes TLS off, or let the FilterPolicy name other hosts"},
+	SessionAmbiguous: {"session_ambiguous", at(Authn), 400, ClientFault, "UAEX", "",
+		"the browser sent two different sessions of one OAuth2 filter, as when a page of another subdomain sets one: nobody knows whose the request is",
+		"let the person remove the cookies; find out which host sets cookies for the domain of the others"},
+	SessionTooLarge: {"session_too_large", at(Authn), 500, OperatorFault, "UAEX", "",
+		"the tokens of the identity provider are too large for cookies",
+		"let the provider put less into its tokens, such as groups"},
+	ProviderUnavailable: {"provider_unavailable", at(Authn), 502, UpstreamFault, "UAEX", "",
+		"the identity provider of an OAuth2 filter cannot be reached, is too slow, or answers what cannot be understood",
+		"look at the provider; the line's error tells what went wrong. Who has logged in goes on as long as the access token lasts"},
+	CredentialsMissing: {"credentials_missing", at(Authn), 401, ClientFault, "UAEX", "",
+		"the OAuth2 filter asks for X-Ambassador headers that say who the request is from, and one is missing",
+		"nothing"},
+	CredentialsRefused: {"credentials_refused", at(Authn), 401, ClientFault, "UAEX", "",
+		"the identity provider gives no token for what the request's X-Ambassador headers say",
+		"look at the provider's own log"},
 	AuthDenied: {"auth_denied", at(Authn), 403, ClientFault, "UAEX", "",
 		"the AuthService or External filter that by names refused the request; the answer is the one that it gave",
 		"nothing; the service's own log tells why"},

@@ -42,6 +42,8 @@ func (f *fields) filterKind(name string, filter *config.Filter) {
 	switch name {
 	case "JWT":
 		filter.JWT = f.jwtFilter()
+	case "OAuth2":
+		filter.OAuth2 = f.oauth2()
 	case "External":
 		filter.External = f.external(f.o)
 	case "APIKey", "v3APIKey":
@@ -52,8 +54,6 @@ func (f *fields) filterKind(name string, filter *config.Filter) {
 		f.o.report(f.node, name, "a Go plug-in can be loaded only by the program that it was built with", config.ObjectDropped)
 	case "Mint":
 		filter.Mint = f.mint()
-	default:
-		f.o.report(f.node, name, string(notYet), config.ObjectDropped)
 	}
 }
 

@@ -63,7 +63,7 @@ func (f *fields) mint() *config.MintFilter {
 	}
 	m.PathPrefix = strings.TrimRight(m.PathPrefix, "/")
 	if keys := f.object("signingKeys"); keys != nil {
-		m.SigningKeys = keys.secret("secretName")
+		m.SigningKeys = keys.secret()
 		m.RevokedKeys = keys.list("revoked")
 		keys.finish(nil)
 	}
@@ -109,8 +109,8 @@ func shortly(d time.Duration) string {
 
 // secret reads the name of a Secret, with its namespace after a dot or in a field beside
 // it; the object's own otherwise.
-func (f *fields) secret(name string) config.SecretName {
-	s := config.SecretName{Name: f.text(name), Namespace: f.o.Meta.Namespace}
+func (f *fields) secret() config.SecretName {
+	s := config.SecretName{Name: f.text("secretName"), Namespace: f.o.Meta.Namespace}
 	if namespace := f.text("secretNamespace"); namespace != "" {
 		s.Namespace = namespace
 	}
@@ -236,12 +236,12 @@ func (f *fields) credentials() config.Credentials {
 	}
 	if p := f.object("passwords"); p != nil {
 		p.required("secretName")
-		c.Passwords = p.secret("secretName")
+		c.Passwords = p.secret()
 		p.finish(nil)
 	}
 	if p := f.object("clients"); p != nil {
 		p.required("secretName")
-		c.Clients = p.secret("secretName")
+		c.Clients = p.secret()
 		p.finish(nil)
 	}
 	return c
