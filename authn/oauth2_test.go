@@ -23,7 +23,7 @@ import (
 // A loginWorld is a gateway with one OAuth2 Filter, an identity provider, and browsers.
 type loginWorld struct {
 	t     *testing.T
-	now   time.Time
+	ahead atomic.Int64 // of midday, in nanoseconds: refreshers look at the clock too
 	set   *Set
 	world *config.World
 	deps  *Deps
@@ -33,10 +33,13 @@ type loginWorld struct {
 	other http.HandlerFunc // answers instead of the provider; nil for nobody
 }
 
+// now is the time of w, which a test moves.
+func (w *loginWorld) now() time.Time { return midday.Add(time.Duration(w.ahead.Load())) }
+
 // newLoginWorld makes one in which change was made.
 func newLoginWorld(t *testing.T, change func(f *config.OAuth2Filter, args *config.Arguments)) *loginWorld {
 	t.Helper()
-	w := &loginWorld{t: t, now: midday}
+	w := &loginWorld{t: t}
 	var provider *devidp.Provider
 	w.idp = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/token" {
@@ -53,7 +56,7 @@ func newLoginWorld(t *testing.T, change func(f *config.OAuth2Filter, args *confi
 	}))
 	t.Cleanup(w.idp.Close)
 	var err error
-	if provider, err = devidp.New(devidp.Options{Issuer: w.idp.URL, Clock: func() time.Time { return w.now }}); err != nil {
+	if provider, err = devidp.New(devidp.Options{Issuer: w.idp.URL, Clock: w.now}); err != nil {
 		t.Fatal(err)
 	}
 	f := &config.OAuth2Filter{
@@ -73,7 +76,8 @@ func newLoginWorld(t *testing.T, change func(f *config.OAuth2Filter, args *confi
 			Rules: []config.FilterRule{{Host: "*", Path: "*", Filters: []config.FilterUse{{Name: "web", Namespace: "shop", Arguments: args}}}},
 		}},
 	}
-	w.deps = testDeps(t, &w.now)
+	w.deps = testDeps(t, new(time.Time))
+	w.deps.Clock = w.now
 	w.deps.Dial = (&net.Dialer{}).DialContext
 	w.build()
 	t.Cleanup(func() { w.set.Retire(nil) })
@@ -115,7 +119,7 @@ func (b *browser) ask(method, address string, fields ...string) *Call {
 	if len(pairs) > 0 {
 		fields = append(fields, "Cookie", strings.Join(pairs, "; "))
 	}
-	c := visit(b.w.now, method, u, fields...)
+	c := visit(b.w.now(), method, u, fields...)
 	b.w.serve(c)
 	b.keep(u.Host, c)
 	return c
@@ -286,7 +290,7 @@ func TestRefreshAndExpiry(t *testing.T) {
 	b := w.browser()
 	b.login(page, "alice")
 	old := maps.Clone(b.cookies["shop.example.com"])
-	w.now = w.now.Add(6 * time.Minute)
+	w.ahead.Add(int64(6 * time.Minute))
 	asked := w.asked.Load()
 	var all sync.WaitGroup
 	for range 8 { // one page asks for many things at once
@@ -302,7 +306,7 @@ func TestRefreshAndExpiry(t *testing.T) {
 		t.Errorf("the provider was asked %d times for one refresh", n)
 	}
 	wantReply(t, b.ask("GET", page), decision.None, 0)
-	w.now = w.now.Add(15 * 24 * time.Hour)
+	w.ahead.Add(int64(15 * 24 * time.Hour))
 	wantReply(t, b.ask("GET", page), decision.LoginRedirect, 302)
 }
 
@@ -311,7 +315,7 @@ func TestExpiryWithoutRefresh(t *testing.T) {
 	b := w.browser()
 	b.login(page, "alice")
 	wantReply(t, b.ask("GET", page), decision.None, 0)
-	w.now = w.now.Add(5 * time.Minute)
+	w.ahead.Add(int64(5 * time.Minute))
 	wantReply(t, b.ask("GET", page), decision.LoginRedirect, 302)
 }
 
@@ -384,7 +388,7 @@ func TestTossedCookies(t *testing.T) {
 	victim.login(page, "alice")
 	const host, name = "shop.example.com", "ambassador_session.web.shop"
 	stolen := attacker.cookies[host][name]
-	c := visit(w.now, "GET", must(url.Parse(page)), "Cookie", name+"="+stolen)
+	c := visit(w.now(), "GET", must(url.Parse(page)), "Cookie", name+"="+stolen)
 	w.serve(c)
 	wantReply(t, c, decision.LoginRedirect, 302) // without the browser's own secret it is nothing
 	c = victim.ask("GET", page, "Cookie", name+"="+stolen)
@@ -422,7 +426,7 @@ func TestLogout(t *testing.T) {
 		for n, v := range b.cookies[host] {
 			pairs = append(pairs, n+"="+v)
 		}
-		c := visit(w.now, "POST", must(url.Parse(address)), "Content-Type", "application/x-www-form-urlencoded", "Cookie", strings.Join(pairs, "; "))
+		c := visit(w.now(), "POST", must(url.Parse(address)), "Content-Type", "application/x-www-form-urlencoded", "Cookie", strings.Join(pairs, "; "))
 		c.Body = formBody(body)
 		w.serve(c)
 		return c

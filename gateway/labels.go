@@ -43,6 +43,11 @@ func (c *compiler) rateLimitService() *config.RateLimitService {
 		p.Instead = "it is ignored"
 		c.problems = append(c.problems, p)
 	}
+	if first := &all[0]; !first.BuiltIn && first.Broken == "" {
+		p := first.Problem("service", "another service is not asked yet", config.FieldIgnored)
+		p.Instead = "RateLimits count in the process"
+		c.problems = append(c.problems, p)
+	}
 	return &all[0]
 }
 
