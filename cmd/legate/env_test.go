@@ -26,6 +26,7 @@ var rows = []row{
 	{"AMBASSADOR_LABEL_SELECTOR", "team=shop", "selects=false"},
 	{"AMBASSADOR_FIELD_SELECTOR", "metadata.namespace=shop", "selects=false"},
 	{"AMBASSADOR_ENVOY_BIND_ADDRESS", "10.0.0.1", "bind=10.0.0.1"},
+	{"AMBASSADOR_ENVOY_BIND_ADDRESS", "*", ""},
 	{"AMBASSADOR_HEALTHCHECK_BIND_ADDRESS", "0.0.0.0", "admin=0.0.0.0:8877"},
 	{"AMBASSADOR_HEALTHCHECK_BIND_ADDRESS", "::", "admin=[::]:8877"},
 	{"AMBASSADOR_HEALTHCHECK_BIND_PORT", "8878", "admin=127.0.0.1:8878"},
@@ -101,7 +102,7 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 	return map[string]string{
 		"statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
 		"single": fmt.Sprint(s.config.SingleNamespace), "certs-single": fmt.Sprint(s.config.SecretsSingleNamespace), "selects": fmt.Sprint(selects),
-		"bind": f.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
+		"bind": s.flags.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
 		"level": s.level.Level().String(), "format": f.logFormat, "threads": fmt.Sprint(s.process.threads), "ready": s.process.readyPort, "loose": fmt.Sprint(r.LooseSelectors),
 		"patience": s.process.patience.String(),

@@ -40,7 +40,7 @@ type serveFlags struct {
 func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.files, "file", "f", nil, "file or folder of manifests, watched; repeatable")
 	flags.BoolVar(&f.kubernetes, "kubernetes", false, "watch the API server (not served yet)")
-	flags.StringVar(&f.bind, "bind", "", "address on which Listeners bind (default all interfaces)")
+	flags.StringVar(&f.bind, "bind", "", "address on which Listeners bind, * for all interfaces (the default)")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:8877", "address of the admin port")
 	flags.StringArrayVar(&f.resolve, "resolve", nil, "NAME[:PORT]=ADDR[:PORT]: an upstream's address, before DNS; * matches all; repeatable")
 	flags.StringVar(&f.dns, "dns", "", "DNS server for upstream names (default the system's)")
@@ -72,6 +72,9 @@ type settings struct {
 // understand turns flags into settings; an error names the flag.
 func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	s := &settings{flags: *f}
+	if f.bind == "*" {
+		s.flags.bind = "" // all interfaces, of both families
+	}
 	var err error
 	if s.config, err = config.OptionsFromEnv(getenv); err != nil {
 		return nil, err

@@ -1,0 +1,163 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// layers are the folders of k8s/ that somebody applies.
+var layers = []string{"base", "overlays/eks-nlb", "overlays/dev", "istio", "examples/zero-trust"}
+
+// kustomized is what is applied of a folder of k8s/.
+func kustomized(t *testing.T, layer string) []byte {
+	t.Helper()
+	text, err := exec.Command(outside(t, "kubectl"), "kustomize", filepath.Join("../k8s", layer)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl kustomize k8s/%s: %v\n%s", layer, err, text)
+	}
+	return text
+}
+
+// What is applied is looked at whole before it changes.
+func TestKustomize(t *testing.T) {
+	for _, layer := range layers {
+		t.Run(layer, func(t *testing.T) {
+			got := kustomized(t, layer)
+			file := filepath.Join("testdata", "k8s", strings.ReplaceAll(layer, "/", "-")+".yaml")
+			if *update {
+				must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+				must(t, os.WriteFile(file, got, 0o644))
+			}
+			want, err := os.ReadFile(file)
+			must(t, err)
+			if !bytes.Equal(got, want) {
+				t.Errorf("k8s/%s makes other objects than %s has (-update accepts them):\n%s", layer, file, got)
+			}
+		})
+	}
+}
+
+// Istio's own validation finds nothing, and finds what is wrong.
+func TestIstioTakesItsObjects(t *testing.T) {
+	check := outside(t, "istio-check")
+	for _, layer := range []string{"istio", "examples/zero-trust"} {
+		cmd := exec.Command(check)
+		cmd.Stdin = bytes.NewReader(kustomized(t, layer))
+		if out, err := cmd.CombinedOutput(); err != nil || strings.HasPrefix(string(out), "0 ") {
+			t.Errorf("k8s/%s: %v\n%s", layer, err, out)
+		}
+	}
+	broken := bytes.ReplaceAll(kustomized(t, "examples/zero-trust"), []byte("request.auth.claims[iss]"), []byte("request.auth.claimz[iss]"))
+	cmd := exec.Command(check)
+	cmd.Stdin = bytes.NewReader(broken)
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "claimz") {
+		t.Errorf("a misspelt condition passes: %v\n%s", err, out)
+	}
+}
+
+// A pod that the strictest of Kubernetes' profiles refuses does not come about: what it asks
+// of each container is said of each.
+func TestPodsAskForNothing(t *testing.T) {
+	for _, layer := range layers {
+		d := yaml.NewDecoder(bytes.NewReader(kustomized(t, layer)))
+		for {
+			var o struct {
+				Kind     string
+				Metadata struct{ Name string }
+				Spec     struct{ Template struct{ Spec podSpec } }
+			}
+			if d.Decode(&o) != nil {
+				break
+			}
+			if o.Kind == "Deployment" {
+				o.Spec.Template.Spec.judge(t, layer+": "+o.Metadata.Name)
+			}
+		}
+	}
+}
+
+// A podSpec is what the profile "restricted" looks at, and what we ask of ourselves.
+type podSpec struct {
+	SecurityContext struct {
+		RunAsNonRoot   bool                  `yaml:"runAsNonRoot"`
+		SeccompProfile struct{ Type string } `yaml:"seccompProfile"`
+	} `yaml:"securityContext"`
+	Containers []struct {
+		Name            string
+		Resources       struct{ Limits map[string]string }
+		SecurityContext struct {
+			Escalation   *bool `yaml:"allowPrivilegeEscalation"`
+			ReadOnly     bool  `yaml:"readOnlyRootFilesystem"`
+			Capabilities struct{ Drop []string }
+		} `yaml:"securityContext"`
+	}
+}
+
+func (p *podSpec) judge(t *testing.T, whose string) {
+	t.Helper()
+	if !p.SecurityContext.RunAsNonRoot || p.SecurityContext.SeccompProfile.Type != "RuntimeDefault" {
+		t.Errorf("%s: may run as root, or without seccomp", whose)
+	}
+	for _, c := range p.Containers {
+		s := c.SecurityContext
+		if s.Escalation == nil || *s.Escalation || !s.ReadOnly || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" {
+			t.Errorf("%s: container %s may escalate, write, or has capabilities", whose, c.Name)
+		}
+		if c.Resources.Limits["memory"] == "" || c.Resources.Limits["cpu"] != "" {
+			t.Errorf("%s: container %s has limits %v: memory is to be bounded, time is not", whose, c.Name, c.Resources.Limits)
+		}
+	}
+}
+
+// The chart makes of its defaults what the base makes, but for the namespace, which is helm's
+// business.
+func TestChartMakesTheBase(t *testing.T) {
+	text, err := exec.Command(outside(t, "helm"), "template", "legate", "../k8s/chart", "--namespace", "ambassador").CombinedOutput()
+	if err != nil {
+		t.Fatalf("helm template: %v\n%s", err, text)
+	}
+	base, chart := objects(t, kustomized(t, "base")), objects(t, text)
+	delete(base, "Namespace ambassador")
+	for name, want := range base {
+		if got, made := chart[name]; !made {
+			t.Errorf("%s: only the base makes it", name)
+		} else if got != want {
+			t.Errorf("%s: the chart makes\n%s\nthe base\n%s", name, got, want)
+		}
+		delete(chart, name)
+	}
+	for name := range chart {
+		t.Errorf("%s: only the chart makes it", name)
+	}
+}
+
+// objects returns what manifests hold, by kind and name, each written in one way.
+func objects(t *testing.T, manifests []byte) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	d := yaml.NewDecoder(bytes.NewReader(manifests))
+	for {
+		var o map[string]any
+		err := d.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		must(t, err)
+		if o == nil {
+			continue // nothing but a comment
+		}
+		text, err := yaml.Marshal(o)
+		must(t, err)
+		meta, _ := o["metadata"].(map[string]any)
+		all[fmt.Sprint(o["kind"], " ", meta["name"])] = string(text)
+	}
+}
