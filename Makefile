@@ -26,6 +26,7 @@ build: ## bin/legate, static, with the recorded profile if there is one
 unit: ## every package's own tests, with the race detector; then those that count allocations, without
 	@$(call need,gcc,gcc libc6-dev)
 	@$(call need,curl,curl)
+	@$(call need,redis-server,redis-server redis-sentinel redis-tools)
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
@@ -34,6 +35,7 @@ e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-se
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)
 	@$(call need,chromium,chromium)
+	@$(call need,redis-server,redis-server redis-sentinel redis-tools)
 	LEGATE_TOOLS=$(CURDIR)/$(TOOLS) go test -count=1 ./e2e/...
 	@go test -count=1 -v -run '^TestCoverage$$' ./e2e/ambassador | grep -o 'rows of .*'
 

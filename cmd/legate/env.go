@@ -44,6 +44,7 @@ var ambassadorFlags = map[string]func(getenv func(string) string) (name, value s
 	"admin": adminFromEnv,
 	"bind":  sameAs("AMBASSADOR_ENVOY_BIND_ADDRESS"),
 	"file":  sameAs("AMBASSADOR_CONFIG_DIR"),
+	"redis": sameAs("REDIS_URL"),
 	"drain-timeout": func(getenv func(string) string) (string, string, error) {
 		const name = "AMBASSADOR_DRAIN_TIME"
 		d, err := seconds(getenv(name))

@@ -67,6 +67,31 @@ var rows = []row{
 	{"STATSD_FLUSH_INTERVAL", "1", ""},
 	{"DOGSTATSD", "true", ""},
 	{"DD_ENTITY_ID", "pod", ""},
+	{"REDIS_URL", "rediss://:secret@redis", "redis=SINGLE_redis:6379_over_TLS"},
+	{"REDIS_TYPE", "CLUSTER", ""},
+	{"REDIS_SOCKET_TYPE", "unix", ""},
+	{"REDIS_USERNAME", "legate", ""},
+	{"REDIS_PASSWORD", "secret", ""},
+	{"REDIS_AUTH", "secret", ""},
+	{"REDIS_TLS_ENABLED", "true", ""},
+	{"REDIS_TLS_INSECURE", "true", ""},
+	{"REDIS_POOL_SIZE", "5", ""},
+	{"REDIS_PING_INTERVAL", "1s", ""},
+	{"REDIS_TIMEOUT", "1s", ""},
+	{"REDIS_PIPELINE_WINDOW", "150us", ""},
+	{"REDIS_PIPELINE_LIMIT", "8", ""},
+	{"REDIS_SURGE_LIMIT_INTERVAL", "1s", ""},
+	{"REDIS_SURGE_LIMIT_AFTER", "5", ""},
+	{"REDIS_SURGE_POOL_SIZE", "5", ""},
+	{"REDIS_SURGE_POOL_DRAIN_INTERVAL", "1m", ""},
+	{"REDIS_PERSECOND", "true", ""},
+	{"REDIS_PERSECOND_URL", "redis:6380", ""},
+	{"LOCAL_CACHE_SIZE_IN_BYTES", "4096", ""},
+	{"EXPIRATION_JITTER_MAX_SECONDS", "60", ""},
+	{"USE_STATSD", "true", ""},
+	{"GOSTATS_FLUSH_INTERVAL_SECONDS", "5", ""},
+	{"AES_RATELIMIT_PREVIEW", "true", ""},
+	{"AES_REDIS_EXPERIMENTAL_DRIVER_ENABLED", "true", ""},
 	{"SCOUT_DISABLE", "1", ""},
 	{"AES_ACME_LEADER_DISABLE", "true", ""},
 	{"DEVPORTAL_CONTENT_URL", "https://example.com", ""},
@@ -99,8 +124,12 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 	if o := s.process.statsd; o != nil {
 		statsd = fmt.Sprintf("%s/%v", o.Address, o.Interval)
 	}
+	shared := ""
+	if s.redis != nil {
+		shared = strings.ReplaceAll(s.redis.String(), " ", "_")
+	}
 	return map[string]string{
-		"statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
+		"redis": shared, "statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
 		"single": fmt.Sprint(s.config.SingleNamespace), "certs-single": fmt.Sprint(s.config.SecretsSingleNamespace), "selects": fmt.Sprint(selects),
 		"bind": s.flags.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
@@ -189,6 +218,7 @@ func TestBadVariables(t *testing.T) {
 		{"STATSD_PORT", "statsd", ""},
 		{"STATSD_FLUSH_INTERVAL", "soon", ""},
 		{"LEGATE_DRAIN_DELAY", "soon", ""},
+		{"REDIS_URL", "http://redis", ""},
 	} {
 		if _, err := effective(t, nil, map[string]string{r.variable: r.value}); err == nil || !strings.Contains(err.Error(), r.variable) {
 			t.Errorf("%s=%s: %v", r.variable, r.value, err)

@@ -11,6 +11,7 @@ import (
 
 	"legate/config"
 	"legate/gateway"
+	"legate/redis"
 	"legate/routes"
 	"legate/upstream"
 	"legate/wire/listen"
@@ -33,6 +34,7 @@ type serveFlags struct {
 	tokenCache    int
 	keepInjected  bool
 	pprof         bool
+	redis         string
 	proxyProtocol string
 	proxyTrust    []string
 }
@@ -54,6 +56,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.IntVar(&f.tokenCache, "token-cache", 64, "MiB that verified tokens are remembered in; 0 remembers none")
 	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
+	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 
@@ -65,6 +68,7 @@ type settings struct {
 	upstream upstream.Options
 	level    slog.LevelVar
 	proxy    listen.ProxyMode
+	redis    *redis.Shared // nil for none
 	trust    []netip.Prefix         // whose PROXY headers are believed; empty: everybody's
 	applied  func(*gateway.Gateway) // called once a configuration serves; may be nil
 }
@@ -96,6 +100,9 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	}
 	if s.trust, err = prefixes(f.proxyTrust); err != nil {
 		return nil, fmt.Errorf("--proxy-protocol-trust: %w", err)
+	}
+	if s.redis, err = redis.Read(f.redis, getenv); err != nil {
+		return nil, err
 	}
 	s.upstream = upstreamOptions(s.config, getenv)
 	s.upstream.DNS, s.upstream.ClusterDomain = f.dns, f.clusterDomain

@@ -36,6 +36,7 @@ type server struct {
 	logs     *accessLogs
 	audit    *telemetry.AuditLog
 	statsd   *statsdReport // nil for none
+	shared   *shared       // nil where this replica is alone
 	certs    *certs.Built
 	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
 	stopLoop context.CancelFunc
@@ -56,6 +57,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err := srv.listen(); err != nil {
 		return nil, err
 	}
+	srv.shared = openShared(s.redis, log)
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
@@ -309,6 +311,7 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	srv.done.Wait()
 	srv.logs.close(closing)
 	srv.statsd.close(closing)
+	srv.shared.close()
 	if err := srv.audit.Close(closing); err != nil {
 		srv.log.Error("audit log was not written to its end", "error", err)
 	}
