@@ -30,7 +30,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm ## the real binary with real parts around it
+e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)
@@ -95,6 +95,9 @@ $(TOOLS)/istio-check: test/tools/istio/go.mod test/tools/istio/go.sum test/tools
 
 $(TOOLS)/helm: test/tools/helm/go.mod test/tools/helm/go.sum
 	$(call module-tool,helm,helm.sh/helm/v3/cmd/helm)
+
+$(TOOLS)/idp: $(wildcard test/tools/idp/*)
+	$(call module-tool,idp,.)
 
 $(TOOLS)/golangci-lint: test/tools/golangci-lint/go.mod test/tools/golangci-lint/go.sum
 	$(call module-tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

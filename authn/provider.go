@@ -24,6 +24,7 @@ type provider struct {
 	url    string // without a slash at its end
 	policy config.FetchPolicy
 	client *http.Client
+	direct *http.Client // follows no redirect: what is sent with it is nobody else's
 	deps   *Deps
 
 	mu     sync.Mutex
@@ -50,9 +51,13 @@ type discovery struct {
 
 // newProvider returns the provider that c names.
 func newProvider(c *config.OAuth2Filter, d *Deps) *provider {
-	return &provider{
+	p := &provider{
 		url: strings.TrimSuffix(c.AuthorizationURL, "/"), policy: c.Fetch, client: d.client(c.Fetch), deps: d,
 	}
+	direct := *p.client
+	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	p.direct = &direct
+	return p
 }
 
 // discover returns what the provider says of itself. What is stale serves for as long as
@@ -114,7 +119,7 @@ func (p *provider) ask(ctx context.Context) (*discovery, error) {
 	if err != nil {
 		return nil, plainError(err)
 	}
-	status, header, text, err := p.do(r)
+	status, header, text, err := p.do(p.client, r)
 	switch {
 	case err != nil:
 		return nil, err
@@ -148,10 +153,10 @@ func safeEndpoint(at, issuer string) bool {
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && strings.HasPrefix(issuer, "http://"))
 }
 
-// do sends r and returns the answer, whose body is bounded.
-func (p *provider) do(r *http.Request) (status int, h http.Header, text []byte, err error) {
+// do sends r by client and returns the answer, whose body is bounded.
+func (p *provider) do(client *http.Client, r *http.Request) (status int, h http.Header, text []byte, err error) {
 	r.Header.Set("Accept", "application/json")
-	a, err := p.client.Do(r)
+	a, err := client.Do(r)
 	if err != nil {
 		return 0, nil, nil, plainError(err)
 	}
@@ -177,7 +182,7 @@ func (p *provider) userInfo(ctx context.Context, d *discovery, access string) (c
 		return nil, false, plainError(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+access)
-	status, _, text, err := p.do(r)
+	status, _, text, err := p.do(p.direct, r)
 	switch {
 	case err != nil:
 		return nil, false, fmt.Errorf("ask %q: %w", shownURI(d.UserInfo), err)

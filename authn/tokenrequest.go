@@ -43,7 +43,7 @@ func (l *login) request(ctx context.Context, d *discovery, form url.Values, who 
 	if err != nil {
 		return nil, err
 	}
-	status, _, text, err := l.provider.do(r)
+	status, _, text, err := l.provider.do(l.provider.direct, r)
 	if err != nil {
 		return nil, fmt.Errorf("ask %q: %w", shownURI(d.Token), err)
 	}
