@@ -167,7 +167,7 @@ func (e *external) obey(c *Call, r *authv3.CheckResponse) Outcome {
 	}
 	for _, o := range ok.GetResponseHeadersToAdd() {
 		switch name, value := option(o); {
-		case !changeable(name):
+		case !wire.Changeable(name):
 		case overwrites(o):
 			c.ToClient.SetName(name, value)
 		default:
@@ -197,7 +197,7 @@ func (e *external) refused(c *Call, d *authv3.DeniedHttpResponse) Outcome {
 	for _, o := range d.GetHeaders() {
 		name, value := option(o)
 		switch f := wire.LookupField(name); {
-		case !changeable(name):
+		case !wire.Changeable(name):
 		case f == wire.FieldContentType:
 			r.ContentType = value
 		default:
@@ -237,40 +237,21 @@ func judgeOptions(lists ...[]*corev3.HeaderValueOption) error {
 	for _, list := range lists {
 		for _, o := range list {
 			name, value := option(o)
-			if !isFieldName(bytes.TrimPrefix(name, []byte(":"))) {
+			if !wire.IsFieldName(bytes.TrimPrefix(name, []byte(":"))) {
 				return fmt.Errorf("the answer has %q for the name of a header", name)
 			}
-			for _, b := range value {
-				if b < ' ' && b != '\t' || b == 0x7f {
-					return fmt.Errorf("the answer's value for %q is none of a header", name)
-				}
+			if !wire.IsFieldValue(value) {
+				return fmt.Errorf("the answer's value for %q is none of a header", name)
 			}
 		}
 	}
 	return nil
 }
 
-// isFieldName reports whether name is a token (RFC 9110 §5.6.2).
-func isFieldName(name []byte) bool {
-	for _, b := range name {
-		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", b) < 0 {
-			return false
-		}
-	}
-	return len(name) > 0
-}
-
-// changeable reports whether a name is of a header that who decides has a say in: it does
-// not frame the message, and is no part of its first line.
-func changeable(name []byte) bool {
-	f := wire.LookupField(name)
-	return name[0] != ':' && (f == wire.FieldOther || !bound.Has(f))
-}
-
 // apply changes a header of the request as o says.
 func (c *Call) apply(o *corev3.HeaderValueOption) {
 	name, value := option(o)
-	if !changeable(name) {
+	if !wire.Changeable(name) {
 		return
 	}
 	f := wire.LookupField(name)

@@ -25,7 +25,7 @@ func (e *external) request(c *Call, q *question, body []byte) Outcome {
 	q.Target(e.prefix, path, query, hasQuery)
 	fits := q.Add(nameContentLength, zero) // has the length written whatever the method
 	c.lines(func(f wire.Field, name, value []byte) {
-		if f != wire.FieldOther && bound.Has(f) || !e.ask.has(f, name) || e.names.has(f, name) {
+		if f != wire.FieldOther && wire.Bound.Has(f) || !e.ask.has(f, name) || e.names.has(f, name) {
 			return
 		}
 		if name == nil {
@@ -66,7 +66,7 @@ func (e *external) judge(c *Call, a *wire.Head, content []byte) Outcome {
 	for i := range a.Len() {
 		f, name, value := a.Line(i)
 		switch {
-		case f != wire.FieldOther && bound.Has(f) || !e.pass.has(f, name):
+		case f != wire.FieldOther && wire.Bound.Has(f) || !e.pass.has(f, name):
 		case f == wire.FieldContentType:
 			r.ContentType = bytes.Clone(value)
 		default:
@@ -80,7 +80,7 @@ func (e *external) judge(c *Call, a *wire.Head, content []byte) Outcome {
 func (e *external) allowed(c *Call, a *wire.Head) {
 	for i := range a.Len() {
 		f, name, value := a.Line(i)
-		if (f == wire.FieldOther || !bound.Has(f)) && e.pass.has(f, name) {
+		if (f == wire.FieldOther || !wire.Bound.Has(f)) && e.pass.has(f, name) {
 			c.set(f, name, value)
 		}
 	}
@@ -98,7 +98,7 @@ func (c *Call) removeListed(list []byte) {
 		name, list = wire.NextToken(list)
 		name = c.keep(name)
 		wire.LowerInPlace(name)
-		if f := wire.LookupField(name); len(name) > 0 && name[0] != ':' && (f == wire.FieldOther || !bound.Has(f)) {
+		if wire.Changeable(name) {
 			c.remove(name)
 		}
 	}

@@ -32,10 +32,6 @@ func (s *nameSet) has(f wire.Field, name []byte) bool {
 	return ok
 }
 
-// bound are the names that frame a message or belong to one connection: nobody who
-// decides about a request has a say in them.
-const bound = wire.HopByHop | 1<<wire.FieldHost
-
 // keep returns a copy of b that lives as long as the request.
 func (c *Call) keep(b []byte) []byte {
 	if c.Memory == nil {

@@ -27,7 +27,8 @@ type compiler struct {
 	tcpSpecs        map[string]upstream.Spec // by the TCPMapping's full name
 	gzipper         *gzipper                 // nil for none
 	moduleOverrides []override
-	reached         map[*limiter.Limit]bool // by the labels of some route
+	reached         map[*limiter.Limit]bool  // by the labels of some route
+	asked           *config.RateLimitService // instead of counting; nil for none
 	problems        []config.Problem
 	next            *Snapshot
 	same            bool // nothing is new but Mappings: what the last snapshot made of others is used again
@@ -159,6 +160,7 @@ func (c *compiler) routes(old *Snapshot) {
 	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(unique.Make(s.Cluster()), &s) })
 	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
 	c.authn(old)
+	c.rateLimitService(old)
 	c.next.routes = make([]*Route, len(c.next.table.Routes))
 	for i, rt := range c.next.table.Routes {
 		if rt.Ready == nil {

@@ -95,18 +95,19 @@ type Exchange struct {
 	bridges   bool       // what trails the kept body is told in the head
 	scripting *scripting // what the Module's script has of the exchange; nil without one
 
-	judged    limiter.Judgement // what rate limits say
-	values    [][]byte          // of formats, while headers are edited
-	early     [][]byte          // what the access log wants of the answer, by slot
-	keptEarly bool              // early and noted hold it
-	noted     noted             // what collectors are told of the answer
-	trace     trace.Context     // the request's place in a trace; zero for none
-	tellID    bool              // the client is told the request's id
-	span      *trace.Span       // room for what a collector is told; nil until it is
-	logged    *als.Entry        // the same
-	relayed   bool              // the answer is the upstream's
-	recording bool              // the request is over and its record is written
-	took      time.Duration     // once recording
+	judged      limiter.Judgement // what rate limits say
+	limitAnswer *limiter.Answer   // what a RateLimitService says; nil for nothing
+	values      [][]byte          // of formats, while headers are edited
+	early       [][]byte          // what the access log wants of the answer, by slot
+	keptEarly   bool              // early and noted hold it
+	noted       noted             // what collectors are told of the answer
+	trace       trace.Context     // the request's place in a trace; zero for none
+	tellID      bool              // the client is told the request's id
+	span        *trace.Span       // room for what a collector is told; nil until it is
+	logged      *als.Entry        // the same
+	relayed     bool              // the answer is the upstream's
+	recording   bool              // the request is over and its record is written
+	took        time.Duration     // once recording
 
 	zip      *gzipStream    // the stream, where the client takes answers compressed
 	web      *webStream     // the stream, where it is one of gRPC-Web's
@@ -165,6 +166,7 @@ func (x *Exchange) free() {
 	x.Req, x.Snap, x.Route, x.stream, x.peer, x.link, x.upstream, x.gateway = nil, nil, nil, nil, nil, nil, nil, nil
 	x.match = routes.Request{}
 	x.judged.Reset()
+	x.limitAnswer = nil
 	x.call = authn.Call{}
 	x.metadata = nil
 	x.entry = telemetry.Entry{}

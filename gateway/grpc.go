@@ -23,7 +23,11 @@ func isGRPC(h *wire.Head) bool {
 // asGRPC makes r what a gRPC client understands: its library reads no status of HTTP
 // and no body, but fields of gRPC in an answer that is nothing but a head.
 func (x *Exchange) asGRPC(r *localReply, contentType []byte) {
-	x.ToClient.SetName(nameGRPCStatus, grpcStatus(r.status))
+	code := grpcStatus(r.status)
+	if r.exhausted {
+		code = grpcExhausted
+	}
+	x.ToClient.SetName(nameGRPCStatus, code)
 	if r.body != "" {
 		start := len(x.arena)
 		x.arena = appendGRPCMessage(x.arena, r.body)
@@ -35,8 +39,9 @@ func (x *Exchange) asGRPC(r *localReply, contentType []byte) {
 // grpcStatuses are the codes of gRPC for statuses of HTTP, as Envoy maps them; any
 // other is "unknown".
 var (
-	grpcUnknown  = []byte("2")
-	grpcStatuses = map[int][]byte{
+	grpcUnknown   = []byte("2")
+	grpcExhausted = []byte("8")
+	grpcStatuses  = map[int][]byte{
 		400: []byte("13"), // internal
 		401: []byte("16"), // unauthenticated
 		403: []byte("7"),  // permission denied

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha1" //nolint:gosec // it names, and protects nothing
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,11 +15,15 @@ import (
 func (c *compiler) rateLimits() {
 	domain := cmp.Or(c.defaults().DefaultLabelDomain, config.DefaultLabelDomain)
 	l, counted := &c.next.limits, c.world.RateLimits
-	if s := c.rateLimitService(); s != nil {
+	if s, none := c.chosenRateLimitService(); s != nil {
 		domain = cmp.Or(s.Domain, domain)
-		l.deny = s.FailureModeDeny
-		if s.Broken != "" {
+		l.deny, l.exhausted = s.FailureModeDeny, s.ResourceExhausted
+		switch {
+		case none, s.Broken != "":
 			counted = nil
+		case !s.BuiltIn:
+			c.asked, counted = s, nil
+			c.uncounted()
 		}
 	}
 	var problems []config.Problem
@@ -30,25 +33,6 @@ func (c *compiler) rateLimits() {
 		l.metrics = append(l.metrics, c.g.metrics.Limit(each.Name))
 	}
 	c.reviveDefault()
-}
-
-// rateLimitService returns the RateLimitService that counts, nil for none: the first.
-func (c *compiler) rateLimitService() *config.RateLimitService {
-	all := c.world.RateLimitServices
-	if len(all) == 0 {
-		return nil
-	}
-	for i := range all[1:] {
-		p := all[i+1].Problem("", fmt.Sprintf("only one RateLimitService can be asked, and %s comes first", all[0].Ref()), config.Notice)
-		p.Instead = "it is ignored"
-		c.problems = append(c.problems, p)
-	}
-	if first := &all[0]; !first.BuiltIn && first.Broken == "" {
-		p := first.Problem("service", "another service is not asked yet", config.FieldIgnored)
-		p.Instead = "RateLimits count in the process"
-		c.problems = append(c.problems, p)
-	}
-	return &all[0]
 }
 
 // descriptors are those of a route's requests, in the domain that counts: its groups, each

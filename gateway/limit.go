@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"legate/decision"
 	"legate/format"
@@ -17,6 +16,7 @@ type LimitOptions struct {
 	Store      limiter.Store // nil for one of this process
 	ExactDepth bool          // they match only descriptors of their own length
 	Cluster    string        // the name by which they know the gateway: source_cluster
+	OneService bool          // where there are several RateLimitServices, nobody is asked
 }
 
 // A limit is the stage that counts requests in the rate limits that their labels lead to,
@@ -32,8 +32,11 @@ type limit struct {
 // limit returns nil for a route whose requests carry no labels that count.
 func (c *compiler) limit(r *Route) Stage {
 	descriptors := c.descriptors(r)
-	if len(descriptors) == 0 {
+	switch {
+	case len(descriptors) == 0:
 		return nil
+	case c.asked != nil:
+		return &limitService{descriptors}
 	}
 	l := &limit{rules: limiter.Rules{Table: c.next.limits.table}, metrics: c.next.limits.metrics, by: r.By, deny: c.next.limits.deny}
 	for _, d := range descriptors {
@@ -72,6 +75,7 @@ func (l *limit) Enter(x *Exchange) Verdict {
 	}
 	if !x.Dry {
 		l.tally(j)
+		x.auditLimits()
 	}
 	if i := j.Refused(); i >= 0 {
 		x.Decision.RetryAfter = j.Takes[i].RetryAfter
@@ -118,6 +122,18 @@ func (l *limit) tally(j *limiter.Judgement) {
 	}
 }
 
+// auditLimits tells who listens of limits that the request is over. A request is refused
+// once, by whichever limit; those that only log are told of one by one.
+func (x *Exchange) auditLimits() {
+	j := &x.judged
+	refused := j.Refused()
+	for i := range j.Takes {
+		if j.Takes[i].Over && (i == refused || j.Limits[i].LogOnly) {
+			x.auditLimit(j.Limits[i].By, i != refused)
+		}
+	}
+}
+
 // Respond tells the client what limits with injectResponseHeaders say, whoever answers.
 func (l *limit) Respond(x *Exchange) {
 	if !l.injects {
@@ -159,12 +175,11 @@ var nameRetryAfter = []byte("retry-after")
 // refuseLimited makes the answer to a request that the limit at i refuses.
 func (x *Exchange) refuseLimited(i int) {
 	refused := x.judged.Limits[i]
-	seconds := int64((x.judged.Takes[i].RetryAfter + time.Second - 1) / time.Second)
 	start := len(x.arena)
-	x.arena = strconv.AppendInt(x.arena, max(seconds, 1), 10)
+	x.arena = strconv.AppendInt(x.arena, x.judged.Takes[i].RetrySeconds(), 10)
 	x.ToClient.SetName(nameRetryAfter, x.arena[start:len(x.arena):len(x.arena)])
 	x.ToClient.SetName(nameRateLimited, valueTrue)
-	x.reply = localReply{status: 429, ready: true}
+	x.reply = localReply{status: 429, ready: true, exhausted: x.Snap.limits.exhausted}
 	if refused.RefusalHeaders == nil && refused.RefusalBody == nil {
 		return
 	}
@@ -172,7 +187,7 @@ func (x *Exchange) refuseLimited(i int) {
 	if err != nil {
 		x.gateway.log.Warn("answer of a rate limit left out in part", "limit", refused.Name, "by", refused.By, "error", err)
 	}
-	x.reply = localReply{status: answer.Status, ready: true, contentType: answer.ContentType, headers: answer.Headers, body: string(answer.Body)}
+	x.reply = localReply{status: answer.Status, ready: true, exhausted: x.Snap.limits.exhausted, contentType: answer.ContentType, headers: answer.Headers, body: string(answer.Body)}
 }
 
 // Label returns the value of a label: it makes an Exchange a limiter.Source. Headers are
@@ -206,19 +221,24 @@ func (l *limit) explain(x *Exchange) []string {
 
 // rateLimits are what is the same for those of all routes.
 type rateLimits struct {
-	table   *limiter.Table
-	metrics []*telemetry.LimitMetrics
-	deny    bool
-	revived bool // requests without labels carry that of the limit which waits for it
+	table     *limiter.Table
+	metrics   []*telemetry.LimitMetrics
+	deny      bool
+	exhausted bool              // clients of gRPC are told so, and not that nobody is there
+	revived   bool              // requests without labels carry that of the limit which waits for it
+	service   *rateLimitService // that is asked instead of all of this; nil for none
 }
 
 func (l *rateLimits) names() []string {
 	if l.table == nil {
 		return nil
 	}
-	names := make([]string, len(l.table.Limits))
-	for i, each := range l.table.Limits {
-		names[i] = each.Name
+	names := make([]string, 0, len(l.table.Limits)+1)
+	for _, each := range l.table.Limits {
+		names = append(names, each.Name)
+	}
+	if l.service != nil {
+		names = append(names, l.service.by)
 	}
 	return names
 }

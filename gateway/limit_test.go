@@ -194,15 +194,13 @@ func TestLimitExplained(t *testing.T) {
 func TestLimitProblems(t *testing.T) {
 	g := newGate(t)
 	var got []string
-	for _, p := range g.Check(read(everyone + mapping("x", "/x/", "up:80", `labels: {ambassador: [{g: [a]}]}`) + rateLimit("rl", "{pattern: [{generic_key: b}], rate: 1, unit: minute}", "{pattern: [{generic_key: default}], rate: 1, unit: minute}") +
-		"\n---\napiVersion: getambassador.io/v3alpha1\nkind: RateLimitService\nmetadata: {name: rls}\nspec: {service: \"limits:8081\", protocol_version: v3}\n")) {
+	for _, p := range g.Check(read(everyone + mapping("x", "/x/", "up:80", `labels: {ambassador: [{g: [a]}]}`) + rateLimit("rl", "{pattern: [{generic_key: b}], rate: 1, unit: minute}", "{pattern: [{generic_key: default}], rate: 1, unit: minute}"))) {
 		got = append(got, p.Field+": "+p.Msg)
 	}
 	want := `labels: no RateLimit counts requests with the labels generic_key=a
 limits[0].pattern: no Mapping and no default_labels give a request such labels
 limits[1].pattern: no Mapping and no default_labels give a request such labels
-limits[1].pattern: no Mapping and no default_labels give a request the label generic_key: default
-service: another service is not asked yet`
+limits[1].pattern: no Mapping and no default_labels give a request the label generic_key: default`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}

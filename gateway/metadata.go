@@ -8,11 +8,11 @@ import (
 // appendMetadata appends what who decided left for the access log: NAMESPACE:KEY:KEY… leads
 // to it. A text is written as it is, anything else as JSON.
 func (x *Exchange) appendMetadata(dst []byte, path string) ([]byte, bool) {
-	if x.metadata == nil {
-		return dst, false
-	}
 	namespace, keys, below := strings.Cut(path, ":")
 	values, ok := x.metadata[namespace]
+	if !ok && namespace == limitNamespace {
+		values, ok = x.limitMetadata()
+	}
 	if !ok {
 		return dst, false
 	}

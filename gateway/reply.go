@@ -14,6 +14,7 @@ type localReply struct {
 	contentType []byte
 	headers     []wire.Add // further ones
 	ready       bool       // whoever decided said all of it
+	exhausted   bool       // a client of gRPC is told that something is used up
 }
 
 var (

@@ -122,3 +122,17 @@ func (d *Descriptor) String() string {
 	}
 	return b.String()
 }
+
+// Tell shows what d is for a request: "generic_key=default, user=ann". It returns false
+// where the request has not all of it.
+func (d *Descriptor) Tell(from Source) (string, bool) {
+	values, whole := d.values(nil, from)
+	if !whole {
+		return "", false
+	}
+	parts := make([]string, len(values))
+	for i, v := range values {
+		parts[i] = d.Entries[i].Key + "=" + string(v)
+	}
+	return strings.Join(parts, ", "), true
+}

@@ -52,3 +52,9 @@ func (t *Take) settle(count int64, now time.Time) {
 		t.RetryAfter = ends.Sub(now)
 	}
 }
+
+// RetrySeconds is RetryAfter in seconds as Retry-After counts them, rounded up: nobody comes
+// back too early. 0 is for what is not Over.
+func (t *Take) RetrySeconds() int64 {
+	return int64((t.RetryAfter + time.Second - 1) / time.Second)
+}

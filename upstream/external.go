@@ -10,16 +10,27 @@ import (
 	"legate/config"
 )
 
-// authRefused is what happens where an external service cannot be asked.
-const authRefused = "it counts as one that cannot be reached"
+// notAsked is what happens where a service that decides about requests cannot be asked.
+const notAsked = "it counts as one that cannot be reached"
 
 // OfAuthService returns the Spec of the service that a names and what is wrong with its
 // fields, as Of does.
 func (s *Specs) OfAuthService(a *config.AuthService) (Spec, []config.Problem) {
-	r := specReader{Specs: s, refused: authRefused, field: "auth_service", strict: true, mapping: &config.Mapping{
+	r := specReader{Specs: s, refused: notAsked, field: "auth_service", strict: true, mapping: &config.Mapping{
 		Meta: a.Meta, Service: a.Service, TLS: a.TLSContext, OriginateTLS: a.OriginateTLS, GRPC: a.GRPC,
 		StatsName: a.StatsName, CircuitBreakers: a.CircuitBreakers, ConnectTimeoutMS: wholeMillis(a.ConnectTimeout),
 		ClusterIdleTimeoutMS: wholeMillis(a.IdleTimeout), ClusterMaxConnectionLifetimeMS: wholeMillis(a.MaxLifetime),
+	}}
+	spec := r.read()
+	spec.Tag = externalTag
+	return spec, r.problems
+}
+
+// OfRateLimitService returns the Spec of the service that l names and what is wrong with its
+// fields, as Of does.
+func (s *Specs) OfRateLimitService(l *config.RateLimitService) (Spec, []config.Problem) {
+	r := specReader{Specs: s, refused: notAsked, strict: true, mapping: &config.Mapping{
+		Meta: l.Meta, Service: l.Service, TLS: l.TLSContext, OriginateTLS: l.OriginateTLS, GRPC: true, StatsName: l.StatsName,
 	}}
 	spec := r.read()
 	spec.Tag = externalTag
@@ -34,7 +45,7 @@ const externalTag = "\x00external"
 // wrong with its fields, as Of does. Unlike all others it is verified: by the Secret that
 // it names, or by the system's authorities, and by its name.
 func (s *Specs) OfExternal(m *config.Meta, a *config.ExternalAuth) (Spec, []config.Problem) {
-	r := specReader{Specs: s, refused: authRefused, field: "auth_service", own: true, mapping: &config.Mapping{
+	r := specReader{Specs: s, refused: notAsked, field: "auth_service", own: true, mapping: &config.Mapping{
 		Meta: *m, Service: a.Service, OriginateTLS: a.OriginateTLS, GRPC: a.GRPC,
 	}}
 	spec := r.read()

@@ -169,7 +169,8 @@ func looseSelectors(getenv func(string) string) bool {
 // has in Ambassador.
 func limitOptions(getenv func(string) string, namespace string) gateway.LimitOptions {
 	exact, _ := strconv.ParseBool(getenv("RATELIMIT_EXACT_DEPTH")) // anything else is no
-	return gateway.LimitOptions{ExactDepth: exact, Cluster: nodeCluster(getenv, namespace)}
+	one, _ := strconv.ParseBool(strings.ToLower(getenv("AES_STRICT_RATELIMITSERVICE")))
+	return gateway.LimitOptions{ExactDepth: exact, OneService: one, Cluster: nodeCluster(getenv, namespace)}
 }
 
 // nodeCluster is by what Ambassador's Envoys of one installation are known.

@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"math"
+	"strings"
 	"time"
 
 	"legate/config"
@@ -15,7 +16,7 @@ const rateLimitTimeout = 20 * time.Millisecond
 // spoken here, nothing is limited, as in Ambassador.
 func decodeRateLimitService(o *object, spec *fields) any {
 	s := &config.RateLimitService{
-		Service:         spec.required("service"),
+		Service:         strings.TrimSpace(spec.text("service")),
 		Domain:          spec.text("domain"),
 		Timeout:         rateLimitTimeout,
 		FailureModeDeny: spec.isSet("failure_mode_deny"),
@@ -38,11 +39,23 @@ func decodeRateLimitService(o *object, spec *fields) any {
 			grpc.finish(nil)
 		}
 	}
-	if spec.oneOf("protocol_version", "v2", "v3") != "v3" && !s.BuiltIn {
-		s.Broken = "protocol_version must be v3"
-		o.report(spec.at("protocol_version"), "protocol_version", `must be "v3": no other version is spoken any more`, config.FieldIgnored).Instead = "nobody is asked, and nothing is limited"
-	}
+	s.Broken = spec.unlimited(s)
 	spec.finish(nil)
 	s.Meta = o.Meta
 	return s
+}
+
+// unlimited returns why nobody can be asked, "" for nothing.
+func (f *fields) unlimited(s *config.RateLimitService) string {
+	field, msg := "", ""
+	switch version := f.text("protocol_version"); {
+	case s.Service == "":
+		field, msg = "service", "is required"
+	case version != "v3" && !s.BuiltIn:
+		field, msg = "protocol_version", `must be "v3": no other version is spoken any more`
+	default:
+		return ""
+	}
+	f.o.report(f.at(field), f.path+field, msg, config.FieldIgnored).Instead = "nobody is asked, and nothing is limited"
+	return field + " " + msg
 }
