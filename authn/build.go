@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/wire"
 )
 
 // A Set is everything that decides about who asks, of one configuration.
@@ -115,13 +116,13 @@ func (s *Set) Requirement(m *config.Mapping) Filter { return s.requirements[m] }
 // Sets reports whether there are headers that are set here.
 func (s *Set) Sets() bool { return s != nil && len(s.injected) > 0 }
 
-// Strip removes what c's client sent under names that are set here: nobody else may speak
-// of who asks. Budget: 0 allocs.
-func (s *Set) Strip(c *Call) {
+// Strip removes what the client that sent head said under names that are set here: nobody
+// else may speak of who asks. Budget: 0 allocs.
+func (s *Set) Strip(head *wire.Head, edits *wire.Edits) {
 	for i := range s.injected {
 		n := &s.injected[i]
-		if _, sent := c.field(n); sent {
-			c.Edits.Remove(n.id, n.bytes)
+		if _, sent := n.in(head, edits); sent {
+			edits.Remove(n.id, n.bytes)
 		}
 	}
 }

@@ -160,7 +160,7 @@ func (w *loginWorld) serve(c *Call) {
 		e.Serve(c)
 		return
 	}
-	w.set.Strip(c)
+	w.set.Strip(c.Head, c.Edits)
 	if w.set.Filter(c) == Allow {
 		c.Reply = Reply{}
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,11 +36,15 @@ type proof struct {
 	rest  string            // manifests that every world has
 	ports map[string]string // addresses of Listeners by name
 	args  []string
+	words *strings.Replacer // what ${…} stands for
 }
 
 func newProof(t *testing.T, f *ambassador.File) *proof {
 	t.Helper()
-	p := &proof{file: f, ports: map[string]string{}, args: slices.Clone(f.Args)}
+	p := &proof{file: f, ports: map[string]string{}, args: slices.Clone(f.Args), words: strings.NewReplacer()}
+	if f.Tokens != nil {
+		p.words = signed(t, f.Tokens)
+	}
 	for _, name := range append([]string{"up"}, f.Services...) {
 		p.args = append(p.args, "--resolve", name+"="+echo(t, name))
 	}
@@ -59,11 +64,24 @@ func newProof(t *testing.T, f *ambassador.File) *proof {
 	return p
 }
 
+// signed starts an issuer, and returns what puts its tokens and its address in place.
+func signed(t *testing.T, tokens map[string]map[string]any) *strings.Replacer {
+	t.Helper()
+	i := startIssuer(t)
+	words := []string{"${issuer}", i.url}
+	for name, claims := range tokens {
+		payload, err := json.Marshal(claims)
+		must(t, err)
+		words = append(words, "${"+name+"}", i.sign(t, strings.ReplaceAll(string(payload), "${issuer}", i.url)))
+	}
+	return strings.NewReplacer(words...)
+}
+
 func (p *proof) run(t *testing.T) {
 	t.Helper()
 	for i := range p.file.Worlds {
 		w := &p.file.Worlds[i]
-		manifests := p.manifests(t, w)
+		manifests := p.words.Replace(p.manifests(t, w))
 		if p.gateway == nil {
 			p.gateway = start(t, setup{manifests: manifests, args: p.args, env: p.file.Env})
 		} else {
@@ -141,7 +159,10 @@ type asked struct {
 // but those of requests that are refused before they have an id that is told, at once.
 func (p *proof) ask(t *testing.T, c *ambassador.Case) *asked {
 	t.Helper()
-	r := request{target: c.Get, host: c.Host, header: c.Headers, body: c.Body}
+	r := request{target: c.Get, host: c.Host, body: c.Body}
+	for _, h := range c.Headers {
+		r.header = append(r.header, p.words.Replace(h))
+	}
 	if c.Send != "" {
 		r.method, r.target, _ = strings.Cut(c.Send, " ")
 	}
@@ -181,11 +202,25 @@ func (p *proof) check(t *testing.T, c *asked) {
 	if want := verdictOf(t, c.Want); c.record.verdict != want || a.StatusCode != want.Status {
 		t.Fatalf("got %v with status %d, want %v", c.record.verdict, a.StatusCode, want)
 	}
-	fields(t, "the answer", a.Header, c.Answer)
+	fields(t, "the answer", a.Header, p.worded(c.Answer))
 	if c.Text != nil && string(a.body) != *c.Text {
 		t.Errorf("the body is %q, want %q", a.body, *c.Text)
 	}
-	checkSeen(t, c.Case, a)
+	seen := *c.Case
+	seen.Saw = p.worded(c.Saw)
+	checkSeen(t, &seen, a)
+}
+
+// worded returns fields with what ${…} stands for in their values.
+func (p *proof) worded(fields map[string]string) map[string]string {
+	if fields == nil {
+		return nil
+	}
+	all := map[string]string{}
+	for name, value := range fields {
+		all[name] = p.words.Replace(value)
+	}
+	return all
 }
 
 // reach connects as c says.

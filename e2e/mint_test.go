@@ -59,7 +59,13 @@ func (i *issuer) token(t testing.TB, claims map[string]any) string {
 	maps.Copy(all, claims)
 	payload, err := json.Marshal(all)
 	must(t, err)
-	signed := b64([]byte(`{"alg":"ES256","kid":"k"}`)) + "." + b64(payload)
+	return i.sign(t, string(payload))
+}
+
+// sign returns the token of a payload.
+func (i *issuer) sign(t testing.TB, payload string) string {
+	t.Helper()
+	signed := b64([]byte(`{"alg":"ES256","kid":"k"}`)) + "." + b64([]byte(payload))
 	sum := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
 	must(t, err)

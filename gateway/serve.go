@@ -87,6 +87,9 @@ func (x *Exchange) accept() Verdict {
 		return Stop
 	}
 	x.sanitise()
+	if !x.gateway.opts.KeepHeaders && x.Snap.authn.Sets() {
+		x.Snap.authn.Strip(x.Req, &x.ToUp) // before the script, which may set them itself
+	}
 	if x.Snap.script != nil {
 		return x.scripted()
 	}
@@ -120,9 +123,6 @@ func (x *Exchange) choose() Verdict {
 		if v, answered := x.answerEndpoint(e, by, host); answered {
 			return v
 		}
-	}
-	if !x.gateway.opts.KeepHeaders && x.Snap.authn.Sets() {
-		x.Snap.authn.Strip(x.seen())
 	}
 	switch reason {
 	case decision.None:

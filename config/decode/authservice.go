@@ -27,6 +27,9 @@ func decodeAuthService(o *object, spec *fields) any {
 		spec.finish(nil)
 	}
 	a := &config.AuthService{Meta: o.Meta, ExternalAuth: f.externalAuth(o)}
+	if a.Service == "" {
+		o.report(f.at("auth_service"), f.path+"auth_service", "names no service", config.Notice).Instead = "another one's service is asked; without any every route without bypass_auth answers 500"
+	}
 	a.BuiltIn = isBuiltIn(a.Service)
 	f.authService(o, a)
 	version := f.text("protocol_version")
@@ -123,9 +126,6 @@ func (f *fields) externalAuth(o *object) config.ExternalAuth {
 		AllowedResponseHeaders: f.names("allowed_authorization_headers"),
 		IncludeBody:            f.includeBody(),
 		FailureModeAllow:       f.isSet("failure_mode_allow"),
-	}
-	if a.Service == "" {
-		o.report(f.at("auth_service"), f.path+"auth_service", "names no service", config.Notice).Instead = "another one's service is asked; without any every route without bypass_auth answers 500"
 	}
 	if a.PathPrefix != "" && a.PathPrefix[0] != '/' {
 		o.report(f.at("path_prefix"), f.path+"path_prefix", `does not begin with "/"`, config.Notice).Instead = "a slash is put before it"

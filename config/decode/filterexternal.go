@@ -9,7 +9,7 @@ import (
 // external reads the External part of a Filter.
 func (f *fields) external(o *object) *config.ExternalAuth {
 	a := f.externalAuth(o)
-	if a.Service == "" && f.value("auth_service") == nil {
+	if a.Service == "" {
 		f.missing("auth_service")
 	}
 	a.OriginateTLS = f.isSet("tls")

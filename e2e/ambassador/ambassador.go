@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-//go:embed rows.txt *.yaml
+//go:embed *.txt *.yaml
 var data embed.FS
 
 // A File is one process of the binary and the worlds that it serves one after the other.
@@ -29,6 +29,9 @@ type File struct {
 	Certificates map[string]string
 	// Listeners are specs by name, beside those of the tests; each gets a port of its own.
 	Listeners map[string]map[string]any
+	// Tokens are claims by name. ${NAME} in a header stands for the token of that name,
+	// which an issuer of the file's own has signed, and ${issuer} anywhere for its address.
+	Tokens map[string]map[string]any
 	Worlds    []World
 }
 

@@ -1,10 +1,9 @@
 package ambassador
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -12,13 +11,19 @@ import (
 // TestCoverage prints how many rows are proved, and fails if one is proved by nothing
 // that exists, or a case proves no row.
 func TestCoverage(t *testing.T) {
-	rows, err := Rows()
-	if err != nil {
-		t.Fatal(err)
-	}
 	files, err := Files()
 	if err != nil {
 		t.Fatal(err)
+	}
+	all := map[string][]Row{}
+	var rows []Row
+	for _, l := range lists {
+		list, err := Rows(l.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[l.file] = list
+		rows = append(rows, list...)
 	}
 	proved := map[string]bool{}
 	for i := range files {
@@ -34,24 +39,35 @@ func TestCoverage(t *testing.T) {
 			}
 		})
 	}
-	type count struct{ proved, all int }
-	counts := map[string]*count{}
+	for _, l := range lists {
+		count(t, l.Of, all[l.file], proved)
+	}
+}
+
+// count prints how many of rows are proved, by sections and together, and which are open.
+// proved are those that cases prove.
+func count(t *testing.T, of string, rows []Row, proved map[string]bool) {
+	t.Helper()
+	type tally struct{ proved, all int }
+	tallies := map[string]*tally{}
 	var order []string
-	var total count
+	var total tally
 	for i := range rows {
 		r := &rows[i]
-		c := counts[r.Section()]
+		c := tallies[r.Section()]
 		if c == nil {
-			c = &count{}
-			counts[r.Section()], order = c, append(order, r.Section())
+			c = &tally{}
+			tallies[r.Section()], order = c, append(order, r.Section())
 		}
 		c.all++
 		total.all++
-		if r.Test != "" && !declared(t, r.Test) {
-			t.Errorf("%s: there is no %s", r.ID, r.Test)
+		for _, test := range r.Tests {
+			if !declared(t, test) {
+				t.Errorf("%s: there is no %s.%s %q", r.ID, test.Folder, test.Name, test.Row)
+			}
 		}
 		switch {
-		case proved[r.ID] || r.Test != "":
+		case proved[r.ID] || r.Tests != nil:
 			c.proved++
 			total.proved++
 		case r.Open == "":
@@ -59,9 +75,9 @@ func TestCoverage(t *testing.T) {
 		}
 	}
 	for _, section := range order {
-		t.Logf("%-5s %3d of %3d", section, counts[section].proved, counts[section].all)
+		t.Logf("%-10s %3d of %3d", section, tallies[section].proved, tallies[section].all)
 	}
-	t.Logf("rows of Ambassador's surface that are proved: %d of %d", total.proved, total.all)
+	t.Logf("rows of %s that are proved: %d of %d", of, total.proved, total.all)
 	for i := range rows {
 		if rows[i].Open != "" {
 			t.Logf("open: %s: %s: %s", rows[i].ID, rows[i].Says, rows[i].Open)
@@ -81,23 +97,28 @@ func rowOf(rows []Row, id string) *Row {
 	return best
 }
 
-// declared reports whether a test, written as folder.TestName, is in that folder.
-func declared(t *testing.T, test string) bool {
+// sources are the tests of each folder, as text.
+var sources = map[string]string{}
+
+// declared reports whether a test is in its folder, and its row in it.
+func declared(t *testing.T, test Test) bool {
 	t.Helper()
-	folder, name, _ := strings.Cut(test, ".")
-	files, err := filepath.Glob(filepath.Join("..", "..", folder, "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	declaration := regexp.MustCompile(`(?m)^func ` + regexp.QuoteMeta(name) + `\(`)
-	for _, f := range files {
-		text, err := os.ReadFile(f)
+	text, read := sources[test.Folder]
+	if !read {
+		files, err := filepath.Glob(filepath.Join("..", "..", test.Folder, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if declaration.Match(bytes.TrimSpace(text)) {
-			return true
+		for _, f := range files {
+			part, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += "\n" + string(part)
 		}
+		sources[test.Folder] = text
 	}
-	return false
+	_, body, found := strings.Cut(text, "\nfunc "+test.Name+"(")
+	body, _, _ = strings.Cut(body, "\nfunc ")
+	return found && (test.Row == "" || strings.Contains(body, strconv.Quote(test.Row)))
 }

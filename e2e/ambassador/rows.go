@@ -4,16 +4,30 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
 // A Row is one thing that is known of Ambassador's surface.
 type Row struct {
 	ID, Says string
-	// Test is the Go test that proves it, as "package.TestName"; "" if cases do.
-	Test string
+	// Tests are the Go tests that prove it; none if cases do.
+	Tests []Test
 	// Open is why nothing proves it yet.
 	Open string
+}
+
+// A Test is a Go test.
+type Test struct {
+	Folder, Name string
+	// Row is what the test calls the row of its own table that is meant; "" for all of it.
+	Row string
+}
+
+// Lists are the lists of rows, by what they are of.
+var lists = []struct{ Of, file string }{
+	{"Ambassador's surface", "rows.txt"},
+	{"identity and limits", "identity.txt"},
 }
 
 // Section is the part of the id before the first slash.
@@ -22,10 +36,10 @@ func (r *Row) Section() string {
 	return section
 }
 
-// Rows returns the list of all rows, in its order. A line is an id, a bar, and what the
-// row says; then, after another bar, "by" and a test, or "open:" and why.
-func Rows() ([]Row, error) {
-	text, err := data.ReadFile("rows.txt")
+// Rows returns the rows of one file, in its order. A line is an id, a bar, and what the
+// row says; then, after another bar, "by" and tests, or "open:" and why.
+func Rows(file string) ([]Row, error) {
+	text, err := data.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read rows: %w", err)
 	}
@@ -42,7 +56,7 @@ func Rows() ([]Row, error) {
 			err = fmt.Errorf("%s is there twice", r.ID)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read rows: line %d: %w", n, err)
+			return nil, fmt.Errorf("read rows: %s: line %d: %w", file, n, err)
 		}
 		known[r.ID] = true
 		rows = append(rows, r)
@@ -60,8 +74,14 @@ func parseRow(line string) (Row, error) {
 		return r, nil
 	}
 	proof := strings.TrimSpace(parts[2])
-	if test, ok := strings.CutPrefix(proof, "by "); ok {
-		r.Test = test
+	if tests, ok := strings.CutPrefix(proof, "by "); ok {
+		for text := range strings.SplitSeq(tests, "; ") {
+			t, err := parseTest(text)
+			if err != nil {
+				return Row{}, err
+			}
+			r.Tests = append(r.Tests, t)
+		}
 		return r, nil
 	}
 	if why, ok := strings.CutPrefix(proof, "open: "); ok {
@@ -69,4 +89,21 @@ func parseRow(line string) (Row, error) {
 		return r, nil
 	}
 	return Row{}, fmt.Errorf("a proof is \"by TEST\" or \"open: WHY\", got %q", proof)
+}
+
+// parseTest reads `folder.TestName "row of its table"`, or without a row.
+func parseTest(text string) (Test, error) {
+	name, row, named := strings.Cut(text, " ")
+	t := Test{}
+	var ok bool
+	if t.Folder, t.Name, ok = strings.Cut(name, "."); !ok {
+		return Test{}, fmt.Errorf("a test is FOLDER.TEST, got %q", text)
+	}
+	if named {
+		var err error
+		if t.Row, err = strconv.Unquote(row); err != nil {
+			return Test{}, fmt.Errorf("a row of %s is a quoted text, got %q", name, row)
+		}
+	}
+	return t, nil
 }
