@@ -18,6 +18,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(podRole); role != "" {
+		if err := podMain(role); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	os.Exit(runAll(m))
 }

@@ -37,17 +37,22 @@ func startIssuer(t testing.TB) *issuer {
 		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.url, "jwks_uri": i.url + "/keys"})
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-		point, err := key.PublicKey.Bytes()
-		if err != nil {
-			http.Error(w, "no key", http.StatusInternalServerError)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []map[string]string{
-			{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k", "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])},
-		}})
+		_, _ = w.Write(i.keySet(t)) // who left needs no keys
 	})
 	i.url = "http://" + serve(t, mux)
 	return i
+}
+
+// keySet is what the issuer publishes.
+func (i *issuer) keySet(t testing.TB) []byte {
+	t.Helper()
+	point, err := i.key.PublicKey.Bytes()
+	must(t, err)
+	text, err := json.Marshal(map[string]any{"keys": []map[string]string{
+		{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k", "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])},
+	}})
+	must(t, err)
+	return text
 }
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
