@@ -142,6 +142,9 @@ func (f *fields) record() {
 
 // position notes where e is in the object's Meta.
 func (f *fields) position(e *entry) {
+	if f.o.nowhere() {
+		return
+	}
 	f.o.Meta.Fields = append(f.o.Meta.Fields, config.FieldPos{
 		Field: f.path + e.name,
 		Line:  int32(f.o.line(e.key)),   //nolint:gosec // files are far shorter than 2^31 lines

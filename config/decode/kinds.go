@@ -33,7 +33,7 @@ func kindOf(apiVersion, name string) (kind, bool) {
 		k := ambassadorKinds[name]
 		k.ambassador = true
 		return k, false
-	case group == "getambassador.io" || group == "ambassador":
+	case group == ambassadorGroup || group == "ambassador":
 		k, ok := ambassadorKinds[name]
 		if !ok {
 			return unknownKind(name), false
@@ -69,6 +69,9 @@ func kindOf(apiVersion, name string) (kind, bool) {
 	}
 	return kind{why: "is not a kind that a gateway reads", effect: config.Notice, instead: "it is passed over"}, false
 }
+
+// ambassadorGroup is the group of Ambassador's kinds.
+const ambassadorGroup = "getambassador.io"
 
 var (
 	coreVersions   = []string{"v1", "v2", "v3alpha1"}

@@ -26,6 +26,8 @@ type reading struct {
 	visits int // nodes looked at, see visit
 	// within is the annotation that is read; nil for the text of a file.
 	within *annotation
+	// unplaced is true for a text whose lines mean nothing to its author.
+	unplaced bool
 }
 
 // objects decodes the chunk. Text that is no YAML is one Problem.
@@ -69,6 +71,9 @@ func (r *reading) visit() bool {
 	return r.visits <= max(100_000, 4*len(r.chunk.text))
 }
 
+// nowhere reports whether nothing can be said of where in the text something is.
+func (r *reading) nowhere() bool { return r.unplaced && r.within == nil }
+
 // line returns n's line in the file, or in an annotation that is folded.
 func (r *reading) line(n *yaml.Node) int { return r.chunk.line - 1 + n.Line }
 
@@ -82,6 +87,9 @@ func (r *reading) column(n *yaml.Node) int {
 
 // ref returns where n is written. Whose part it is, is not known yet.
 func (r *reading) ref(n *yaml.Node) config.Ref {
+	if r.nowhere() {
+		return config.Ref{File: r.file}
+	}
 	ref := config.Ref{File: r.file, Line: r.line(n), Col: r.column(n)}
 	if a := r.within; a != nil {
 		ref = a.ref(ref)
