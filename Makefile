@@ -30,7 +30,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp ## the real binary with real parts around it
+e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/kubeapi $(TOOLS)/kubectl ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)
@@ -100,6 +100,16 @@ $(TOOLS)/helm: test/tools/helm/go.mod test/tools/helm/go.sum
 
 $(TOOLS)/idp: $(wildcard test/tools/idp/*)
 	$(call module-tool,idp,.)
+
+# Without its version the API server reports one that clients cannot read.
+kubernetes = CGO_ENABLED=0 go -C test/tools/kubeapi build -trimpath -o $(CURDIR)/$@ \
+	-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
+
+$(TOOLS)/kubeapi: test/tools/kubeapi/go.mod test/tools/kubeapi/go.sum test/tools/kubeapi/main.go
+	$(kubernetes) .
+
+$(TOOLS)/kubectl: test/tools/kubeapi/go.mod test/tools/kubeapi/go.sum
+	$(kubernetes) k8s.io/kubernetes/cmd/kubectl
 
 $(TOOLS)/golangci-lint: test/tools/golangci-lint/go.mod test/tools/golangci-lint/go.sum
 	$(call module-tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

@@ -92,8 +92,14 @@ var goodPrefix = regexp.MustCompile(`/good[a-z-]*/`)
 // legate runs a command to its end and returns its standard output and exit status.
 func legate(t testing.TB, args ...string) (stdout string, status int) {
 	t.Helper()
+	return legateIn(t, nil, args...)
+}
+
+// legateIn is legate with more of an environment.
+func legateIn(t testing.TB, env []string, args ...string) (stdout string, status int) {
+	t.Helper()
 	cmd := exec.Command(binary, args...)
-	cmd.Env = []string{"HOME=" + os.Getenv("HOME"), hasty}
+	cmd.Env = append([]string{"HOME=" + os.Getenv("HOME"), hasty}, env...)
 	out, err := cmd.Output()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ var (
 	successDesc      = describe("config_last_success_timestamp_seconds", "When the configuration that serves was applied.")
 	expiryDesc       = describe("certificate_expiry_seconds", "Time until the certificate of a Host expires.", "host")
 	drainingDesc     = describe("draining", "1 while the gateway is shutting down.")
+	kubernetesDesc   = describe("kubernetes_up", "1 while the API server answers whatever it is asked.")
 	logDroppedDesc   = describe("access_log_dropped_total", "Lines of the access log that were lost.")
 	logErrorsDesc    = describe("access_log_errors_total", "Writes of the access log that failed.")
 )
@@ -68,6 +69,7 @@ func (c collector) collect(out sink) {
 		draining = 1
 	}
 	out.gauge(drainingDesc, draining)
+	c.collectSources(out)
 	if a := m.log.Load(); a != nil {
 		out.counter(logDroppedDesc, a.Dropped())
 		out.counter(logErrorsDesc, a.Errors())
@@ -172,5 +174,19 @@ func (s *UpstreamState) collect(name string, out sink) {
 	out.gauge(upEndpointsDesc, float64(s.Unhealthy), name, "unhealthy")
 	for limit, n := range s.Overflows {
 		out.counter(upOverflowsDesc, n, name, limit)
+	}
+}
+
+// collectSources emits how things stand with where objects come from.
+func (c collector) collectSources(out sink) {
+	c.m.mu.Lock()
+	up := c.m.kubernetes
+	c.m.mu.Unlock()
+	switch {
+	case up == nil: // there is no API server
+	case up():
+		out.gauge(kubernetesDesc, 1)
+	default:
+		out.gauge(kubernetesDesc, 0)
 	}
 }

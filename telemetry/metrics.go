@@ -48,6 +48,7 @@ type Metrics struct {
 	bound       bound
 	identity    Identity
 	debug       func() bool
+	kubernetes  func() bool // nil without an API server
 	steps       map[string]time.Duration
 	states      func() map[string]*UpstreamState
 	connections map[connectionKey]*Gauge
@@ -320,6 +321,13 @@ func (m *Metrics) Certificates(expiries map[string]time.Time) {
 
 // SetDraining says whether the gateway is shutting down.
 func (m *Metrics) SetDraining(on bool) { m.draining.Store(on) }
+
+// WatchKubernetes has up asked, at every scrape, whether the API server answers.
+func (m *Metrics) WatchKubernetes(up func() bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kubernetes = up
+}
 
 // WatchUpstreams has states asked, at every scrape, how things stand with the upstreams,
 // by their names.

@@ -41,7 +41,7 @@ type serveFlags struct {
 
 func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.files, "file", "f", nil, "file or folder of manifests, watched; repeatable")
-	flags.BoolVar(&f.kubernetes, "kubernetes", false, "watch the API server (not served yet)")
+	flags.BoolVar(&f.kubernetes, "kubernetes", false, "watch the API server that KUBECONFIG names, or that of the cluster around")
 	flags.StringVar(&f.bind, "bind", "", "address on which Listeners bind, * for all interfaces (the default)")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:8877", "address of the admin port")
 	flags.StringArrayVar(&f.resolve, "resolve", nil, "NAME[:PORT]=ADDR[:PORT]: an upstream's address, before DNS; * matches all; repeatable")
@@ -85,9 +85,6 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	}
 	if s.process, err = processFromEnv(getenv); err != nil {
 		return nil, err
-	}
-	if f.kubernetes {
-		return nil, fmt.Errorf("--kubernetes: the API server is not served as a source yet; give the manifests with -f")
 	}
 	if err := s.level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level: must be debug, info, warn or error, got %q", f.logLevel)

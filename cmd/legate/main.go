@@ -19,7 +19,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"run", "serve the manifests of files", runCommand},
+		{"run", "serve the manifests of files and of an API server", runCommand},
 		{"dev", "serve on a laptop, with an echo service and a local certificate", devCommand},
 		{"check", "say what of the manifests would not be served as written", checkCommand},
 		{"routes", "show the order in which routes are matched, and why", routesCommand},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -15,13 +17,14 @@ import (
 	"legate/config/files"
 )
 
-func reportCommand(_ context.Context, p *Program, args []string) int {
+func reportCommand(ctx context.Context, p *Program, args []string) int {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
 	paths := flags.StringArrayP("file", "f", nil, "file or folder of manifests; repeatable")
+	fromServer := flags.Bool("kubernetes", false, "the API server that KUBECONFIG names, or that of the cluster around")
 	if status, ended := p.parse(flags, args); ended {
 		return status
 	}
-	r, err := p.report(*paths)
+	r, err := p.report(ctx, *paths, *fromServer)
 	if err == nil {
 		err = r.print(p.Stdout)
 	}
@@ -63,10 +66,13 @@ type report struct {
 	others  map[string]int // objects that no gateway reads, by kind
 }
 
-// report decodes and compiles files as serving would.
-func (p *Program) report(paths []string) (*report, error) {
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("nothing to report on: name files with -f")
+// apiServerPatience is how long reading everything from an API server may take.
+const apiServerPatience = time.Minute
+
+// report decodes and compiles files, and what an API server has, as serving would.
+func (p *Program) report(ctx context.Context, paths []string, fromServer bool) (*report, error) {
+	if len(paths) == 0 && !fromServer {
+		return nil, fmt.Errorf("nothing to report on: name files with -f, or --kubernetes")
 	}
 	opts, err := config.OptionsFromEnv(p.getenv)
 	if err != nil {
@@ -75,6 +81,17 @@ func (p *Program) report(paths []string) (*report, error) {
 	objects, err := files.Read(paths, p.decodeOptions(opts))
 	if err != nil {
 		return nil, err
+	}
+	if fromServer {
+		api, err := p.kubernetes(opts, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, err
+		}
+		found, err := api.Read(ctx, apiServerPatience)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, found...)
 	}
 	_, problems, err := p.rehearseObjects(opts, objects)
 	if err != nil {

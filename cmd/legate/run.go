@@ -23,8 +23,8 @@ func runCommand(ctx context.Context, p *Program, args []string) int {
 		return status
 	}
 	s, err := p.settings(flags, &f)
-	if err == nil && len(f.files) == 0 {
-		err = fmt.Errorf("nothing to serve: name files with -f")
+	if err == nil && len(f.files) == 0 && !f.kubernetes {
+		err = fmt.Errorf("nothing to serve: name files with -f, or watch the API server with --kubernetes")
 	}
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "legate run: %v\n", err)
@@ -66,7 +66,17 @@ func (p *Program) serve(ctx context.Context, s *settings, extra []config.Source)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := srv.start(ctx, append([]config.Source{watched}, extra...))
+	sources := append([]config.Source{watched}, extra...)
+	if s.flags.kubernetes {
+		api, err := p.kubernetes(s.config, srv.log)
+		if err != nil {
+			fmt.Fprintf(p.Stderr, "legate: %v\n", err)
+			return exitError
+		}
+		srv.metrics.WatchKubernetes(api.Up)
+		sources = append(sources, api)
+	}
+	failed := srv.start(ctx, sources)
 	for {
 		select {
 		case <-reload:

@@ -1,0 +1,212 @@
+package kube
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/cache"
+
+	"legate/config"
+	"legate/config/decode"
+)
+
+// A store holds the objects of one kind. It is what client-go's reflector fills, which is
+// the only one to change it but for keep and fetched. Objects are decoded as they come, so
+// that neither their text nor what is not meant for a gateway is ever held all together.
+type store struct {
+	resource resource
+	options  decode.Options
+	changed  func() // called after every change that matters
+
+	mu     sync.Mutex
+	held   map[string]*entry
+	sorted []*entry // by namespace and name; nil where that has to be found out
+	synced bool     // the whole kind has been read once
+	wanted wanted   // of Secrets; nil for all of them
+}
+
+func newStore(r resource, options decode.Options, changed func()) *store {
+	return &store{resource: r, options: options, changed: changed, held: map[string]*entry{}}
+}
+
+// Transformer implements cache.TransformingStore.
+func (s *store) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) { return s.understand(o) }
+}
+
+// understand makes an entry of what the API server hands out. It is the one that is held
+// already if it says the same.
+func (s *store) understand(o any) (*entry, error) {
+	switch o := o.(type) {
+	case *entry:
+		return o, nil
+	case *unstructured.Unstructured:
+		e := &entry{namespace: o.GetNamespace(), name: o.GetName()}
+		e.stamp = stamp{uid: string(o.GetUID()), generation: o.GetGeneration(), version: o.GroupVersionKind().Version}
+		if !s.wants(e) {
+			return e, nil
+		}
+		text, err := meant(&s.resource, o)
+		if err != nil {
+			return nil, err
+		}
+		e.digest = digestOf(text)
+		if before := s.find(e.key()); before != nil && before.digest == e.digest {
+			e.objects, e.mentions = before.objects, before.mentions
+			return e, nil
+		}
+		e.objects = decode.Resource(s.options, text)
+		e.mentions = mentions(e.objects)
+		return e, nil
+	}
+	return nil, fmt.Errorf("%T is not an object", o)
+}
+
+func (s *store) wants(e *entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted == nil || s.wanted.wants(e.namespace, e.name)
+}
+
+func (s *store) find(key string) *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[key]
+}
+
+// Add implements cache.ReflectorStore.
+func (s *store) Add(o any) error { return s.Update(o) }
+
+// Update implements cache.ReflectorStore.
+func (s *store) Update(o any) error {
+	e, err := s.understand(o)
+	if err != nil {
+		return err
+	}
+	if s.put(e) {
+		s.changed()
+	}
+	return nil
+}
+
+// put takes e in and reports whether that matters.
+func (s *store) put(e *entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.held[e.key()]
+	if before != nil && before.stamp == e.stamp && before.digest == e.digest {
+		return false
+	}
+	s.held[e.key()], s.sorted = e, nil
+	return true
+}
+
+// Delete implements cache.ReflectorStore.
+func (s *store) Delete(o any) error {
+	if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = unknown.Obj
+	}
+	var key string
+	switch o := o.(type) {
+	case *entry:
+		key = o.key()
+	case *unstructured.Unstructured:
+		key = o.GetNamespace() + "/" + o.GetName()
+	default:
+		return fmt.Errorf("%T is not an object", o)
+	}
+	s.mu.Lock()
+	_, was := s.held[key]
+	delete(s.held, key)
+	s.sorted = nil
+	s.mu.Unlock()
+	if was {
+		s.changed()
+	}
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: list is all there is. Most of it is what is held
+// already after an outage.
+func (s *store) Replace(list []any, _ string) error {
+	now := make(map[string]*entry, len(list))
+	for _, o := range list {
+		e, err := s.understand(o)
+		if err != nil {
+			return err
+		}
+		now[e.key()] = e
+	}
+	s.mu.Lock()
+	s.held, s.sorted, s.synced = now, nil, true
+	s.mu.Unlock()
+	s.changed()
+	return nil
+}
+
+// Resync implements cache.ReflectorStore: nothing is lost here that would have to be told
+// again.
+func (s *store) Resync() error { return nil }
+
+func compareEntries(a, b *entry) int {
+	return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+}
+
+// entries returns what is held, in order, and whether the whole kind has been read. The
+// list is not changed any more.
+func (s *store) entries() (list []*entry, synced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sorted == nil {
+		s.sorted = slices.SortedFunc(maps.Values(s.held), compareEntries)
+	}
+	return s.sorted, s.synced
+}
+
+// add appends the objects that are held to set.
+func (s *store) add(set []*config.Object) []*config.Object {
+	list, _ := s.entries()
+	for _, e := range list {
+		set = append(set, e.objects...)
+	}
+	return set
+}
+
+// keep has only wanted objects held from now on, and returns those that are there and
+// wanted but were not held.
+func (s *store) keep(w wanted) (missing []*entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = w
+	for key, e := range s.held {
+		switch wants := w.wants(e.namespace, e.name); {
+		case wants && e.digest == config.Digest{}:
+			missing = append(missing, e)
+		case !wants && e.digest != config.Digest{}:
+			s.held[key] = &entry{namespace: e.namespace, name: e.name, stamp: e.stamp}
+			s.sorted = nil
+		}
+	}
+	slices.SortFunc(missing, compareEntries)
+	return missing
+}
+
+// fetched takes in an object that was asked for, unless it has changed or gone meanwhile:
+// then whoever watches has the newer one, or brings it.
+func (s *store) fetched(was *entry, u *unstructured.Unstructured) error {
+	e, err := s.understand(u)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[e.key()] == was {
+		s.held[e.key()] = e
+		s.sorted = nil
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// comesTo waits until r is answered with status.
+func (g *gateway) comesTo(t testing.TB, r request, status int) {
+	t.Helper()
+	eventually(t, patience(10*time.Second), r.target+" is answered as the cluster says", func() bool {
+		return g.send(t, r).StatusCode == status
+	})
+}
+
+// What is applied to an API server serves, and changes as it changes: kinds that come
+// later, objects in whatever version they were written, Secrets that are named only then.
+func TestKubernetes(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	g := c.gateway(setup{})
+	if !g.tells("notice", "has none of Ambassador's kinds; they are waited for") {
+		t.Errorf("without CRDs: %+v", g.problems())
+	}
+
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(everyone + mapping("a", "/a/", up) + manifest("Mapping", "nowhere", "{prefix: /nowhere/, service: "+up+"}") +
+		strings.Replace(manifest("Mapping", "old", "{prefix: /old/, service: "+up+"}"), "v3alpha1", "v2", 1))
+	g.comesTo(t, request{target: "/a/"}, 200)
+	g.comesTo(t, request{target: "/old/"}, 200)
+	if a := g.send(t, request{target: "/nowhere/"}); g.verdict(t, a) != noRoute {
+		t.Errorf("a Mapping of v3alpha1 without a host: %v", g.verdict(t, a))
+	}
+
+	c.apply(mapping("a", "/a/", up, "timeout_ms: soon") + mapping("b", "/b/", up, "prefex: /b/"))
+	g.comesTo(t, request{target: "/b/"}, 200)
+	if a := g.send(t, request{target: "/a/"}); a.StatusCode != 200 {
+		t.Errorf("the last good version answers %d", a.StatusCode)
+	}
+	for effect, text := range map[string]string{
+		"object_stale":  `Mapping/a.default: timeout_ms: must be an integer, got "soon"; the last good version of the object keeps serving`,
+		"field_ignored": `Mapping/b.default: prefex: there is no such field, did you mean "prefix"?`,
+	} {
+		if !g.tells(effect, text) {
+			t.Errorf("no %s says %q: %+v", effect, text, g.problems())
+		}
+	}
+
+	c.do("", "delete", "mapping", "a", "b")
+	g.comesTo(t, request{target: "/a/"}, 404)
+	g.comesTo(t, request{target: "/b/"}, 404)
+
+	c.apply(authority.issue(t, "gate.test").secret("cert"))
+	c.apply(tlsHost("gate", "gate.test", "cert", route) + mapping("tls", "/tls/", up))
+	g.comesTo(t, request{target: "/tls/", secure: true}, 200)
+	c.do("", "delete", "crd", "mappings.getambassador.io")
+	g.comesTo(t, request{target: "/tls/"}, 404)
+}
+
+// While the API server is away everything keeps serving, and operators are told. What
+// changed meanwhile is found out once it is back.
+func TestKubernetesOutage(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(everyone + mapping("a", "/a/", up))
+	g := c.gateway(setup{})
+	g.comesTo(t, request{target: "/a/"}, 200)
+	if _, metrics := g.operator("/metrics"); !strings.Contains(metrics, "legate_kubernetes_up 1\n") {
+		t.Error("legate_kubernetes_up is not 1")
+	}
+	generation := g.generation()
+
+	c.stop()
+	eventually(t, patience(20*time.Second), "the outage is a Problem", func() bool {
+		return g.tells("notice", "the API server does not answer: ") && g.tells("notice", "what was read last keeps serving")
+	})
+	if _, metrics := g.operator("/metrics"); !strings.Contains(metrics, "legate_kubernetes_up 0\n") {
+		t.Error("legate_kubernetes_up is not 0")
+	}
+	if a := g.send(t, request{target: "/a/"}); a.StatusCode != 200 {
+		t.Errorf("without the API server: status %d", a.StatusCode)
+	}
+	if status, _ := g.operator("/ambassador/v0/check_ready"); status != 200 {
+		t.Errorf("not ready without the API server: %d", status)
+	}
+
+	c.start()
+	c.apply(mapping("b", "/b/", up))
+	g.comesTo(t, request{target: "/b/"}, 200)
+	eventually(t, patience(20*time.Second), "the Problem is gone", func() bool { return len(g.problems()) == 0 })
+	g.errors.await(t, "the API server answers again")
+	if g.generation() <= generation {
+		t.Error("nothing was applied")
+	}
+}
+
+// A gateway that may not read what protects routes does not begin to serve them, and says
+// what it is that it may not read.
+func TestKubernetesForbidden(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(everyone + mapping("a", "/a/", up))
+	const lists = `verbs: [list, watch]`
+	const others = `{apiGroups: [""], resources: [services, secrets], ` + lists + `}, {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], ` + lists + `},
+		{apiGroups: [discovery.k8s.io], resources: [endpointslices], ` + lists + `}, {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], ` + lists + `}`
+	without := c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters], "+lists+"}]")
+	g := launch(t, setup{args: []string{"--kubernetes"}, env: []string{"KUBECONFIG=" + without}})
+	g.errors.await(t, `the API server refuses.*list filterpolicies\.getambassador\.io.*forbidden`)
+	if status, _ := g.operator("/ambassador/v0/check_ready"); status != 503 {
+		t.Errorf("ready without having read all: %d", status)
+	}
+	c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters, filterpolicies], "+lists+"}]")
+	g.awaitReady()
+	g.comesTo(t, request{target: "/a/"}, 200)
+}
+
+// Ambassador's own CRDs name a webhook that converts between versions. Where it is gone,
+// objects are read as they are stored.
+func TestKubernetesWithoutWebhook(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.install(looseCRDs("{strategy: None}"))
+	v2 := func(manifests string) string {
+		return strings.ReplaceAll(manifests, "getambassador.io/v3alpha1", "getambassador.io/v2")
+	}
+	c.apply(v2(everyone + manifest("Mapping", "stored", "{prefix: /stored/, service: "+up+"}")))
+	c.apply(looseCRDs(`{strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {service: {name: emissary-apiext, namespace: emissary-system}}}}`))
+	g := c.gateway(setup{})
+	g.comesTo(t, request{target: "/stored/"}, 200)
+	g.errors.await(t, "objects cannot be converted; another version is read.*mappings.getambassador.io.*v3alpha1.*v2")
+	c.apply(v2(manifest("Mapping", "later", "{prefix: /later/, service: "+up+"}")))
+	g.comesTo(t, request{target: "/later/"}, 200)
+}
+
+// A report on a cluster says the same as one on its files.
+func TestKubernetesReport(t *testing.T) {
+	c := newKubernetes(t)
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(everyone + mapping("a", "/a/", "up", "prefex: /b/"))
+	out, status := legateIn(t, []string{"KUBECONFIG=" + c.kubeconfig}, "report", "--kubernetes")
+	if status != 0 || !strings.Contains(out, "unknown  Mapping default/a") || !strings.Contains(out, "served   Host default/everyone") {
+		t.Errorf("report: status %d\n%s", status, out)
+	}
+}
