@@ -30,7 +30,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/kubeapi $(TOOLS)/kubectl ## the real binary with real parts around it
+e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/kubeapi $(TOOLS)/kubectl $(TOOLS)/ratelimit ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)
@@ -110,6 +110,9 @@ $(TOOLS)/kubeapi: test/tools/kubeapi/go.mod test/tools/kubeapi/go.sum test/tools
 
 $(TOOLS)/kubectl: test/tools/kubeapi/go.mod test/tools/kubeapi/go.sum
 	$(kubernetes) k8s.io/kubernetes/cmd/kubectl
+
+$(TOOLS)/ratelimit: test/tools/ratelimit/go.mod test/tools/ratelimit/go.sum
+	$(call module-tool,ratelimit,github.com/envoyproxy/ratelimit/src/service_cmd)
 
 $(TOOLS)/golangci-lint: test/tools/golangci-lint/go.mod test/tools/golangci-lint/go.sum
 	$(call module-tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
