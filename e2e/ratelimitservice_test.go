@@ -18,6 +18,8 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"legate/e2e/redistest"
 )
 
 // A limiter is a RateLimitService that lets nothing pass whose labels say so, as that of
@@ -247,37 +249,29 @@ descriptors:
 // and returns where it is asked.
 func envoysLimits(t testing.TB, config string) string {
 	t.Helper()
-	root, ports := t.TempDir(), freePorts(t, 4)
+	root, ports := t.TempDir(), freePorts(t, 3)
 	must(t, os.MkdirAll(filepath.Join(root, "ratelimit", "config"), 0o755))
 	must(t, os.WriteFile(filepath.Join(root, "ratelimit", "config", "config.yaml"), []byte(config), 0o600))
-	background(t, exec.Command(outside(t, "redis-server"), "--bind", "127.0.0.1", "--port", fmt.Sprint(ports[0]), "--save", "", "--appendonly", "no"))
-	eventually(t, 15*time.Second, "redis-server listens", func() bool { return listens(loopback(ports[0])) })
 	cmd := exec.Command(outside(t, "ratelimit"))
 	cmd.Env = []string{
 		"USE_STATSD=false", "LOG_LEVEL=error", "RUNTIME_ROOT=" + root, "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_WATCH_ROOT=false", "LIMIT_RESPONSE_HEADERS_ENABLED=true",
-		"HOST=127.0.0.1", "GRPC_HOST=127.0.0.1", "DEBUG_HOST=127.0.0.1", fmt.Sprintf("PORT=%d", ports[1]), fmt.Sprintf("GRPC_PORT=%d", ports[2]), fmt.Sprintf("DEBUG_PORT=%d", ports[3]),
-		"REDIS_SOCKET_TYPE=tcp", "REDIS_TYPE=SINGLE", "REDIS_URL=" + loopback(ports[0]), "BACKEND_TYPE=redis",
+		"HOST=127.0.0.1", "GRPC_HOST=127.0.0.1", "DEBUG_HOST=127.0.0.1", fmt.Sprintf("PORT=%d", ports[0]), fmt.Sprintf("GRPC_PORT=%d", ports[1]), fmt.Sprintf("DEBUG_PORT=%d", ports[2]),
+		"REDIS_SOCKET_TYPE=tcp", "REDIS_TYPE=SINGLE", "REDIS_URL=" + redistest.Start(t).Addr, "BACKEND_TYPE=redis",
 	}
-	background(t, cmd)
-	eventually(t, 15*time.Second, "Envoy's rate limit service is well", func() bool {
-		resp, err := operators.Get("http://" + loopback(ports[1]) + "/healthcheck")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == 200 && listens(loopback(ports[2]))
-	})
-	return loopback(ports[2])
-}
-
-// background runs a program from outside until the test ends.
-func background(t testing.TB, cmd *exec.Cmd) {
-	t.Helper()
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	eventually(t, 15*time.Second, "Envoy's rate limit service is well", func() bool {
+		resp, err := operators.Get("http://" + loopback(ports[0]) + "/healthcheck")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == 200 && listens(loopback(ports[1]))
+	})
+	return loopback(ports[1])
 }
 
 func listens(addr string) bool {

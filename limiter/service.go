@@ -101,7 +101,7 @@ func (d *Descriptor) encode(dst []byte, values [][]byte) []byte {
 		values[i] = text(values[i])
 		size += 1 + protowire.SizeBytes(entrySize(d.Entries[i].Key, values[i]))
 	}
-	dst = protowire.AppendVarint(protowire.AppendTag(dst, 2, protowire.BytesType), uint64(size)) //nolint:gosec // because sizes are not negative
+	dst = protowire.AppendVarint(protowire.AppendTag(dst, 2, protowire.BytesType), uint64(size))
 	for i, v := range values {
 		key := d.Entries[i].Key
 		dst = protowire.AppendVarint(protowire.AppendTag(dst, 1, protowire.BytesType), uint64(entrySize(key, v))) //nolint:gosec // because sizes are not negative

@@ -4,7 +4,7 @@ import "testing"
 
 func TestLawful(t *testing.T) {
 	for _, row := range []struct {
-		name, value               string
+		name, value              string
 		isName, isValue, changes bool
 	}{
 		{"x-a", "some text", true, true, true},

@@ -47,7 +47,7 @@ func decodeRateLimitService(o *object, spec *fields) any {
 
 // unlimited returns why nobody can be asked, "" for nothing.
 func (f *fields) unlimited(s *config.RateLimitService) string {
-	field, msg := "", ""
+	var field, msg string
 	switch version := f.text("protocol_version"); {
 	case s.Service == "":
 		field, msg = "service", "is required"
