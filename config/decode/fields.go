@@ -177,6 +177,7 @@ func (f *fields) at(name string) *yaml.Node {
 
 // take returns the named field as read, or nil.
 func (f *fields) take(name string) *entry {
+	f.ask(name, shape{})
 	f.asked = append(f.asked, name)
 	e := f.find(name)
 	if e != nil {
@@ -223,6 +224,12 @@ func (f *fields) scalar(e *entry) (string, bool) {
 
 // text returns a text, "" if missing. Numbers and booleans are taken as written.
 func (f *fields) text(name string) string {
+	f.ask(name, shape{form: aText})
+	return f.textOf(name)
+}
+
+// textOf is text for who has told more of it.
+func (f *fields) textOf(name string) string {
 	e := f.value(name)
 	if e == nil {
 		return ""
@@ -233,6 +240,7 @@ func (f *fields) text(name string) string {
 
 // required returns a text that must be there and not be empty.
 func (f *fields) required(name string) string {
+	f.ask(name, shape{form: aText})
 	e := f.value(name)
 	if e == nil {
 		f.missing(name)
@@ -247,6 +255,7 @@ func (f *fields) required(name string) string {
 
 // textPtr returns a text, nil if missing.
 func (f *fields) textPtr(name string) *string {
+	f.ask(name, shape{form: aText})
 	e := f.value(name)
 	if e == nil {
 		return nil
@@ -259,7 +268,8 @@ func (f *fields) textPtr(name string) *string {
 
 // oneOf returns a text that must be among values, or "" and a Problem.
 func (f *fields) oneOf(name string, values ...string) string {
-	s := f.text(name)
+	f.ask(name, shape{form: aText, values: values})
+	s := f.textOf(name)
 	if s == "" || slices.Contains(values, s) {
 		return s
 	}
@@ -269,6 +279,7 @@ func (f *fields) oneOf(name string, values ...string) string {
 
 // number returns an integer from lo to hi, nil if missing. A quoted number is one.
 func (f *fields) number(name string, lo, hi int) *int {
+	f.ask(name, shape{form: anInteger, lo: lo, hi: hi})
 	e := f.value(name)
 	if e == nil {
 		return nil
@@ -308,6 +319,7 @@ func (o *object) integer(n *yaml.Node) (int64, bool) {
 // flag returns a boolean, nil if missing. The plain words of YAML 1.1 count, as
 // kubectl turned them into booleans before anybody saw them.
 func (f *fields) flag(name string) *bool {
+	f.ask(name, shape{form: aFlag})
 	e := f.value(name)
 	if e == nil {
 		return nil
@@ -361,6 +373,7 @@ func (f *fields) isSet(name string) bool {
 // object returns the fields of a nested object and notes their positions, nil if
 // it is missing.
 func (f *fields) object(name string) *fields {
+	f.ask(name, shape{form: anObject})
 	e := f.value(name)
 	if e == nil {
 		return nil
@@ -398,6 +411,7 @@ func (f *fields) texts(name string) map[string]string {
 // finish reports the fields that nobody asked for. unserved says what is known of
 // some of them.
 func (f *fields) finish(unserved map[string]fate) {
+	f.askNoMore(unserved)
 	var names []string // that there are
 	for i := range f.written {
 		e := &f.written[i]

@@ -79,6 +79,7 @@ func (f *fields) mint() *config.MintFilter {
 
 // span reads a duration from lo to hi, def if missing.
 func (f *fields) span(name string, def, lo, hi time.Duration) time.Duration {
+	f.ask(name, shape{form: aText})
 	e := f.value(name)
 	if e == nil {
 		return def

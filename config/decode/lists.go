@@ -26,6 +26,12 @@ func (f *fields) items(e *entry, of string) []entry {
 
 // list returns a list of texts, nil if missing; one text is a list of one.
 func (f *fields) list(name string) []string {
+	f.ask(name, shape{form: manyTexts})
+	return f.listOf(name)
+}
+
+// listOf is list for who takes more than a list.
+func (f *fields) listOf(name string) []string {
 	e := f.value(name)
 	if e == nil {
 		return nil
@@ -52,7 +58,7 @@ func (f *fields) list(name string) []string {
 // commaList returns a list whose items may also be written as one text with commas.
 func (f *fields) commaList(name string) []string {
 	var items []string
-	for _, s := range f.list(name) {
+	for _, s := range f.listOf(name) {
 		for item := range strings.SplitSeq(s, ",") {
 			if item = strings.TrimSpace(item); item != "" {
 				items = append(items, item)
@@ -65,6 +71,7 @@ func (f *fields) commaList(name string) []string {
 // objects returns the objects of a list, nil if it is missing. Each knows its place in
 // the text.
 func (f *fields) objects(name string) []*fields {
+	f.ask(name, shape{form: manyObjects})
 	e := f.value(name)
 	if e == nil {
 		return nil

@@ -79,6 +79,16 @@ var beside = map[string]string{
 // said decodes an object of f's kind that has f, and returns what is said of f.
 func (f *referenceField) said(t *testing.T, all []referenceField) []config.Problem {
 	t.Helper()
+	var problems []config.Problem
+	for _, o := range Bytes(Options{}, "", f.manifest(t, all)) {
+		problems = append(problems, o.Problems...)
+	}
+	return problems
+}
+
+// manifest is an object of f's kind that has f.
+func (f *referenceField) manifest(t *testing.T, all []referenceField) []byte {
+	t.Helper()
 	spec := map[string]any{}
 	for _, text := range []string{bases[f.kind], beside[f.kind+"."+f.name]} {
 		if err := yaml.Unmarshal([]byte(text), &spec); err != nil {
@@ -94,11 +104,7 @@ func (f *referenceField) said(t *testing.T, all []referenceField) []config.Probl
 	if err != nil {
 		t.Fatal(err)
 	}
-	var problems []config.Problem
-	for _, o := range Bytes(Options{}, "", text) {
-		problems = append(problems, o.Problems...)
-	}
-	return problems
+	return text
 }
 
 // put writes f into a spec. What it is a part of has the value that the reference gives,

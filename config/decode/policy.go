@@ -91,6 +91,7 @@ func (f *fields) complain(e *entry, msg string) {
 
 // duration returns a time written like "1.5s" or "250ms", nil if it is missing.
 func (f *fields) duration(name string) *time.Duration {
+	f.ask(name, shape{form: aSpan})
 	e := f.value(name)
 	if e == nil {
 		return nil

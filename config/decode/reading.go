@@ -28,6 +28,8 @@ type reading struct {
 	within *annotation
 	// unplaced is true for a text whose lines mean nothing to its author.
 	unplaced bool
+	// expects, if not nil, is told what is expected of every field that is asked for.
+	expects func(f *fields, name string, s shape)
 }
 
 // objects decodes the chunk. Text that is no YAML is one Problem.
