@@ -323,7 +323,7 @@ func (e *everybody) askH1() error {
 	for n := 0; n < 500 && !e.stop.Load(); n++ {
 		a, err := c.exchange(request{target: "/x/" + strconv.Itoa(n)})
 		if err != nil || a.StatusCode != 200 {
-			return fmt.Errorf("request %d of a connection: %v, %v", n, a.Response, err)
+			return fmt.Errorf("request %d of a connection: %v, %w", n, a.Response, err)
 		}
 		if a.Close {
 			return nil
@@ -344,7 +344,7 @@ func (e *everybody) askH2(c *http.Client) error {
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 || resp.ProtoMajor != 2 {
-		return fmt.Errorf("%s %d: %v", resp.Proto, resp.StatusCode, err)
+		return fmt.Errorf("%s %d: %w", resp.Proto, resp.StatusCode, err)
 	}
 	return nil
 }
@@ -400,7 +400,7 @@ func (e *everybody) talk() error {
 			return err
 		}
 		if _, message, err := c.receive(); err != nil || string(message) != "hello" {
-			return fmt.Errorf("heard %q, %v", message, err)
+			return fmt.Errorf("heard %q, %w", message, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
