@@ -51,6 +51,7 @@ type Options struct {
 	Pprof   bool         // serve /debug/pprof/
 	Log     *slog.Logger // of the server's own troubles; nil for slog.Default
 	Version string
+	Also    map[string]http.Handler // answer what else there is, by pattern; nil for nothing
 
 	Level        *slog.LevelVar                  // of the program's log, for who may change it; nil for nobody
 	Certificates func() []Certificate            // of Hosts; nil for none
@@ -131,6 +132,9 @@ func Handler(opts Options) http.Handler {
 	mux.HandleFunc("/_internal/", internal)
 	get("/debug", asJSON(func() any { return timers(opts.Timers) }))
 	mux.HandleFunc("POST /api/v1/explain", explain(s))
+	for pattern, h := range opts.Also {
+		mux.Handle(pattern, h)
+	}
 	if opts.Metrics != nil {
 		mux.Handle("GET /metrics", opts.Metrics)
 	}

@@ -119,7 +119,7 @@ var page = template.Must(template.New("login").Parse(`<!doctype html>
 <h1>Log in</h1>
 {{if .Failed}}<p role="alert">That is not right.</p>{{end}}
 <p>alice or bob; the password is the name.</p>
-<form method="post" action="/authorize?{{.Query}}">
+<form method="post" action="?{{.Query}}">
 <label>Name <input name="username" autocomplete="username" required autofocus></label>
 <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
 <button>Log in</button>

@@ -1,17 +1,21 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestVersion(t *testing.T) {
@@ -178,13 +182,13 @@ func TestDev(t *testing.T) {
 	t.Parallel()
 	curl := outside(t, "curl")
 	folder, home := t.TempDir(), t.TempDir()
-	bind := ownAddress(t)
+	bind := ownAddress(t, 0)
 	admin := net.JoinHostPort(bind, "8877")
 	dev := func() (p *program, commands []string) {
 		cmd := exec.Command(binary, "dev", "--bind", bind, "--admin", admin)
 		cmd.Dir = folder
 		p = run(t, []string{"HOME=" + home, "XDG_CACHE_HOME=" + filepath.Join(home, "cache")}, cmd)
-		p.errors.await(t, `^  curl .*/api/v1/problems`)
+		p.errors.await(t, `^What is not served as written: .*/api/v1/problems`)
 		for _, line := range p.errors.all() {
 			if strings.HasPrefix(line, "  curl ") {
 				commands = append(commands, strings.TrimSpace(line))
@@ -197,13 +201,13 @@ func TestDev(t *testing.T) {
 		t.Fatalf("printed %q, want three commands", commands)
 	}
 	for i, command := range commands {
-		out, err := exec.Command("/bin/sh", "-c", strings.Replace(command, "curl", curl+" --silent --show-error --noproxy '*' --max-time 20", 1)).CombinedOutput()
+		out, err := exec.Command("/bin/sh", "-c", strings.ReplaceAll(command, "curl", curl+" --silent --show-error --noproxy '*' --max-time 20")).CombinedOutput()
 		head, body, _ := strings.Cut(string(out), "\r\n\r\n")
 		if err != nil || !regexp.MustCompile(`^HTTP/(1\.1|2) 200 `).MatchString(head) || !json.Valid([]byte(body)) {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
-		if i < 2 && !strings.Contains(body, `"X-Envoy-Original-Path"`) {
-			t.Errorf("%s did not reach the echo service through one of the example's routes:\n%s", command, body)
+		if !strings.Contains(body, `"X-Envoy-Original-Path"`) || i == 2 != strings.Contains(body, `"X-User"`) {
+			t.Errorf("%s did not reach the echo service through one of the example's routes, in somebody's name if it is the third:\n%s", command, body)
 		}
 	}
 	p.signal(os.Interrupt)
@@ -219,8 +223,46 @@ func TestDev(t *testing.T) {
 	}
 }
 
-// ownAddress is a loopback address that no other test binds the fixed ports of dev on.
-func ownAddress(t testing.TB) string {
+// Somebody who opens the example's page in a browser is sent to the identity provider of dev,
+// logs in as alice, and is known; without anything else on the machine.
+func TestDevLogin(t *testing.T) {
+	t.Parallel()
+	bind := ownAddress(t, 1)
+	cmd := exec.Command(binary, "dev", "--bind", bind, "--admin", net.JoinHostPort(bind, "8877"))
+	cmd.Dir = t.TempDir()
+	p := run(t, []string{"HOME=" + t.TempDir()}, cmd)
+	p.errors.await(t, `^A browser that opens http://.*/account/ is sent to log in`)
+	jar, err := cookiejar.New(nil)
+	must(t, err)
+	// A browser on this machine would find localhost there.
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, strings.Replace(addr, "localhost", bind, 1))
+	}
+	browser := &http.Client{Jar: jar, Timeout: 20 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	form, err := browser.Get("http://localhost:8080/account/settings?tab=2")
+	must(t, err)
+	defer form.Body.Close()
+	at := form.Request.URL.String()
+	if !strings.HasPrefix(at, "http://localhost:8877/idp/authorize?") || form.StatusCode != 200 {
+		t.Fatalf("sent to %s, status %d", at, form.StatusCode)
+	}
+	page, err := browser.PostForm(at, url.Values{"username": {"alice"}, "password": {"alice"}})
+	must(t, err)
+	defer page.Body.Close()
+	var saw struct{ Headers http.Header }
+	must(t, json.NewDecoder(page.Body).Decode(&saw))
+	if got, want := page.Request.URL.String(), "http://localhost:8080/account/settings?tab=2"; got != want || page.StatusCode != 200 {
+		t.Errorf("ended at %s, status %d, want %s", got, page.StatusCode, want)
+	}
+	claims := decoded(t, strings.TrimPrefix(saw.Headers.Get("Authorization"), "Bearer "))
+	if saw.Headers.Get("X-Email") != "alice@example.com" || claims["iss"] != "ambassador-jwt-issuer" || claims["sub"] != "alice" {
+		t.Errorf("the service saw %v, a token with %v", saw.Headers, claims)
+	}
+}
+
+// ownAddress is a loopback address that no other test binds the fixed ports of dev on: number
+// tells those of this run apart.
+func ownAddress(t testing.TB, number int) string {
 	t.Helper()
-	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()>>16&63, os.Getpid()>>8&255, os.Getpid()&127*2+1)
+	return fmt.Sprintf("127.%d.%d.%d", 64+number*32+os.Getpid()>>16&31, os.Getpid()>>8&255, os.Getpid()&127*2+1)
 }

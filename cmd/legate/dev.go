@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +93,10 @@ func (p *Program) dev(ctx context.Context, s *settings) int {
 		return exitError
 	}
 	s.upstream.Resolve = append(s.upstream.Resolve, all)
+	if s.also, err = identityProvider(); err != nil {
+		fmt.Fprintf(p.Stderr, "legate dev: identity provider: %v\n", err)
+		return exitError
+	}
 	s.applied = p.welcome(s, ca)
 	return p.serve(ctx, s, []config.Source{fixed{{Meta: secret.Meta, Value: &secret}}})
 }
@@ -135,9 +140,35 @@ func (p *Program) welcome(s *settings, ca *certs.CA) func(*gateway.Gateway) {
 					fmt.Fprintf(p.Stderr, "  %s http://%s\n", curl, at)
 				}
 			}
-			fmt.Fprintf(p.Stderr, "  curl -i http://%s/api/v1/problems\n\n", s.flags.admin)
+			p.admit(s, host, g)
 		})
 	}
+}
+
+// bearerPath is what of the example asks for a token, and accountPath for a login.
+const bearerPath, accountPath = "/orders/", "/account/"
+
+// admit prints how to get in where the example asks who comes, and where to look for what
+// is not served.
+func (p *Program) admit(s *settings, host string, g *gateway.Gateway) {
+	admin := s.flags.admin
+	for _, a := range g.Addresses() {
+		if a.TLS || a.Proxy || !hasRoute(g, bearerPath) || !hasRoute(g, accountPath) {
+			continue
+		}
+		at := net.JoinHostPort(host, strconv.Itoa(a.Port))
+		fmt.Fprintf(p.Stderr, "  curl -i -H \"Authorization: Bearer $(curl -s -d 'grant_type=password&client_id=%s&username=alice&password=alice' http://%s/idp/token | cut -d'\"' -f4)\" http://%s%s\n\n",
+			devClient, admin, at, bearerPath)
+		fmt.Fprintf(p.Stderr, "A browser that opens http://%s%s is sent to log in: as alice or bob, whose passwords are their names.\n", at, accountPath)
+		break
+	}
+	fmt.Fprintf(p.Stderr, "\nWhat is not served as written: http://%s/api/v1/problems; all there is: http://%s/ambassador/v0/diag/\n\n", admin, admin)
+}
+
+// hasRoute reports whether a Mapping has that prefix.
+func hasRoute(g *gateway.Gateway, prefix string) bool {
+	views, _ := g.Routes().([]gateway.RouteView)
+	return slices.ContainsFunc(views, func(v gateway.RouteView) bool { return v.Prefix == prefix })
 }
 
 // localName is how this machine reaches what is bound at bind.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -68,9 +69,10 @@ type settings struct {
 	upstream upstream.Options
 	level    slog.LevelVar
 	proxy    listen.ProxyMode
-	redis    *redis.Shared // nil for none
-	trust    []netip.Prefix         // whose PROXY headers are believed; empty: everybody's
-	applied  func(*gateway.Gateway) // called once a configuration serves; may be nil
+	redis    *redis.Shared           // nil for none
+	trust    []netip.Prefix          // whose PROXY headers are believed; empty: everybody's
+	also     map[string]http.Handler // what else the admin port answers, by pattern
+	applied  func(*gateway.Gateway)  // called once a configuration serves; may be nil
 }
 
 // understand turns flags into settings; an error names the flag.

@@ -84,7 +84,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	}
 	srv.ready = admin.NewReady(admin.Options{State: srv.gateway, Log: log})
 	srv.admin = admin.New(admin.Options{
-		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level,
+		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level, Also: s.also,
 		Version: version, Certificates: srv.shownCertificates, Timers: metrics.Timers, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
 	})
 	for i := range srv.locals {
