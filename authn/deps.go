@@ -26,6 +26,7 @@ type Deps struct {
 	Random  io.Reader               // of secrets
 
 	RevocationFeed RevocationFeed // of other gateways; nil for none
+	Sessions       SessionStore   // of who logged in; nil for browsers that keep them
 	// AuthService and External return what asks the service of an object, its host and
 	// port, and what is wrong with how it is to be reached. They are for building, by one
 	// goroutine.
@@ -63,9 +64,22 @@ func (d *Deps) audit(c *Call, e decision.Event) {
 	if d.Audit == nil || c.Dry {
 		return
 	}
+	e = d.noted(c, e)
+	d.Audit(&e)
+}
+
+// noted returns e with what it says of c, for who tells of it when c may be over.
+func (d *Deps) noted(c *Call, e decision.Event) decision.Event {
 	e.Time, e.RequestID, e.Client = c.Now, string(c.RequestID), c.Client
 	e.Host, e.Path = string(c.Head.Host()), string(c.Path)
-	d.Audit(&e)
+	return e
+}
+
+// tell tells who listens of e.
+func (d *Deps) tell(e *decision.Event) {
+	if d.Audit != nil {
+		d.Audit(e)
+	}
 }
 
 // about fills in whom e is about.

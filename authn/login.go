@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"legate/config"
@@ -37,6 +38,7 @@ type login struct {
 	keys         *keySet
 	parts        *loginParts
 	seal         *sealer
+	keeper       keeper
 	origins      []origin
 	inject       *templates.Headers
 	sessionOnly  *condition // of SessionCookies
@@ -49,8 +51,9 @@ type login struct {
 type loginParts struct {
 	own       []byte // makes the sealer's key where no Secret does
 	ended     *Revocations
-	refreshes exchanges
-	grants    exchanges
+	refreshes exchanges[*session]
+	grants    exchanges[*granted]
+	storeDown atomic.Bool // and that was told
 }
 
 // An origin is one of those whose pages people log in to.
@@ -162,10 +165,10 @@ func fromProvider(sameSite string) string {
 	return "lax"
 }
 
-// A session is what a browser keeps, sealed, of who logged in.
+// A session is what is kept, sealed, of who logged in.
 type session struct {
 	ID      string   `json:"i"`
-	Browser string   `json:"b"` // a hash of the cookie of the browser that it is for
+	Browser string   `json:"b,omitempty"` // a hash of the cookie of the browser that keeps it
 	XSRF    string   `json:"x"`
 	Access  string   `json:"a"`
 	Refresh string   `json:"r,omitempty"`
@@ -174,7 +177,9 @@ type session struct {
 	Expires int64    `json:"e,omitempty"` // of the access token
 	Asked   []string `json:"q"`
 	Granted []string `json:"g"`
-	Used    int64    `json:"l"` // about when it was used last
+	Used    int64    `json:"l"` // about when it was used last, or when it was refreshed
+
+	due time.Time // to be renewed, if it is still used then
 }
 
 // idle is how long s lives without being used.
@@ -213,35 +218,38 @@ func same(a, b string) bool {
 
 // opened returns the session that c's browser has, nil for none. several says that it has
 // two, of which one may be somebody else's.
-func (l *login) opened(c *Call, o *origin) (s *session, several bool) {
+func (l *login) opened(c *Call, o *origin) (s *session, several bool, err error) {
 	value, several := c.joined(l.sessionName)
 	if value == "" || several {
-		return nil, several
+		return nil, several, nil
 	}
-	s = &session{}
 	browser, several := c.cookie(l.browserName(o))
-	switch {
-	case l.seal.open(purposeCookie, value, s) != nil:
-		return nil, false
-	case several:
-		return nil, true
-	case !same(hashed(browser), s.Browser) || browser == "":
-		return nil, false
-	case c.Now.Unix()-s.Used >= int64(l.idle(s)/time.Second):
-		return nil, false
-	case l.parts.ended.Has(s.ID):
-		return nil, false
+	if browser == "" || several {
+		return nil, several, nil
 	}
-	return s, false
+	s, err = l.keeper.open(c, value, browser)
+	if err != nil || s == nil || l.parts.ended.Has(s.ID) {
+		return nil, false, err
+	}
+	return s, false, nil
 }
 
-// write has c's browser keep s, whose last use is now.
-func (l *login) write(s *session, j *cookieJar, put func(wire.Add)) error {
-	sealed, err := l.seal.seal(purposeCookie, s)
+// renew has s, which was used now, live on.
+func (l *login) renew(c *Call, o *origin, s *session, sameSite string) error {
+	browser, _ := c.cookie(l.browserName(o))
+	if err := l.keeper.renew(c, s); err != nil {
+		return err
+	}
+	return l.write(s, browser, l.jar(c, o, sameSite, l.idle(s)), c.ToClient.AddLine)
+}
+
+// write has the browser with that secret keep s.
+func (l *login) write(s *session, browser string, j *cookieJar, put func(wire.Add)) error {
+	value, err := l.keeper.value(s, browser)
 	if err != nil {
 		return err
 	}
-	parts, err := chunks(sealed)
+	parts, err := chunks(value)
 	if err != nil {
 		return err
 	}
@@ -255,9 +263,8 @@ func (l *login) write(s *session, j *cookieJar, put func(wire.Add)) error {
 // begin gives the browser of c a new secret of its own, binds s to it, and writes both.
 func (l *login) begin(c *Call, o *origin, s *session, sameSite string, put func(wire.Add)) error {
 	secret := l.random(32)
-	s.Browser = hashed(secret)
 	j := l.jar(c, o, sameSite, l.idle(s))
-	if err := l.write(s, j, put); err != nil {
+	if err := l.write(s, secret, j, put); err != nil {
 		return err
 	}
 	b := *j
@@ -349,6 +356,10 @@ func newLogin(o *config.Filter, parts *loginParts, p *provider, secrets func(nam
 	var shared bool
 	if l.seal, shared, err = newSealer(realm, l.secret, from, parts.own, d); err != nil {
 		return nil, false, &fieldError{"secretName", err}
+	}
+	l.keeper = cookieKeeper{l}
+	if d.Sessions != nil {
+		l.keeper = storeKeeper{l, d.Sessions, &parts.storeDown}
 	}
 	return l, shared || f.Grant != config.AuthorizationCode, nil
 }

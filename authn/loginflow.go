@@ -61,7 +61,7 @@ func (l *login) embark(c *Call, t *trip) Outcome {
 	}
 	t.Browser = hashed(browser)
 	t.Nonce, t.Verifier = l.random(16), l.random(32)
-	d, err := l.provider.discover()
+	d, err := l.provider.discover(c)
 	if err == nil && d.Authorization == "" {
 		err = errors.New("the provider has no authorization_endpoint")
 	}
@@ -160,7 +160,7 @@ func (l *login) serveCallback(c *Call, sealed string, q url.Values) {
 		l.again(c, o, t)
 		return
 	}
-	d, err := l.provider.discover()
+	d, err := l.provider.discover(c)
 	if err != nil {
 		l.refuse(c, decision.ProviderUnavailable, "the identity provider does not answer", err)
 		return
@@ -179,7 +179,7 @@ func (l *login) serveCallback(c *Call, sealed string, q url.Values) {
 // again sends a browser to the provider once more that came back with what is not its own,
 // or too late. One that has a session meanwhile goes on.
 func (l *login) again(c *Call, o *origin, t *trip) {
-	if s, _ := l.opened(c, o); s != nil && t.There == "" && !lacks(s.Granted, t.Scopes) {
+	if s, _, _ := l.opened(c, o); s != nil && t.There == "" && !lacks(s.Granted, t.Scopes) {
 		l.arrive(c, t.To, t.SameSite, nil)
 		return
 	}
@@ -206,7 +206,7 @@ func (l *login) exchange(c *Call, o *origin, t *trip, d *discovery, code string)
 		l.failed(c, decision.LoginInvalid, "the answer of the identity provider has no code", nil)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait(fetchTime, c.Now))
 	defer cancel()
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {l.redirection()}, "code_verifier": {t.Verifier},
@@ -221,17 +221,34 @@ func (l *login) exchange(c *Call, o *origin, t *trip, d *discovery, code string)
 		l.failed(c, decision.ProviderUnavailable, "the identity provider does not answer", err)
 		return
 	}
-	id, f := l.idToken(c, d, g, t.Nonce)
+	id, f := l.idToken(c, c.Now, d, g, t.Nonce)
 	if f != nil {
 		l.failed(c, decision.LoginInvalid, "the identity provider's word on who logged in does not hold", errors.Join(errors.New(f.message), f.err))
 		return
 	}
 	s := &session{
-		ID: l.random(32), XSRF: l.random(32), Access: g.Access, Refresh: g.Refresh, IDToken: g.IDToken, Subject: subject(id),
+		ID: l.random(sessionID / 2), XSRF: l.random(32), Access: g.Access, Refresh: g.Refresh, IDToken: g.IDToken, Subject: subject(id),
 		Expires: seconds(g.expires(c.Now)), Asked: t.Scopes, Granted: g.scopes(t.Scopes), Used: c.Now.Unix(),
+	}
+	if err := l.replace(c, o, s); err != nil {
+		reason, message := unkept(err)
+		l.failed(c, reason, message, err)
+		return
 	}
 	l.deps.audit(c, decision.Event{Kind: decision.LoginSucceeded, Allowed: true, By: l.by, Subject: s.Subject, Issuer: d.Issuer})
 	l.settle(c, o, t, s)
+}
+
+// replace has s kept in the place of what session c's browser had.
+func (l *login) replace(c *Call, o *origin, s *session) error {
+	old, _, err := l.opened(c, o)
+	if err == nil && old != nil {
+		err = l.keeper.end(c, old)
+	}
+	if err != nil {
+		return err
+	}
+	return l.keeper.add(c, s)
 }
 
 // settle gives c's browser s, and sends it on to where it wanted to go: by way of that
@@ -240,7 +257,8 @@ func (l *login) settle(c *Call, o *origin, t *trip, s *session) {
 	var lines []wire.Add
 	put := func(a wire.Add) { lines = append(lines, a) }
 	if err := l.begin(c, o, s, t.SameSite, put); err != nil {
-		l.failed(c, decision.SessionTooLarge, "the session is too large", err)
+		reason, message := unkept(err)
+		l.failed(c, reason, message, err)
 		return
 	}
 	if t.There == "" {
@@ -252,7 +270,9 @@ func (l *login) settle(c *Call, o *origin, t *trip, s *session) {
 
 // hand sends a browser with s to the origin that it wanted to go to.
 func (l *login) hand(c *Call, t *trip, s *session, lines []wire.Add) {
-	ticket := &trip{To: t.To, Browser: t.There, SameSite: t.SameSite, Scopes: t.Scopes, Until: c.Now.Add(ticketLife).Unix(), Session: s}
+	ticket := &trip{
+		To: t.To, Browser: t.There, SameSite: t.SameSite, Scopes: t.Scopes, Until: c.Now.Add(ticketLife).Unix(), Session: l.keeper.handed(s),
+	}
 	sealed, err := l.seal.seal(purposeTicket, ticket)
 	u, uerr := url.Parse(t.To)
 	if err = errors.Join(err, uerr); err != nil {
@@ -270,7 +290,7 @@ func (l *login) serveLogin(c *Call, sealed string) {
 		l.refuse(c, decision.LoginInvalid, "the login was not begun here", nil)
 		return
 	}
-	s, _ := l.opened(c, o)
+	s, _, _ := l.opened(c, o)
 	if s != nil && !lacks(s.Granted, t.Scopes) && (s.Expires == 0 || c.Now.Add(l.f.SafetyMargin).Unix() < s.Expires) {
 		l.hand(c, t, s, nil)
 		return
@@ -290,13 +310,23 @@ func (l *login) serveTicket(c *Call, sealed string) {
 		l.refuse(c, decision.LoginInvalid, "the login was begun by another browser", nil)
 		return
 	}
+	s, err := l.keeper.taken(c, t.Session)
+	switch {
+	case err != nil:
+		reason, message := unkept(err)
+		l.failed(c, reason, message, err)
+		return
+	case s == nil:
+		l.failed(c, decision.LoginInvalid, "the session is over", nil)
+		return
+	}
 	t.There = ""
-	l.settle(c, o, t, t.Session)
+	l.settle(c, o, t, s)
 }
 
 // idToken verifies who a provider says has logged in (OpenID Connect Core 1.0 §3.1.3.7).
-// nonce is "" for a refreshed one.
-func (l *login) idToken(c *Call, d *discovery, g *granted, nonce string) (*Token, *failure) {
+// nonce is "" for a refreshed one. c may be nil.
+func (l *login) idToken(c *Call, now time.Time, d *discovery, g *granted, nonce string) (*Token, *failure) {
 	if g.IDToken == "" {
 		return nil, refuse(decision.TokenMissing, 0, "there is no id_token")
 	}
@@ -305,7 +335,7 @@ func (l *login) idToken(c *Call, d *discovery, g *granted, nonce string) (*Token
 		return nil, refuse(decision.TokenMalformed, malformed, err.Error())
 	}
 	v := verifier{keys: l.keys, algorithms: safeAlgorithms}
-	if _, f := v.checkSignature(c, &t, c.Now); f != nil {
+	if _, f := v.checkSignature(c, &t, now); f != nil {
 		return nil, f
 	}
 	claims, f := parseClaims(t.payload)
@@ -315,7 +345,7 @@ func (l *login) idToken(c *Call, d *discovery, g *granted, nonce string) (*Token
 	rules := claimRules{audiences: []string{l.f.ClientID}, requireAudience: true, issuer: d.Issuer, requireIssuer: true}
 	rules.expiresAt.Required = true
 	rules.issuedAt.Leeway, rules.notBefore.Leeway = time.Minute, time.Minute // clocks differ
-	if _, f := rules.judge(claims, c.Now); f != nil {
+	if _, f := rules.judge(claims, now); f != nil {
 		return nil, f
 	}
 	id := &Token{Raw: g.IDToken, Header: t.header, Claims: claims, Signature: t.sigText}

@@ -137,7 +137,11 @@ func (x *oauth2Filter) admit(c *Call, known *Verified) Outcome {
 // returns nil, and what becomes of c.
 func (x *oauth2Filter) recognise(c *Call, k *cacheKey) (*Verified, Outcome) {
 	o, _ := x.origin(c)
-	s, several := x.opened(c, o)
+	s, several, err := x.opened(c, o)
+	if err != nil {
+		reason, message := unkept(err)
+		return nil, x.refuse(c, reason, message, err)
+	}
 	if several {
 		return nil, x.refuse(c, decision.SessionAmbiguous, "the browser sent two sessions, and only one can be this person's: remove the site's cookies", nil)
 	}
@@ -148,6 +152,9 @@ func (x *oauth2Filter) recognise(c *Call, k *cacheKey) (*Verified, Outcome) {
 	switch refused := (*refusedError)(nil); {
 	case errors.As(err, &refused):
 		return nil, x.enter(c, x.scopes)
+	case errors.Is(err, errStoreDown):
+		reason, message := unkept(err)
+		return nil, x.refuse(c, reason, message, err)
 	case err != nil:
 		return nil, x.refuse(c, decision.ProviderUnavailable, "the identity provider does not answer", err)
 	}
@@ -161,18 +168,20 @@ func (x *oauth2Filter) recognise(c *Call, k *cacheKey) (*Verified, Outcome) {
 	if v == nil {
 		return nil, outcome
 	}
-	due := time.Unix(s.Used, 0).Add(x.renews(s))
-	if (changed || !c.Now.Before(due)) && !c.Dry {
-		s.Used = c.Now.Unix()
-		if err := x.write(s, x.jar(c, o, x.sameSite, x.idle(s)), c.ToClient.AddLine); err != nil {
-			return nil, x.refuse(c, decision.SessionTooLarge, "the session is too large", err)
+	if (changed || !c.Now.Before(s.due)) && !c.Dry {
+		if err := x.renew(c, o, s, x.sameSite); err != nil {
+			reason, message := unkept(err)
+			return nil, x.refuse(c, reason, message, err)
 		}
-		return v, Allow // the next request brings other cookies
+		return v, Allow // the next request may bring other cookies
 	}
 	if !remember {
 		return v, Allow
 	}
-	lapse := due
+	lapse := s.due
+	if trust := c.Now.Add(x.keeper.remembers()); trust.Before(lapse) {
+		lapse = trust
+	}
 	if end := v.Identity.Expires; !end.IsZero() && end.Before(lapse) {
 		lapse = end
 	}
@@ -190,37 +199,57 @@ func (x *oauth2Filter) fresh(c *Call, s *session) (changed bool, err error) {
 	if s.Refresh == "" || c.Dry {
 		return false, errExpired
 	}
+	from, now := *s, c.Now // of the question, which may outlive c
+	told := x.deps.noted(c, decision.Event{Kind: decision.SessionRefreshed, Allowed: true, By: x.by, Subject: s.Subject})
 	key := sha256.Sum256([]byte(s.ID + "\x00" + s.Refresh))
-	g, err := x.parts.refreshes.do(key, c.Now, func() (*granted, error) {
-		d, err := x.provider.discover()
-		if err != nil {
-			return nil, err
+	next, err := x.parts.refreshes.do(key, now, c.wait(fetchTime, now), func() (*session, error) {
+		return x.keeper.refresh(&from, func(s *session) (*session, error) {
+			next, err := x.ask(s, now)
+			if err == nil {
+				x.deps.tell(&told)
+			}
+			return next, err
+		})
+	}, func(next *session) time.Time {
+		lapse := now.Add(time.Minute)
+		if next.Expires != 0 && next.Expires < lapse.Add(x.f.SafetyMargin).Unix() {
+			lapse = time.Unix(next.Expires, 0).Add(-x.f.SafetyMargin)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
-		defer cancel()
-		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.Refresh}}
-		return x.request(ctx, d, form, clientProof{id: x.f.ClientID, secret: x.secret})
-	}, func(*granted) time.Time { return c.Now.Add(time.Minute) })
+		return lapse
+	})
 	if err != nil {
 		return false, err
 	}
-	s.Access, s.Granted, s.Expires = g.Access, g.scopes(s.Granted), seconds(g.expires(c.Now))
+	*s = *next
+	return true, nil
+}
+
+// ask has the provider refresh s.
+func (x *oauth2Filter) ask(s *session, now time.Time) (*session, error) {
+	d, err := x.provider.discover(nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+	defer cancel()
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {s.Refresh}}
+	g, err := x.request(ctx, d, form, clientProof{id: x.f.ClientID, secret: x.secret})
+	if err != nil {
+		return nil, err
+	}
+	next := *s
+	next.Access, next.Granted, next.Expires, next.Used = g.Access, g.scopes(s.Granted), seconds(g.expires(now)), now.Unix()
 	if g.Refresh != "" {
-		s.Refresh = g.Refresh
+		next.Refresh = g.Refresh
 	}
 	if g.IDToken != "" {
-		d, err := x.provider.discover()
-		if err != nil {
-			return false, err
-		}
-		t, f := x.idToken(c, d, g, "")
+		t, f := x.idToken(nil, now, d, g, "")
 		if f != nil || subject(t) != s.Subject { // Core 1.0 §12.2
-			return false, &refusedError{"the ID token of the refreshed session does not hold"}
+			return nil, &refusedError{"the ID token of the refreshed session does not hold"}
 		}
-		s.IDToken = g.IDToken
+		next.IDToken = g.IDToken
 	}
-	x.deps.audit(c, decision.Event{Kind: decision.SessionRefreshed, Allowed: true, By: x.by, Subject: s.Subject})
-	return true, nil
+	return &next, nil
 }
 
 func seconds(t time.Time) int64 {
@@ -325,7 +354,7 @@ func (x *oauth2Filter) validate(c *Call, id *Identity) (remember bool, f *failur
 	if mode != "userinfo" {
 		known, _, f := x.access.verify(c, raw)
 		if f == nil {
-			f = x.claims(known.Identity.Token.Claims)
+			f = x.claims(c, known.Identity.Token.Claims)
 		}
 		if f == nil {
 			id.Token = known.Identity.Token
@@ -339,11 +368,11 @@ func (x *oauth2Filter) validate(c *Call, id *Identity) (remember bool, f *failur
 	if c.Dry {
 		return false, nil
 	}
-	d, err := x.provider.discover()
+	d, err := x.provider.discover(c)
 	if err != nil {
 		return false, failProvider(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait(fetchTime, x.deps.Clock()))
 	defer cancel()
 	said, refused, err := x.provider.userInfo(ctx, d, id.Token.Raw)
 	switch {
@@ -359,9 +388,9 @@ func (x *oauth2Filter) validate(c *Call, id *Identity) (remember bool, f *failur
 }
 
 // claims says what of the access token's claims is not as it should be, beside the times.
-func (x *oauth2Filter) claims(claims map[string]any) *failure {
+func (x *oauth2Filter) claims(c *Call, claims map[string]any) *failure {
 	if iss, ok := claims["iss"].(string); ok && !sameIssuer(iss, x.f.AuthorizationURL) {
-		if d, err := x.provider.discover(); err != nil || d.Issuer != iss {
+		if d, err := x.provider.discover(c); err != nil || d.Issuer != iss {
 			return refuse(decision.TokenIssuer, wrongIssuer, "the access token is of another issuer")
 		}
 	}

@@ -43,15 +43,16 @@ func (x *oauth2Filter) byCredentials(c *Call) Outcome {
 	if c.Dry {
 		return x.refuse(c, decision.CredentialsMissing, "who only asks is not known to the provider", nil)
 	}
-	g, err := x.parts.grants.do(key, c.Now, func() (*granted, error) {
-		d, err := x.provider.discover()
+	now := c.Now // of the question, which may outlive c
+	g, err := x.parts.grants.do(key, c.Now, c.wait(fetchTime, c.Now), func() (*granted, error) {
+		d, err := x.provider.discover(nil)
 		if err != nil {
 			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
 		defer cancel()
 		return x.request(ctx, d, form, who)
-	}, func(g *granted) time.Time { return x.until(g, c.Now) })
+	}, func(g *granted) time.Time { return x.until(g, now) })
 	var refused *refusedError
 	switch {
 	case errors.As(err, &refused):

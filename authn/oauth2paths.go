@@ -120,7 +120,12 @@ func (p *loginPaths) logout(c *Call, q url.Values) {
 		l.refuse(c, decision.LoginInvalid, "_xsrf is not that of the browser's session", nil)
 		return
 	}
-	s, _ := l.opened(c, o)
+	s, _, err := l.opened(c, o)
+	if err != nil {
+		reason, message := unkept(err)
+		l.refuse(c, reason, message, err)
+		return
+	}
 	if s != nil && !same(s.XSRF, xsrf) {
 		l.refuse(c, decision.LoginInvalid, "_xsrf is not that of the browser's session", nil)
 		return
@@ -129,13 +134,18 @@ func (p *loginPaths) logout(c *Call, q url.Values) {
 	l.forget(c, o, func(a wire.Add) { lines = append(lines, a) })
 	var hint string
 	if s != nil {
+		if err := l.keeper.end(c, s); err != nil {
+			reason, message := unkept(err)
+			l.refuse(c, reason, message, err)
+			return
+		}
 		hint = s.IDToken
 		if err := l.parts.ended.Revoke(context.Background(), s.ID, c.Now.Add(l.idle(s)), c.Now); err != nil {
 			l.deps.Log.Warn("other gateways may not know that a session ended", "error", err)
 		}
 		l.deps.audit(c, decision.Event{Kind: decision.LoggedOut, Allowed: true, By: l.by, Subject: s.Subject})
 	}
-	if d, err := l.provider.discover(); err == nil && d.EndSession != "" {
+	if d, err := l.provider.discover(c); err == nil && d.EndSession != "" {
 		set := []parameter{{"client_id", l.f.ClientID}}
 		if hint != "" {
 			set = append(set, parameter{"id_token_hint", hint})

@@ -61,8 +61,8 @@ func newProvider(c *config.OAuth2Filter, d *Deps) *provider {
 }
 
 // discover returns what the provider says of itself. What is stale serves for as long as
-// the provider does not answer.
-func (p *provider) discover() (*discovery, error) {
+// the provider does not answer. It blocks as a keySet's find does.
+func (p *provider) discover(c *Call) (*discovery, error) {
 	now := p.deps.Clock()
 	p.mu.Lock()
 	switch {
@@ -76,7 +76,7 @@ func (p *provider) discover() (*discovery, error) {
 	fl := p.flight
 	p.mu.Unlock()
 	if fl != nil {
-		wait := time.NewTimer(waitTime)
+		wait := time.NewTimer(c.wait(waitTime, now))
 		defer wait.Stop()
 		select {
 		case <-fl.done:

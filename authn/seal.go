@@ -6,12 +6,15 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"legate/config"
 )
@@ -37,6 +40,7 @@ var (
 type sealer struct {
 	realm string // what is sealed for one Filter is nothing to another
 	keys  []cipher.AEAD
+	signs [][]byte // keys that sign what need not be hidden, in the same order
 	deps  *Deps
 }
 
@@ -76,7 +80,11 @@ func newSealer(realm, secret string, from *config.Secret, own []byte, d *Deps) (
 		if err != nil {
 			return nil, false, err
 		}
-		s.keys = append(s.keys, aead)
+		sign, err := hkdf.Key(sha256.New, m, nil, "legate oauth2 signature "+realm, 32)
+		if err != nil {
+			return nil, false, err
+		}
+		s.keys, s.signs = append(s.keys, aead), append(s.signs, sign)
 	}
 	return s, shared, nil
 }
@@ -126,6 +134,20 @@ func (s *sealer) open(purpose, text string, v any) error {
 		return nil
 	}
 	return errSealed
+}
+
+// sign returns 32 characters that prove that text is from here.
+func (s *sealer) sign(text string) string { return proof(s.signs[0], text) }
+
+// signed reports whether given proves it, by any of the keys.
+func (s *sealer) signed(text, given string) bool {
+	return slices.ContainsFunc(s.signs, func(k []byte) bool { return same(proof(k, text), given) })
+}
+
+func proof(key []byte, text string) string {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(text))
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 func (s *sealer) about(purpose string) []byte { return []byte(purpose + "\x00" + s.realm) }

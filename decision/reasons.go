@@ -74,6 +74,7 @@ const (
 	OriginUnprotected
 	SessionAmbiguous
 	SessionTooLarge
+	SessionStoreDown
 	ProviderUnavailable
 	CredentialsMissing
 	CredentialsRefused
@@ -353,6 +354,9 @@ var reasons = [NumReasons]reasonRow{
 	SessionTooLarge: {"session_too_large", at(Authn), 500, OperatorFault, "UAEX", "",
 		"the tokens of the identity provider are too large for cookies",
 		"let the provider put less into its tokens, such as groups"},
+	SessionStoreDown: {"session_store_down", at(Authn), 503, GatewayFault, "UAEX", "",
+		"the Redis that keeps the sessions of OAuth2 filters does not answer, so that nobody knows who has logged in",
+		"look at the Redis that --redis names; the line's error tells what went wrong. Nobody has to log in again when it is back"},
 	ProviderUnavailable: {"provider_unavailable", at(Authn), 502, UpstreamFault, "UAEX", "",
 		"the identity provider of an OAuth2 filter cannot be reached, is too slow, or answers what cannot be understood",
 		"look at the provider; the line's error tells what went wrong. Who has logged in goes on as long as the access token lasts"},

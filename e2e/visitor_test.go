@@ -19,6 +19,7 @@ import (
 type visitor struct {
 	*http.Client
 	w       *shop
+	through *gateway // which of several with the same origins it comes through
 	secrets []string // that it has seen
 }
 
@@ -27,19 +28,20 @@ func (w *shop) visitor(t testing.TB) *visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	must(t, err)
+	v := &visitor{w: w, through: w.gateway}
 	port := portOf(w.secure)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if portOf(addr) == port {
-			addr = w.secure
+			addr = v.through.secure
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}
-	transport := &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: authority.pool, MinVersion: tls.VersionTLS12}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &visitor{w: w, Client: &http.Client{
-		Jar: jar, Transport: transport, Timeout: patience(30 * time.Second),
+	v.Client = &http.Client{
+		Jar: jar, Timeout: patience(30 * time.Second),
+		Transport:     &http.Transport{DialContext: dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: authority.pool, MinVersion: tls.VersionTLS12}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
+	return v
 }
 
 // A reply is what a visitor was answered.
@@ -138,10 +140,37 @@ func (v *visitor) logIn(t testing.TB, address, user string) reply {
 // judged compares the record of r with what it should be.
 func (v *visitor) judged(t testing.TB, r reply, want verdict) {
 	t.Helper()
-	got := v.w.log.next(t, 0, func(l *record) bool { return l.RequestID == r.id })
+	got := v.through.log.next(t, 0, func(l *record) bool { return l.RequestID == r.id })
 	if got.verdict != want || r.status != want.Status {
 		t.Errorf("answered %d, %+v (%s), want %+v", r.status, got.verdict, r.body, want)
 	}
+}
+
+// cookie returns what the visitor keeps under a name for address.
+func (v *visitor) cookie(address, name string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	for _, c := range v.Jar.Cookies(u) {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// cookieLine is what the visitor sends to address of what it keeps.
+func (v *visitor) cookieLine(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	var pairs []string
+	for _, c := range v.Jar.Cookies(u) {
+		pairs = append(pairs, c.Name+"="+c.Value)
+	}
+	return strings.Join(pairs, "; ")
 }
 
 // A dataReply is what the shop's service tells scripts.

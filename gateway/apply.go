@@ -38,6 +38,7 @@ type Options struct {
 	KeepHeaders bool                    // that Filters set: clients may send their own
 	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
+	Sessions    authn.SessionStore      // of who logged in; nil for browsers that keep them
 
 	Limits LimitOptions
 	Node   Node // by which collectors know the gateway

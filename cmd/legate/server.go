@@ -75,6 +75,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
 		Audit:            srv.audit.Audit,
+		Sessions:         srv.shared.sessions(),
 		Log:              log,
 		Clock:            time.Now,
 		Certificates:     srv.certificates,

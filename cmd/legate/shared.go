@@ -5,6 +5,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"legate/authn"
 	"legate/redis"
 )
 
@@ -31,6 +32,14 @@ func (s *shared) redis() goredis.UniversalClient {
 		return nil
 	}
 	return s.client
+}
+
+// sessions returns what keeps those of OAuth2 Filters, or nil where browsers do.
+func (s *shared) sessions() authn.SessionStore {
+	if s == nil {
+		return nil
+	}
+	return authn.NewRedisSessions(s.redis())
 }
 
 // close ends all connections.
