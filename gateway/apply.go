@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -96,6 +97,7 @@ func New(opts Options) (*Gateway, error) {
 		leavers: leavers{stop: make(chan struct{})},
 		shadows: shadows{slots: make(chan struct{}, maxShadows)},
 	}
+	g.opts.Limits.Near = cmp.Or(g.opts.Limits.Near, DefaultNear)
 	if g.opts.Limits.Store == nil {
 		g.opts.Limits.Store = limiter.NewMemory(0)
 	}

@@ -14,6 +14,7 @@ import (
 // LimitOptions are how rate limits count.
 type LimitOptions struct {
 	Store      limiter.Store // nil for one of this process
+	Near       float64       // from which part of a limit on a request counts as near it; 0 for the default
 	ExactDepth bool          // they match only descriptors of their own length
 	Cluster    string        // the name by which they know the gateway: source_cluster
 	OneService bool          // where there are several RateLimitServices, nobody is asked
@@ -71,10 +72,12 @@ func (l *limit) Enter(x *Exchange) Verdict {
 		return Continue
 	}
 	if err := j.Take(context.Background(), x.gateway.opts.Limits.Store, x.Now, x.Dry); err != nil {
-		return l.unknown(x, err)
+		if l.unknown(x, err) == Stop {
+			return Stop
+		}
 	}
 	if !x.Dry {
-		l.tally(j)
+		l.tally(j, x.gateway.opts.Limits.Near)
 		x.auditLimits()
 	}
 	if i := j.Refused(); i >= 0 {
@@ -88,36 +91,41 @@ func (l *limit) Enter(x *Exchange) Verdict {
 	return Continue
 }
 
-// unknown is what becomes of a request whose limits cannot be asked for.
+// unknown is what becomes of a request some of whose limits cannot be asked for: it does not
+// pass, or what the others say counts.
 func (l *limit) unknown(x *Exchange, err error) Verdict {
-	x.judged.Reset()
 	if !x.Dry {
 		x.gateway.metrics.LimitStoreFailed()
 	}
 	if l.deny {
+		x.judged.Reset()
 		return x.stop(decision.Limit, decision.LimitStoreDown, l.by, err)
 	}
 	x.Decision.Steps[decision.Limit] = decision.LimitStoreDown
 	return Continue
 }
 
-// nearLimit is from which part of a limit on a request counts as near it.
-const nearLimit = 0.8
+// DefaultNear is from which part of a limit on a request counts as near it.
+const DefaultNear = 0.8
 
 // tally counts what the limits said.
-func (l *limit) tally(j *limiter.Judgement) {
+func (l *limit) tally(j *limiter.Judgement, near float64) {
 	for i := range j.Takes {
 		t, m := &j.Takes[i], l.metrics[j.Limits[i].Index]
 		switch {
+		case t.Unknown:
 		case !t.Over:
 			m.Allowed.Add()
-			if most := t.Window.Rate * max(t.Window.Burst, 1); float64(most-t.Remaining) >= nearLimit*float64(most) {
+			if most := t.Window.Rate * max(t.Window.Burst, 1); float64(most-t.Remaining) >= near*float64(most) {
 				m.Near.Add()
 			}
 		case j.Limits[i].LogOnly:
 			m.Logged.Add()
 		default:
 			m.Limited.Add()
+		}
+		if t.Local {
+			m.Cached.Add()
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,12 +24,32 @@ func newStopped() *stopped { return &stopped{Memory: limiter.NewMemory(0)} }
 
 var errDown = errors.New("store is down")
 
-func (s *stopped) Take(ctx context.Context, takes []limiter.Take, _ time.Time, peek bool) error {
+func (s *stopped) Take(_ context.Context, takes []limiter.Take, _ time.Time, peek bool) error {
 	if s.down.Load() {
-		return errDown
+		for i := range takes {
+			takes[i].Unknown = takes[i].Window.Unit == time.Minute // others are elsewhere
+		}
+		err := s.take(takes, peek)
+		if slices.ContainsFunc(takes, func(t limiter.Take) bool { return t.Unknown }) {
+			err = errDown
+		}
+		return err
 	}
+	return s.take(takes, peek)
+}
+
+// take counts what is not Unknown.
+func (s *stopped) take(takes []limiter.Take, peek bool) error {
 	now := time.Date(2026, 3, 1, 12, 0, 15, 0, time.UTC).Add(time.Duration(s.ahead.Load()))
-	return s.Memory.Take(ctx, takes, now, peek)
+	for i := range takes {
+		if takes[i].Unknown {
+			continue
+		}
+		if err := s.Memory.Take(context.Background(), takes[i:i+1], now, peek); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stopped) use(o *Options) { o.Limits.Store = s }
@@ -164,6 +185,23 @@ func TestLimitStoreDown(t *testing.T) {
 		store.down.Store(false)
 		if _, rec := g.send(request("GET", "/x/", "")); rec.verdict != served {
 			t.Errorf("once it is back: %v", rec.verdict)
+		}
+	}
+}
+
+// What one limit says counts, though another's store cannot be asked.
+func TestLimitStoreDownInPart(t *testing.T) {
+	up, _ := seeing(t, plainOK)
+	store := newStopped()
+	g := open(t, everyone+mapping("x", "/x/", up, `labels: {ambassador: [{g: [a]}, {h: [b]}]}`)+
+		rateLimit("rl", "{pattern: [{generic_key: a}], rate: 5, unit: minute}", "{pattern: [{generic_key: b}], rate: 1, unit: hour, injectResponseHeaders: [{name: x-codes, value: \"{{ range .RateLimitResponse.Statuses }}{{ .Code }}{{ end }}\"}]}"), store.use)
+	store.down.Store(true)
+	for i, want := range []struct {
+		verdict verdict
+		codes   string
+	}{{served, "01"}, {limited, "02"}} {
+		if a, rec := g.send(request("GET", "/x/", "")); rec.verdict != want.verdict || a.Header.Get("x-codes") != want.codes {
+			t.Errorf("request %d: %v with codes %q, want %v", i, rec.verdict, a.Header.Get("x-codes"), want)
 		}
 	}
 }

@@ -20,12 +20,13 @@ type passage struct {
 // shorter.
 const maxPassages = 1024
 
-// grain is how finely w tells moments apart.
+// grain is how finely w tells moments apart: whole milliseconds.
 func (w *Window) grain() int64 {
 	if w.Rate*w.Burst <= maxPassages {
 		return int64(time.Millisecond)
 	}
-	return max(int64(w.Unit)*w.Burst/maxPassages, int64(time.Millisecond))
+	const ms = int64(time.Millisecond)
+	return (int64(w.Unit)*w.Burst/maxPassages + ms - 1) / ms * ms
 }
 
 // take lets one more pass if there is room.

@@ -23,6 +23,8 @@ type Take struct {
 	Name   []byte // the same as Key in words, for stores that others share; lent until Take returns
 	Window Window
 
+	Unknown    bool          // the store could not be asked: nothing else is said
+	Local      bool          // Over by what the store had said before: it was not asked
 	Over       bool          // more than the limit; the request was counted all the same, unless its window slides
 	Remaining  int64         // that would still pass
 	RetryAfter time.Duration // until something passes again; 0 where it is not Over
@@ -32,7 +34,7 @@ type Take struct {
 // never both spend the last of a limit.
 type Store interface {
 	// Take raises the counters of takes at now and writes down what came of it; with peek
-	// it raises nothing and tells what would. An error says that none was asked.
+	// it raises nothing and tells what would. An error says why some of them are Unknown.
 	Take(ctx context.Context, takes []Take, now time.Time, peek bool) error
 }
 

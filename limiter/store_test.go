@@ -8,12 +8,26 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"legate/e2e/redistest"
 )
 
 // stores are all there are. What is true of one is true of each.
 func stores(tb testing.TB) map[string]Store {
 	tb.Helper()
-	return map[string]Store{"memory": NewMemory(0)}
+	single, other := redistest.Start(tb), redistest.Start(tb)
+	var nodes []string
+	for _, node := range redistest.StartCluster(tb, 3) {
+		nodes = append(nodes, node.Addr)
+	}
+	return map[string]Store{
+		"memory":                     NewMemory(0),
+		"redis":                      newRedis(tb, RedisOptions{Main: pool(tb, single.Addr)}),
+		"redis that is waited for":   newRedis(tb, RedisOptions{Main: RedisPool{Client: client(tb, single.Addr), Window: 200 * time.Microsecond, Limit: 3}}),
+		"redis with a local cache":   newRedis(tb, RedisOptions{Main: pool(tb, single.Addr), LocalCache: 1 << 16}),
+		"cluster":                    newRedis(tb, RedisOptions{Main: pool(tb, nodes...)}),
+		"redis, another for seconds": newRedis(tb, RedisOptions{Main: pool(tb, single.Addr), PerSecond: &RedisPool{Client: client(tb, other.Addr)}}),
+	}
 }
 
 // take is one counter of a table's row.
@@ -68,6 +82,9 @@ func TestStores(t *testing.T) {
 					for _, peek := range []bool{true, false} {
 						if err := store.Take(t.Context(), takes, at(when), peek); err != nil {
 							t.Fatal(err)
+						}
+						if takes[0].Unknown {
+							t.Error("unknown, and no error")
 						}
 						got := fmt.Sprintf("%s over=%v left=%d retry=%v", when, takes[0].Over, takes[0].Remaining, takes[0].RetryAfter)
 						if got != step {

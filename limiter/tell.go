@@ -14,6 +14,7 @@ type Code int
 
 // The codes.
 const (
+	Unknown   Code = 0
 	OK        Code = 1
 	OverLimit Code = 2
 )
@@ -46,7 +47,10 @@ func (j *Judgement) Data() map[string]any {
 	for i := range j.Takes {
 		t := &j.Takes[i]
 		r.Statuses[i] = Status{Code: OK, CurrentLimit: Current{t.Window.Rate, unitNames[t.Window.Unit]}, LimitRemaining: t.Remaining}
-		if t.Over {
+		switch {
+		case t.Unknown:
+			r.Statuses[i].Code = Unknown
+		case t.Over:
 			r.Statuses[i].Code = OverLimit
 		}
 	}
@@ -101,7 +105,10 @@ func (l *Limit) Tell(t *Take) string {
 		per = fmt.Sprintf("%d in any %v", t.Window.Rate*t.Window.Burst, t.Window.Unit*time.Duration(t.Window.Burst))
 	}
 	said := fmt.Sprintf("%d would remain", t.Remaining)
-	if t.Over {
+	switch {
+	case t.Unknown:
+		said = "the store cannot be asked"
+	case t.Over:
 		said = fmt.Sprintf("over it, until %v from now", t.RetryAfter.Round(time.Millisecond))
 	}
 	return fmt.Sprintf("limit %s of %s%s: %s, counter %s: %s", l.Name, l.By, action, per, t.Name, said)

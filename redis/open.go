@@ -46,13 +46,17 @@ func (s *Settings) Open() redis.UniversalClient {
 func (s *Settings) dialer(timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: timeout}
 	if !s.TLS {
-		return func(ctx context.Context, _, addr string) (net.Conn, error) { return d.DialContext(ctx, s.Network, addr) }
+		return func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return d.DialContext(ctx, s.Network, addr)
+		}
 	}
 	secure := &tls.Dialer{NetDialer: d, Config: &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: s.Insecure, //nolint:gosec // because REDIS_TLS_INSECURE asks for it
 	}}
-	return func(ctx context.Context, _, addr string) (net.Conn, error) { return secure.DialContext(ctx, s.Network, addr) }
+	return func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return secure.DialContext(ctx, s.Network, addr)
+	}
 }
 
 // Log has what go-redis says of its own accord go to log, for who looks for the reason of

@@ -49,7 +49,7 @@ func one(s *Settings) string {
 // env reads "A=b C=d".
 func env(text string) func(string) string {
 	all := map[string]string{}
-	for _, pair := range strings.Fields(text) {
+	for pair := range strings.FieldsSeq(text) {
 		name, value, _ := strings.Cut(pair, "=")
 		all[name] = value
 	}

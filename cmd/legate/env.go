@@ -109,6 +109,7 @@ type process struct {
 	maxDelay     time.Duration   // the longest a change waits for others; 0 for the default
 	patience     time.Duration   // that all Filters of a request have
 	statsd       *statsd.Options // where numbers are sent; nil for nowhere
+	nearLimit    float64         // from which part of a rate limit on a request counts as near it
 	clusterID    string          // a label of metrics
 }
 
@@ -143,6 +144,9 @@ func processFromEnv(getenv func(string) string) (process, error) {
 	if p.patience, err = patience(getenv("AES_AUTH_TIMEOUT")); err != nil {
 		return p, fmt.Errorf("AES_AUTH_TIMEOUT: %w", err)
 	}
+	if p.nearLimit, err = nearLimit(getenv("NEAR_LIMIT_RATIO")); err != nil {
+		return p, fmt.Errorf("NEAR_LIMIT_RATIO: %w", err)
+	}
 	p.statsd, err = statsdFromEnv(getenv)
 	return p, err
 }
@@ -157,6 +161,18 @@ func patience(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("must be a time as in 4s, got %q", text)
 	}
 	return d, nil
+}
+
+// nearLimit reads from which part of a rate limit on a request counts as near it.
+func nearLimit(text string) (float64, error) {
+	if text == "" {
+		return gateway.DefaultNear, nil
+	}
+	near, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(near > 0 && near <= 1) {
+		return 0, fmt.Errorf("must be a part as in 0.8, got %q", text)
+	}
+	return near, nil
 }
 
 // looseSelectors reports whether a mappingSelector selects by any one of its labels.

@@ -88,6 +88,7 @@ var rows = []row{
 	{"REDIS_PERSECOND_URL", "redis:6380", ""},
 	{"LOCAL_CACHE_SIZE_IN_BYTES", "4096", ""},
 	{"EXPIRATION_JITTER_MAX_SECONDS", "60", ""},
+	{"NEAR_LIMIT_RATIO", "0.5", "near=0.5"},
 	{"USE_STATSD", "true", ""},
 	{"GOSTATS_FLUSH_INTERVAL_SECONDS", "5", ""},
 	{"AES_RATELIMIT_PREVIEW", "true", ""},
@@ -129,7 +130,7 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 		shared = strings.ReplaceAll(s.redis.String(), " ", "_")
 	}
 	return map[string]string{
-		"redis": shared, "statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
+		"near": fmt.Sprint(s.process.nearLimit), "redis": shared, "statsd": statsd, "id": s.config.AmbassadorID, "namespace": s.config.Namespace, "upstream-namespace": s.upstream.Namespace, "routes-namespace": r.Namespace,
 		"single": fmt.Sprint(s.config.SingleNamespace), "certs-single": fmt.Sprint(s.config.SecretsSingleNamespace), "selects": fmt.Sprint(selects),
 		"bind": s.flags.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
@@ -218,6 +219,7 @@ func TestBadVariables(t *testing.T) {
 		{"STATSD_PORT", "statsd", ""},
 		{"STATSD_FLUSH_INTERVAL", "soon", ""},
 		{"LEGATE_DRAIN_DELAY", "soon", ""},
+		{"NEAR_LIMIT_RATIO", "80", ""},
 		{"REDIS_URL", "http://redis", ""},
 	} {
 		if _, err := effective(t, nil, map[string]string{r.variable: r.value}); err == nil || !strings.Contains(err.Error(), r.variable) {

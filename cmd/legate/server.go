@@ -58,13 +58,15 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		return nil, err
 	}
 	srv.shared = openShared(s.redis, log)
+	limits := limitOptions(p.getenv, s.config.Namespace)
+	limits.Near, limits.Store = s.process.nearLimit, srv.shared.store()
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
 		Upstream:         s.upstream,
 		Routes:           routesOptions(s.config, p.getenv),
 		OnlyAsk:          onlyAsk(p.getenv),
-		Limits:           limitOptions(p.getenv, s.config.Namespace),
+		Limits:           limits,
 		Patience:         s.process.patience,
 		Node:             node(p.getenv, s.config.Namespace),
 		ProxyProtocol:    s.proxy,

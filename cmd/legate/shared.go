@@ -2,16 +2,21 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"legate/authn"
+	"legate/limiter"
 	"legate/redis"
 )
 
 // Shared is what all replicas have in common.
 type shared struct {
 	client goredis.UniversalClient // for whatever may wait as long as its context says
+	limits *limiter.Redis          // with clients of its own, as it may not wait for others
+
+	opened []goredis.UniversalClient
 	log    *slog.Logger
 }
 
@@ -23,7 +28,27 @@ func openShared(s *redis.Shared, log *slog.Logger) *shared {
 	}
 	redis.Log(log)
 	log.Info("state is shared with other replicas", "redis", &s.Settings)
-	return &shared{client: s.Open(), log: log}
+	all := &shared{log: log}
+	all.client = all.open(&s.Settings)
+	limits := limiter.RedisOptions{Main: all.pool(&s.Settings), LocalCache: s.LocalCache, Jitter: s.Jitter, Clock: time.Now, Log: log}
+	if s.PerSecond != nil {
+		log.Info("limits of every second are counted elsewhere", "redis", s.PerSecond)
+		second := all.pool(s.PerSecond)
+		limits.PerSecond = &second
+	}
+	all.limits = limiter.NewRedis(&limits)
+	return all
+}
+
+func (s *shared) open(at *redis.Settings) goredis.UniversalClient {
+	client := at.Open()
+	s.opened = append(s.opened, client)
+	return client
+}
+
+// pool opens a Redis for limits.
+func (s *shared) pool(at *redis.Settings) limiter.RedisPool {
+	return limiter.RedisPool{Client: s.open(at), Window: at.PipelineWindow, Limit: at.PipelineLimit, Ping: at.PingInterval}
 }
 
 // redis returns the client for what is shared, or nil where every replica is alone.
@@ -42,12 +67,23 @@ func (s *shared) sessions() authn.SessionStore {
 	return authn.NewRedisSessions(s.redis())
 }
 
+// store returns where rate limits count, or nil where every replica counts for itself.
+func (s *shared) store() limiter.Store {
+	if s == nil {
+		return nil
+	}
+	return s.limits
+}
+
 // close ends all connections.
 func (s *shared) close() {
 	if s == nil {
 		return
 	}
-	if err := s.client.Close(); err != nil {
-		s.log.Warn("redis was not left well", "error", err)
+	s.limits.Close()
+	for _, client := range s.opened {
+		if err := client.Close(); err != nil {
+			s.log.Warn("redis was not left well", "error", err)
+		}
 	}
 }

@@ -48,11 +48,11 @@ func StartWatched(t testing.TB) *Watched {
 
 // URL is where to ask, as REDIS_URL has it.
 func (w *Watched) URL() string {
-	list := MasterName
+	list := []string{MasterName}
 	for _, s := range w.Sentinels {
-		list += "," + s.Addr
+		list = append(list, s.Addr)
 	}
-	return list
+	return strings.Join(list, ",")
 }
 
 // config makes the file in which a Sentinel notes what it learns.

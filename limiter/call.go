@@ -1,0 +1,88 @@
+package limiter
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A call is the questions of one request. Two hold it: who waits for the answers, and the
+// lanes until they have answered all. Whoever lets go last gives it back.
+type call struct {
+	inquiries []inquiry
+	left      atomic.Int32 // questions that wait, and one as long as some are to come
+	state     atomic.Int32
+	holders   atomic.Int32
+	done      chan struct{} // one value, once all is answered and if somebody waits
+	timer     *time.Timer
+	home      *sync.Pool
+}
+
+// The states of a call.
+const (
+	callWaits int32 = iota
+	callAnswered
+	callAbandoned // nobody waits any more
+)
+
+func newCall(home *sync.Pool) *call {
+	c := &call{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), home: home}
+	c.timer.Stop()
+	return c
+}
+
+// begin makes c ready for n questions.
+func (c *call) begin(n int) {
+	if cap(c.inquiries) < n {
+		c.inquiries = make([]inquiry, n)
+	}
+	c.inquiries = c.inquiries[:n]
+	c.state.Store(callWaits)
+	c.holders.Store(2)
+	c.left.Store(1)
+}
+
+// wait waits for all answers. False says that they did not come in time: c is not the
+// caller's any more. Budget: 0 allocs.
+func (c *call) wait(ctx context.Context, limit time.Duration) bool {
+	if c.left.Add(-1) == 0 {
+		c.finish()
+	}
+	c.timer.Reset(limit)
+	defer c.timer.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-c.timer.C:
+	case <-ctx.Done():
+	}
+	if c.state.CompareAndSwap(callWaits, callAbandoned) {
+		c.release()
+		return false
+	}
+	<-c.done
+	return true
+}
+
+// end notes that q is answered, or why not.
+func (q *inquiry) end(err error) {
+	q.err = err
+	if q.call.left.Add(-1) == 0 {
+		q.call.finish()
+	}
+}
+
+// finish tells who waits.
+func (c *call) finish() {
+	if c.state.CompareAndSwap(callWaits, callAnswered) {
+		c.done <- struct{}{}
+	}
+	c.release()
+}
+
+func (c *call) release() {
+	if c.holders.Add(-1) == 0 {
+		c.home.Put(c)
+	}
+}

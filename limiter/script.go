@@ -1,0 +1,152 @@
+package limiter
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // because that is how Redis names scripts
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// takeScript counts in one key, in one step, and answers with one number. With one more
+// argument than a counter of the calendar needs it only looks.
+//
+// A counter of the calendar is a number; ARGV: "c", the seconds that it is kept, and how
+// much to add, 0 to look. The answer is how many there are with this one.
+//
+// A counter that slides is a hash of what passed, as in a slide of a Memory: at h stands the
+// oldest moment, at t-1 the last one, at n how many passed in all of them, and at a minus
+// sign and the same number how many at that moment. ARGV: "s", the moment until which is
+// forgotten, the moment to count at, how many may pass, the milliseconds that it is kept,
+// and 1 to count. The answer is how many have passed without this one, or, where it does
+// not pass, minus one minus the oldest moment.
+const takeScript = `
+local key = KEYS[1]
+if ARGV[1] == 'c' then
+  if ARGV[3] == '0' then return tonumber(redis.call('GET', key) or 0) + 1 end
+  local n = redis.call('INCR', key)
+  if n == 1 then redis.call('EXPIRE', key, ARGV[2]) end
+  return n
+end
+local gone, at, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local is = redis.call('HMGET', key, 'n', 'h', 't')
+local n, h, t = tonumber(is[1] or 0), tonumber(is[2] or 0), tonumber(is[3] or 0)
+local counts, first, oldest = ARGV[6] == '1', h, 0
+while h < t do
+  local moment = redis.call('HMGET', key, h, -h - 1)
+  oldest = tonumber(moment[1])
+  if oldest > gone then break end
+  n, h = n - tonumber(moment[2]), h + 1
+  if counts then redis.call('HDEL', key, h - 1, -h) end
+end
+if counts and h > first then redis.call('HSET', key, 'n', n, 'h', h) end
+if n >= most then
+  if h == t then return -1 end
+  return -1 - oldest
+end
+if not counts then return n end
+if h < t and tonumber(redis.call('HGET', key, t - 1)) >= at then
+  redis.call('HINCRBY', key, -t, 1)
+else
+  redis.call('HSET', key, t, at, -t - 1, 1)
+  t = t + 1
+end
+redis.call('HSET', key, 'n', n + 1, 'h', h, 't', t)
+redis.call('PEXPIRE', key, ARGV[5])
+return n
+`
+
+// takeName is by what a Redis that has seen takeScript knows it.
+var takeName = func() string {
+	sum := sha1.Sum([]byte(takeScript)) //nolint:gosec // because that is how Redis names scripts
+	return hex.EncodeToString(sum[:])
+}()
+
+// An inquiry is one Take on its way to a Redis and back.
+type inquiry struct {
+	call *call
+	key  []byte
+
+	slides   bool
+	gone, at int64 // in Unix milliseconds, where it slides
+	most     int64
+	kept     int64 // how long after this the key goes: seconds, or milliseconds where it slides
+	peek     bool
+
+	answer int64
+	err    error // why there is no answer
+}
+
+// prepare writes down what takeScript has to be told of t. Budget: 0 allocs once q's key has
+// grown.
+func (q *inquiry) prepare(t *Take, now time.Time, jitter time.Duration, peek bool) {
+	w := &t.Window
+	q.slides, q.peek, q.err = w.Burst > 0, peek, nil
+	q.key = appendKey(q.key[:0], t, now)
+	if !q.slides {
+		q.kept = int64((w.Unit + jitter) / time.Second)
+		return
+	}
+	length, grain := w.Unit*time.Duration(w.Burst), w.grain()
+	q.gone = floorMillis(now.Add(-length))
+	q.at = (now.UnixNano() + grain - 1) / grain * (grain / int64(time.Millisecond))
+	q.most = w.Rate * w.Burst
+	q.kept = int64((length + jitter) / time.Millisecond)
+}
+
+func floorMillis(t time.Time) int64 { return t.UnixNano() / int64(time.Millisecond) }
+
+// settle writes down what the answer says.
+func (q *inquiry) settle(t *Take, now time.Time) {
+	if !q.slides {
+		t.settle(q.answer, now)
+		return
+	}
+	t.Over, t.Remaining, t.RetryAfter = q.answer < 0, 0, 0
+	switch {
+	case !t.Over:
+		t.Remaining = max(q.most-q.answer-1, 0)
+	case q.answer == -1:
+		t.RetryAfter = t.Window.Unit * time.Duration(t.Window.Burst)
+	default:
+		oldest := time.UnixMilli(-1 - q.answer)
+		t.RetryAfter = oldest.Add(t.Window.Unit * time.Duration(t.Window.Burst)).Sub(now)
+	}
+}
+
+// command makes what is sent: by the script's name, or with all of it for a Redis that does
+// not know the name.
+func (q *inquiry) command(ctx context.Context, whole bool) *redis.IntCmd {
+	how, script := "evalsha", takeName
+	if whole {
+		how, script = "eval", takeScript
+	}
+	counts := "1"
+	if q.peek {
+		counts = "0"
+	}
+	var cmd *redis.IntCmd
+	if q.slides {
+		cmd = redis.NewIntCmd(ctx, how, script, "1", string(q.key), "s", decimal(q.gone), decimal(q.at), decimal(q.most), decimal(q.kept), counts)
+	} else {
+		cmd = redis.NewIntCmd(ctx, how, script, "1", string(q.key), "c", decimal(q.kept), counts)
+	}
+	cmd.SetFirstKeyPos(3)
+	return cmd
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// appendKey appends the key of t: Edge Stack's for a counter of the calendar, whose window's
+// beginning it ends with. Budget: 0 allocs once dst has grown.
+func appendKey(dst []byte, t *Take, now time.Time) []byte {
+	dst = append(append(dst, t.Name...), '_')
+	if t.Window.Burst == 0 {
+		return strconv.AppendInt(dst, t.Window.begin(now), 10)
+	}
+	dst = append(dst, '~')
+	dst = strconv.AppendInt(dst, int64(t.Window.Unit/time.Second), 10)
+	return strconv.AppendInt(append(dst, 'x'), t.Window.Burst, 10)
+}
