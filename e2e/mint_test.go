@@ -1,16 +1,9 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math/big"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -20,64 +13,6 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 )
-
-// An issuer is an identity provider as far as its keys go.
-type issuer struct {
-	url string
-	key *ecdsa.PrivateKey
-}
-
-func startIssuer(t testing.TB) *issuer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	i := &issuer{key: key}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.url, "jwks_uri": i.url + "/keys"})
-	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(i.keySet(t)) // who left needs no keys
-	})
-	i.url = "http://" + serve(t, mux)
-	return i
-}
-
-// keySet is what the issuer publishes.
-func (i *issuer) keySet(t testing.TB) []byte {
-	t.Helper()
-	point, err := i.key.PublicKey.Bytes()
-	must(t, err)
-	text, err := json.Marshal(map[string]any{"keys": []map[string]string{
-		{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k", "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])},
-	}})
-	must(t, err)
-	return text
-}
-
-func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-// token signs claims beside those that every good token has.
-func (i *issuer) token(t testing.TB, claims map[string]any) string {
-	t.Helper()
-	all := map[string]any{"iss": i.url, "aud": "my-client", "exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix()}
-	maps.Copy(all, claims)
-	payload, err := json.Marshal(all)
-	must(t, err)
-	return i.sign(t, string(payload))
-}
-
-// sign returns the token of a payload.
-func (i *issuer) sign(t testing.TB, payload string) string {
-	t.Helper()
-	signed := b64([]byte(`{"alg":"ES256","kid":"k"}`)) + "." + b64([]byte(payload))
-	sum := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
-	must(t, err)
-	return signed + "." + b64(append(padded(r), padded(s)...))
-}
-
-func padded(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }
 
 // mission are the manifests that the whole thing is about, as they were written: only the
 // Mint filter, which takes the place of the pod jwt-auth, is new.
