@@ -27,14 +27,14 @@ func printed(t testing.TB) string {
 	return "---\n" + manifests + "\n"
 }
 
-// A pod is what the mission calls the JWT Auth Service: it looks at what the client
+// An authPod is what the mission calls the JWT Auth Service: it looks at what the client
 // brings and makes another token of it.
-type pod struct {
+type authPod struct {
 	key    *ecdsa.PrivateKey
 	audits chan string // what it was asked: method, target, and the headers that it is told of
 }
 
-func (p *pod) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *authPod) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.audits <- fmt.Sprintf("%s %s origin=%s type=%s", r.Method, r.URL.RequestURI(), r.Header.Get("Origin"), r.Header.Get("Content-Type"))
 	_, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
 	parts := strings.Split(token, ".")
@@ -64,14 +64,14 @@ func (p *pod) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type missionWorld struct {
 	*gateway
 	i   *issuer
-	pod *pod
+	pod *authPod
 }
 
 // mission starts a gateway with the mission's manifests as they were printed, and with
 // more of them.
 func missionWith(t *testing.T, more string) *missionWorld {
 	t.Helper()
-	w := &missionWorld{i: newIssuer(t), pod: &pod{key: newIssuer(t).key, audits: make(chan string, 1000)}}
+	w := &missionWorld{i: newIssuer(t), pod: &authPod{key: newIssuer(t).key, audits: make(chan string, 1000)}}
 	trusted := filepath.Join(t.TempDir(), "authority.pem")
 	must(t, os.WriteFile(trusted, authority.pem(), 0o600))
 	w.gateway = start(t, setup{manifests: printed(t) + more, env: []string{"SSL_CERT_FILE=" + trusted}, args: []string{
