@@ -68,19 +68,21 @@ type origin struct {
 func newOrigins(list []config.ProtectedOrigin) []origin {
 	var origins []origin
 	for _, p := range list {
-		internal := p.InternalOrigin
-		if internal == "" {
-			internal = p.Origin
+		internal := p.InternalOrigins
+		if len(internal) == 0 {
+			internal = []string{p.Origin}
 		}
-		scheme, host, _ := strings.Cut(internal, "://")
-		o := origin{external: p.Origin, scheme: scheme, host: host, subdomains: p.IncludeSubdomains}
-		if scheme == "*" {
-			o.scheme = ""
+		for _, i := range internal {
+			scheme, host, _ := strings.Cut(i, "://")
+			o := origin{external: p.Origin, scheme: scheme, host: host, subdomains: p.IncludeSubdomains}
+			if scheme == "*" {
+				o.scheme = ""
+			}
+			if host == "*" {
+				o.host = ""
+			}
+			origins = append(origins, o)
 		}
-		if host == "*" {
-			o.host = ""
-		}
-		origins = append(origins, o)
 	}
 	return origins
 }

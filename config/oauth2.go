@@ -54,8 +54,8 @@ type JWTAssertion struct {
 
 // A ProtectedOrigin is an origin whose pages people log in to.
 type ProtectedOrigin struct {
-	Origin            string // scheme and authority
-	InternalOrigin    string // as the gateway sees it; parts may be "*"
+	Origin            string   // scheme and authority
+	InternalOrigins   []string // as the gateway may see it; parts may be "*". Empty for Origin
 	IncludeSubdomains bool
 }
 

@@ -21,32 +21,14 @@ var ownAuthorizationParameters = []string{
 // oauth2 reads spec.OAuth2. What cannot be understood of it is a Problem that breaks the
 // filter.
 func (f *fields) oauth2() *config.OAuth2Filter {
-	c := &config.OAuth2Filter{
-		AuthorizationURL: f.keysURI("authorizationURL"),
-		ClientID:         cmp.Or(f.text("clientID"), f.text("clientId")),
-		Validation:       cmp.Or(f.oneOf("accessTokenValidation", "auto", "jwt", "userinfo"), "auto"),
-		Fetch:            f.fetchPolicy(),
-		Inject:           f.headerTemplates("injectRequestHeaders"),
-
-		AllowMalformedAccessToken: f.isSet("allowMalformedAccessToken"),
-		PostLogoutRedirectURI:     cmp.Or(f.keysURI("postLogoutRedirectURI"), f.keysURI("v3postLogoutRedirectURI")),
-	}
-	if c.AuthorizationURL == "" && f.find("authorizationURL") == nil {
-		f.missing("authorizationURL")
-	}
-	switch f.oneOf("grantType", "AuthorizationCode", "ClientCredentials", "Password") {
-	case "ClientCredentials":
-		c.Grant = config.ClientCredentials
-	case "Password":
-		c.Grant = config.PasswordGrant
-	}
-	c.SafetyMargin = f.atLeastNothing("expirationSafetyMargin")
+	c := f.oauth2Tokens("AuthorizationCode", "ClientCredentials", "Password")
+	c.ClientID = cmp.Or(f.text("clientID"), f.text("clientId"))
+	c.Fetch = f.fetchPolicy()
+	c.PostLogoutRedirectURI = cmp.Or(f.keysURI("postLogoutRedirectURI"), f.keysURI("v3postLogoutRedirectURI"))
 	c.MaxIdle = f.atLeastNothing("clientSessionMaxIdle")
-	c.ClientAuth = f.clientAuthentication(c.Grant)
 	c.Origins = f.protectedOrigins()
 	c.SessionCookies = f.sessionCookies()
 	c.ExtraAuthorizationParameters = f.authorizationParameters()
-	c.TokenFilter = f.accessTokenFilter(c.Validation)
 	f.clientSecret(c)
 	for _, without := range []string{"audience", "stateTTL"} {
 		if f.value(without) != nil {
@@ -55,6 +37,31 @@ func (f *fields) oauth2() *config.OAuth2Filter {
 	}
 	f.finishLock("authorizationURL", "grantType", "clientAuthentication", "protectedOrigins", "accessTokenValidation", "accessTokenJWTFilter")
 	f.oauth2Needs(c)
+	return c
+}
+
+// oauth2Tokens reads what every group says in the same way: where tokens come from, and
+// what they must be.
+func (f *fields) oauth2Tokens(grants ...string) *config.OAuth2Filter {
+	c := &config.OAuth2Filter{
+		AuthorizationURL: f.keysURI("authorizationURL"),
+		Validation:       cmp.Or(f.oneOf("accessTokenValidation", "auto", "jwt", "userinfo"), "auto"),
+		Inject:           f.headerTemplates("injectRequestHeaders"),
+		SafetyMargin:     f.atLeastNothing("expirationSafetyMargin"),
+
+		AllowMalformedAccessToken: f.isSet("allowMalformedAccessToken"),
+	}
+	if c.AuthorizationURL == "" && f.find("authorizationURL") == nil {
+		f.missing("authorizationURL")
+	}
+	switch f.oneOf("grantType", grants...) {
+	case "ClientCredentials":
+		c.Grant = config.ClientCredentials
+	case "Password", "ResourceOwner":
+		c.Grant = config.PasswordGrant
+	}
+	c.ClientAuth = f.clientAuthentication(c.Grant)
+	c.TokenFilter = f.accessTokenFilter(c.Validation)
 	return c
 }
 
@@ -179,9 +186,10 @@ func (f *fields) protectedOrigins() []config.ProtectedOrigin {
 			o.missing("origin")
 		}
 		p.Origin = o.origin("origin", false)
-		if p.InternalOrigin = o.origin("internalOrigin", true); p.IncludeSubdomains && strings.Contains(p.InternalOrigin, "*") {
-			o.complain(o.find("internalOrigin"), `"*" cannot be told apart from the subdomains that includeSubdomains asks for`)
+		if internal := o.origin("internalOrigin", true); internal != "" {
+			p.InternalOrigins = []string{internal}
 		}
+		o.apart(&p, "internalOrigin")
 		o.finish(nil)
 		list = append(list, p)
 	}
@@ -190,18 +198,35 @@ func (f *fields) protectedOrigins() []config.ProtectedOrigin {
 			f.complain(e, "protectedOrigins is given too, and takes its place")
 			return list
 		}
-		list = append(list, config.ProtectedOrigin{Origin: f.origin("clientURL", false), InternalOrigin: "*://*"})
+		list = append(list, config.ProtectedOrigin{Origin: f.origin("clientURL", false), InternalOrigins: []string{"*://*"}})
 	}
 	return list
+}
+
+// apart reports where p's origin cannot be told from its subdomains.
+func (f *fields) apart(p *config.ProtectedOrigin, name string) {
+	if p.IncludeSubdomains && strings.Contains(strings.Join(p.InternalOrigins, " "), "*") {
+		f.complain(f.find(name), `"*" cannot be told apart from the subdomains that includeSubdomains asks for`)
+	}
 }
 
 // origin reads scheme and authority of an address, in lower case and without the port that
 // the scheme has of itself; "" if it is missing. wild lets either be "*".
 func (f *fields) origin(name string, wild bool) string {
-	text := strings.ToLower(f.text(name))
+	text := f.text(name)
 	if text == "" {
 		return ""
 	}
+	o, ok := asOrigin(text, wild)
+	if !ok {
+		f.wrong(f.find(name), "an origin, as in https://shop.example.com")
+	}
+	return o
+}
+
+// asOrigin is origin for a text.
+func asOrigin(text string, wild bool) (string, bool) {
+	text = strings.ToLower(text)
 	scheme, rest, found := strings.Cut(text, "://")
 	host, _, _ := strings.Cut(rest, "/")
 	ok := found && host != "" && (scheme == "http" || scheme == "https" || wild && scheme == "*")
@@ -212,13 +237,12 @@ func (f *fields) origin(name string, wild bool) string {
 		ok = ok && wild
 	}
 	if !ok {
-		f.wrong(f.find(name), "an origin, as in https://shop.example.com")
-		return ""
+		return "", false
 	}
 	if port := map[string]string{"http": ":80", "https": ":443"}[scheme]; port != "" {
 		host = strings.TrimSuffix(host, port)
 	}
-	return scheme + "://" + host
+	return scheme + "://" + host, true
 }
 
 func (f *fields) sessionCookies() *config.SessionCookies {

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -11,6 +12,9 @@ import (
 
 // gatewayGroup is the group in which Ambassador's later kinds are written differently.
 const gatewayGroup = "gateway.getambassador.io"
+
+// maxFilterRefs is how many Filters a rule of this group may refer to.
+const maxFilterRefs = 5
 
 const noFirewall = "a web application firewall is not part of this gateway"
 
@@ -79,8 +83,8 @@ func (f *fields) gatewayFilter(member string, filter *config.Filter) {
 		filter.External = f.gatewayExternal()
 	case "plugin":
 		f.filterKind("Plugin", filter)
-	default:
-		f.o.report(f.node, member, string(notYet)+" in this version", config.ObjectDropped)
+	case "oauth2":
+		filter.OAuth2 = f.gatewayOAuth2()
 	}
 }
 
@@ -152,6 +156,9 @@ func decodeGatewayPolicy(o *object, spec *fields) any {
 		for _, use := range f.objects("filterRefs") {
 			rule.Filters = append(rule.Filters, use.gatewayUse())
 		}
+		if len(rule.Filters) > maxFilterRefs {
+			f.complain(f.find("filterRefs"), fmt.Sprintf("there are %d, and a rule of this version has %d at most", len(rule.Filters), maxFilterRefs))
+		}
 		if older := f.take("filters"); older != nil {
 			f.complain(older, `is called "filterRefs" in this version`)
 		}
@@ -171,11 +178,35 @@ func (f *fields) gatewayUse() config.FilterUse {
 		ContinueOnDeny: f.oneOf("onDeny", "break", "continue") == "continue",
 		BreakOnAllow:   f.oneOf("onAllow", "break", "continue") == "break",
 	}
+	u.Arguments = &config.Arguments{SameSite: gatewaySameSite}
 	if a := f.object("arguments"); a != nil {
-		u.Arguments = a.filterArguments()
+		u.Arguments = a.gatewayArguments()
 	}
 	f.finishLock("ifRequestHeader", "onDeny", "onAllow", "arguments", "namespace")
 	return u
+}
+
+// gatewaySameSite is what cookies of logins are unless a rule says otherwise.
+const gatewaySameSite = "lax"
+
+// gatewayArguments reads what a rule tells a Filter.
+func (f *fields) gatewayArguments() *config.Arguments {
+	a := &config.Arguments{}
+	f.jwtArguments(a)
+	if i := f.object("insteadOfRedirect"); i != nil {
+		a.Instead = &config.InsteadOfRedirect{If: i.gatewayCondition("ifRequestHeader")}
+		for _, name := range []string{"httpStatusCode", "statusCode"} {
+			if n := i.number(name, 400, 599); n != nil {
+				a.Instead.Status = *n
+			}
+		}
+		i.finishLock("ifRequestHeader", "httpStatusCode", "statusCode")
+	}
+	if a.SameSite = cmp.Or(f.oneOf("sameSite", "lax", "strict", "none", "default"), gatewaySameSite); a.SameSite == "default" {
+		a.SameSite = ""
+	}
+	f.finishLock("scope", "scopes", "propagateToken", "insteadOfRedirect", "sameSite")
+	return a
 }
 
 // gatewayCondition reads a test of one header whose type says what its value is.
