@@ -25,8 +25,8 @@ type Deps struct {
 	Audit   func(e *decision.Event) // nil for nobody who listens
 	Random  io.Reader               // of secrets
 
-	RevocationFeed RevocationFeed // of other gateways; nil for none
-	Sessions       SessionStore   // of who logged in; nil for browsers that keep them
+	Revocations *Revocations // that other gateways share; nil for each part's own
+	Sessions    SessionStore // of who logged in; nil for browsers that keep them
 	// AuthService and External return what asks the service of an object, its host and
 	// port, and what is wrong with how it is to be reached. They are for building, by one
 	// goroutine.
@@ -57,6 +57,15 @@ type Metrics interface {
 type ExternalMetrics interface {
 	Outcome(outcome string) Counter // "allowed", "denied", "error" or "handler_error". Budget: 0 allocs.
 	Status(status int) Counter      // of answers. Budget: 0 allocs.
+}
+
+// revocations returns those that all gateways share, or else new ones. Ids are random, so
+// that those of tokens and of sessions are never the same.
+func (d *Deps) revocations() *Revocations {
+	if d.Revocations != nil {
+		return d.Revocations
+	}
+	return NewRevocations(nil)
 }
 
 // audit tells who listens of something that was decided about c.

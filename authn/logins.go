@@ -38,7 +38,7 @@ func newLogins(w *config.World, prev *logins, secrets func(namespace, name strin
 		}
 		parts := prev.parts[name]
 		if parts == nil {
-			parts = &loginParts{own: make([]byte, 32), ended: NewRevocations(d.RevocationFeed)}
+			parts = &loginParts{own: make([]byte, 32), ended: d.revocations()}
 			if _, err := io.ReadFull(d.Random, parts.own); err != nil {
 				panic("BUG: no random bytes: " + err.Error())
 			}

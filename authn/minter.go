@@ -18,7 +18,7 @@ type mintParts struct {
 }
 
 func newMintParts(by string, d *Deps) *mintParts {
-	return &mintParts{signer: newSigner(by, d), revoked: NewRevocations(d.RevocationFeed), locks: newLockout()}
+	return &mintParts{signer: newSigner(by, d), revoked: d.revocations(), locks: newLockout()}
 }
 
 // A Secrets finds a Secret, nil for none.

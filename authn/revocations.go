@@ -54,6 +54,19 @@ func (r *Revocations) Revoke(ctx context.Context, id string, until, now time.Tim
 	return r.feed.Publish(ctx, id, until)
 }
 
+// all returns what is not to be believed at now, and when each lapses.
+func (r *Revocations) all(now time.Time) map[string]time.Time {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make(map[string]time.Time, len(r.ids))
+	for id, until := range r.ids {
+		if now.Before(until) {
+			list[id] = until
+		}
+	}
+	return list
+}
+
 // Note takes up a revocation, of whichever gateway, and forgets those that have lapsed.
 func (r *Revocations) Note(id string, until, now time.Time) {
 	if id == "" || !now.Before(until) {

@@ -39,6 +39,7 @@ type Options struct {
 	KeepHeaders bool                    // that Filters set: clients may send their own
 	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
+	Revocations *authn.Revocations      // that all gateways share; nil for this one's own
 	Sessions    authn.SessionStore      // of who logged in; nil for browsers that keep them
 
 	Limits LimitOptions

@@ -43,7 +43,7 @@ func (g *Gateway) authnDeps() *authn.Deps {
 		},
 		Clock: g.clock, Log: g.log, Metrics: authnMetrics{g.metrics}, Audit: g.opts.Audit, Random: rand.Reader,
 		Cache: cache, Namespace: g.opts.Upstream.Namespace,
-		Patience: g.opts.Patience, Sessions: g.opts.Sessions,
+		Patience: g.opts.Patience, Sessions: g.opts.Sessions, Revocations: g.opts.Revocations,
 	}
 }
 

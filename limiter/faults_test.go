@@ -130,7 +130,7 @@ func befall(t *testing.T, s *redistest.Server, what string) {
 		s.Restart(t)
 	default:
 		var words []any
-		for _, word := range strings.Fields(what) {
+		for word := range strings.FieldsSeq(what) {
 			words = append(words, word)
 		}
 		s.Do(t, words...)

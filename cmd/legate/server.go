@@ -78,6 +78,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		AccessLog:        srv.logs.open,
 		Audit:            srv.audit.Audit,
 		Sessions:         srv.shared.sessions(),
+		Revocations:      srv.shared.revocations(),
 		Log:              log,
 		Clock:            time.Now,
 		Certificates:     srv.certificates,

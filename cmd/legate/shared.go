@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -15,6 +17,11 @@ import (
 type shared struct {
 	client goredis.UniversalClient // for whatever may wait as long as its context says
 	limits *limiter.Redis          // with clients of its own, as it may not wait for others
+
+	revoked   *authn.Revocations
+	feed      *authn.RedisFeed
+	stop      context.CancelFunc
+	following sync.WaitGroup
 
 	opened []goredis.UniversalClient
 	log    *slog.Logger
@@ -30,6 +37,11 @@ func openShared(s *redis.Shared, log *slog.Logger) *shared {
 	log.Info("state is shared with other replicas", "redis", &s.Settings)
 	all := &shared{log: log}
 	all.client = all.open(&s.Settings)
+	all.feed = authn.NewRedisFeed(all.client, time.Now, log)
+	all.revoked = authn.NewRevocations(all.feed)
+	var ctx context.Context
+	ctx, all.stop = context.WithCancel(context.Background())
+	all.following.Go(func() { all.feed.Follow(ctx, all.revoked) })
 	limits := limiter.RedisOptions{Main: all.pool(&s.Settings), LocalCache: s.LocalCache, Jitter: s.Jitter, Clock: time.Now, Log: log}
 	if s.PerSecond != nil {
 		log.Info("limits of every second are counted elsewhere", "redis", s.PerSecond)
@@ -67,6 +79,14 @@ func (s *shared) sessions() authn.SessionStore {
 	return authn.NewRedisSessions(s.redis())
 }
 
+// revocations returns those that all replicas share, or nil where every replica has its own.
+func (s *shared) revocations() *authn.Revocations {
+	if s == nil {
+		return nil
+	}
+	return s.revoked
+}
+
 // store returns where rate limits count, or nil where every replica counts for itself.
 func (s *shared) store() limiter.Store {
 	if s == nil {
@@ -80,6 +100,8 @@ func (s *shared) close() {
 	if s == nil {
 		return
 	}
+	s.stop()
+	s.following.Wait()
 	s.limits.Close()
 	for _, client := range s.opened {
 		if err := client.Close(); err != nil {
