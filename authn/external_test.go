@@ -215,6 +215,7 @@ func TestQuestionToAnHTTPService(t *testing.T) {
 		{"added headers replace the client's", "add_auth_headers: {X-Gate: legate, User-Agent: gate}", func() *Call {
 			return newCall("GET", "/", "user-agent", "test", "x-gate", "forged")
 		}, "GET / shop.example:8443 [0] |user-agent: gate|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http|x-gate: legate"},
+		{"protocol_version of http", "protocol_version: v2", func() *Call { return newCall("GET", "/", "user-agent", "test") }, "GET / shop.example:8443 [0] " + always},
 		{"which service is meant", "add_linkerd_headers: true", func() *Call { return newCall("GET", "/", "user-agent", "test") },
 			"GET / shop.example:8443 [0] |l5d-dst-override: auth:3000" + always},
 		{"what filters before it changed", "allowed_request_headers: [x-user]", func() *Call {
@@ -495,6 +496,31 @@ func TestSeveralAuthServices(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, row.want)
 			}
 		})
+	}
+}
+
+// Of several AuthServices any that lets pass on errors, or has a status for them, speaks
+// for all.
+func TestStickyFailures(t *testing.T) {
+	gone := map[string]string{"one": "127.0.0.1:1", "two": "127.0.0.1:1"}
+	for _, row := range []struct {
+		a, b string
+		out  Outcome
+		want string
+	}{
+		{"failure_mode_allow: true", "failure_mode_allow: false", Allow, "- 0 |"},
+		{"failure_mode_allow: false", "failure_mode_allow: true", Allow, "- 0 |"},
+		{"status_on_error: {code: 503}", "proto: http", Deny, "auth_error 503 |"},
+		{"proto: http", "status_on_error: {code: 502}", Deny, "auth_error 502 |"},
+		{"proto: http", "proto: http", Deny, "auth_error 403 |"},
+	} {
+		f, _ := authServices(t, asking(t, gone), authService("a", "auth_service: one", row.a)+authService("b", "auth_service: two", row.b))
+		for range 2 {
+			c := newCall("GET", "/x")
+			if out := f.Filter(c); out != row.out || row.out == Deny && said(c) != row.want {
+				t.Errorf("%s, %s: got %v %s", row.a, row.b, out, said(c))
+			}
+		}
 	}
 }
 

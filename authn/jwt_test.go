@@ -203,6 +203,14 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// Templates of users test these numbers.
+func TestValidationBits(t *testing.T) {
+	got := []validation{malformed, unverifiable, signatureInvalid, wrongAudience, expired, wrongIssuedAt, wrongIssuer, notValidYet, claimsInvalid}
+	if want := []validation{1, 2, 4, 8, 16, 32, 64, 128, 512}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // What a rule says in place of its Filter.
 func TestArguments(t *testing.T) {
 	i := newIssuer(t, jwks("ec"))

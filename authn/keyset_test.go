@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -194,6 +195,18 @@ func TestKeySetsOverTLS(t *testing.T) {
 		_, _, err := keySetOfIssuer(t, d, secure.URL+row.path, config.FetchPolicy{InsecureTLS: row.insecure}).find(nil, "ec", "ES256", clock.Now())
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%+v: got %v", row, err)
+		}
+	}
+}
+
+func TestRenegotiation(t *testing.T) {
+	d, _, _ := issuerDeps(t)
+	for word, want := range map[string]tls.RenegotiationSupport{
+		"": tls.RenegotiateNever, "never": tls.RenegotiateNever, "onceAsClient": tls.RenegotiateOnceAsClient, "freelyAsClient": tls.RenegotiateFreelyAsClient,
+	} {
+		transport, ok := d.client(config.FetchPolicy{RenegotiateTLS: word}).Transport.(*http.Transport)
+		if !ok || transport.TLSClientConfig.Renegotiation != want {
+			t.Errorf("%q: got %v", word, transport.TLSClientConfig.Renegotiation)
 		}
 	}
 }

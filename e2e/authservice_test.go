@@ -99,7 +99,7 @@ func authService(name, service string, more ...string) string {
 func TestAuthServiceOverHTTP(t *testing.T) {
 	t.Parallel()
 	j, up := startJudge(t), echo(t, "up")
-	mappings := everyone + mapping("target", "/target/", up) + mapping("open", "/open/", up, "bypass_auth: true") + mapping("away", "/away/", "away.test", "host_redirect: true") +
+	mappings := everyone + mapping("target", "/target/", up) + mapping("open", "/open/", up, "bypass_auth: true") + mapping("ws", "/ws/", up, "allow_upgrade: [websocket]") + mapping("away", "/away/", "away.test", "host_redirect: true") +
 		mapping("cors", "/cors/", up, `cors: {origins: ["https://a.test"], methods: [PUT]}`)
 	g := start(t, setup{manifests: mappings})
 	secret := []string{"Authorization: Bearer client-token", "Cookie: session=client-cookie", "X-Secret: 1", "X-Forwarded-Proto: https", "Baz: 2", "User-Agent: e2e"}
@@ -180,6 +180,14 @@ func TestAuthServiceOverHTTP(t *testing.T) {
 			{"of unknown length", request{method: "POST", target: "/target/x", header: []string{"Transfer-Encoding: chunked"}, body: "7\r\nmessage\r\n5\r\n_body\r\n0\r\n\r\n"}, served, sees("message", 12)},
 			{"of a long one", request{method: "POST", target: "/target/x", body: strings.Repeat("longest", 100_000)}, served, sees("longest", 700_000)},
 			{"a short one", request{method: "POST", target: "/target/x", body: "x"}, served, sees("x", 1)},
+		}},
+		{"bodies and WebSockets", authService("auth", j.addr, "allow_request_body: true"), []judgement{
+			{"a WebSocket passes", request{target: "/ws/x", header: []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}}, served, func(t *testing.T, _ answer, asked []judged) {
+				t.Helper()
+				if len(asked) != 1 || asked[0].line != "GET /ws/x gate.test " || asked[0].length != "0" {
+					t.Errorf("asked %v", asked)
+				}
+			}},
 		}},
 		{"whole bodies only", authService("auth", j.addr, "include_body: {max_bytes: 7, allow_partial: false}"), []judgement{
 			{"that fits", request{method: "POST", target: "/target/x", body: "message"}, served, sees("message", 7)},
@@ -335,6 +343,44 @@ func TestAuthServiceOutages(t *testing.T) {
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { srv.Close() })
 	expect(served)
+}
+
+// No more is asked at once than circuit_breakers allow; the rest is an error.
+func TestAuthServiceLimits(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int64
+	auth := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+	}))
+	g := start(t, setup{manifests: everyone + mapping("x", "/x/", echo(t, "up")) + authService("auth", auth, "circuit_breakers: [{max_requests: 2}]", "status_on_error: {code: 503}")})
+	count := map[int]int{}
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	for range 10 {
+		clients.Go(func() {
+			for range 5 {
+				a, err := g.try(t, request{target: "/x/"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				count[a.StatusCode]++
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	if count[200] == 0 || count[503] == 0 || count[200]+count[503] != 50 || most.Load() > 2 {
+		t.Errorf("got %v, and %d at once", count, most.Load())
+	}
+	if n := g.log.count(verdict{"authn", "auth_error", 503}); n == 0 {
+		t.Error("no record says auth_error")
+	}
 }
 
 // AuthServices come, change and go while requests never stop: each is judged by one of

@@ -258,3 +258,20 @@ func TestLimitMetrics(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The names that Envoy would give to clusters, which labels tell.
+func TestClusterNames(t *testing.T) {
+	for _, row := range []struct{ service, namespace, want string }{
+		{"service-a:8080", "default", "cluster_service_a_8080_default"},
+		{"https://api.shop", "web", "cluster_https___api_shop_web"},
+		{"a-service-of-exactly-the-length-that-fits", "namespace-x", "cluster_a_service_of_exactly_the_length_-"},
+	} {
+		got := clusterName(row.service, row.namespace)
+		if long := strings.HasSuffix(row.want, "-"); !long && got != row.want || long && (!strings.HasPrefix(got, row.want) || len(got) != 40+1+16+2) {
+			t.Errorf("%s of %s: got %s, want %s", row.service, row.namespace, got, row.want)
+		}
+		if again := clusterName(row.service, row.namespace); again != got {
+			t.Errorf("%s, then %s", got, again)
+		}
+	}
+}

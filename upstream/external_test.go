@@ -64,3 +64,31 @@ func TestExternalIsVerified(t *testing.T) {
 		})
 	}
 }
+
+// Where an AuthService is, by what its auth_service says.
+func TestAuthServiceAddress(t *testing.T) {
+	for _, row := range []struct {
+		name, service string
+		tls           bool
+		want, problem string
+	}{
+		{"name and port", "jwt-auth:3000", false, "jwt-auth.ambassador:3000", ""},
+		{"the port of cleartext", "jwt-auth", false, "jwt-auth.ambassador:80", ""},
+		{"the port of TLS, by a scheme", "https://jwt-auth", false, "jwt-auth.ambassador:443", ""},
+		{"the port of TLS, by tls", "jwt-auth", true, "jwt-auth.ambassador:443", ""},
+		{"another namespace", "jwt-auth.shop:3000", false, "jwt-auth.shop:3000", ""},
+		{"an address", "127.0.0.1:3000", false, "127.0.0.1:3000", ""},
+		{"a path", "jwt-auth:3000/auth", false, "jwt-auth.ambassador:3000", `"/auth" after host and port`},
+		{"cleartext and tls", "http://jwt-auth", true, "jwt-auth.ambassador:443", ""},
+	} {
+		a := &config.AuthService{Meta: config.Meta{Kind: "AuthService", Name: "a", Namespace: "ambassador"}, ExternalAuth: config.ExternalAuth{Service: row.service, OriginateTLS: row.tls}}
+		spec, problems := NewSpecs(nil, &config.World{}, Options{}).OfAuthService(a)
+		var said string
+		for _, p := range problems {
+			said += p.Msg + " "
+		}
+		if got := spec.Address(); got != row.want || (row.problem == "") != (said == "") || !strings.Contains(said, row.problem) {
+			t.Errorf("%s: got %s and %q, want %s", row.name, got, said, row.want)
+		}
+	}
+}

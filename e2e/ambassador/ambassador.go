@@ -32,7 +32,7 @@ type File struct {
 	// Tokens are claims by name. ${NAME} in a header stands for the token of that name,
 	// which an issuer of the file's own has signed, and ${issuer} anywhere for its address.
 	Tokens map[string]map[string]any
-	Worlds    []World
+	Worlds []World
 }
 
 // A World is a set of manifests, with what has to come of it.
