@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -153,3 +154,104 @@ func TestKubernetesReport(t *testing.T) {
 		t.Errorf("report: status %d\n%s", status, out)
 	}
 }
+
+// says is what an object's condition says: status, reason, message.
+func (c *kubernetes) says(object, condition string) string {
+	c.t.Helper()
+	path := "{.status.conditions[?(@.type=='" + condition + "')]['status','reason','message']}"
+	out, err := c.kubectl("", "get", object, "-o", "jsonpath="+path)
+	if err != nil {
+		return ""
+	}
+	return out
+}
+
+// comesToSay waits until an object's condition says text.
+func (c *kubernetes) comesToSay(object, condition, text string) {
+	c.t.Helper()
+	said := ""
+	for end := time.Now().Add(patience(30 * time.Second)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if said = c.says(object, condition); strings.HasPrefix(said, text) {
+			return
+		}
+	}
+	c.t.Errorf("%s of %s says %q, want %q", condition, object, said, text)
+}
+
+// What becomes of objects is written into their status, by one of the replicas; another
+// goes on when that one ends or dies.
+func TestKubernetesStatus(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.do("", "apply", "-k", crds)
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+	c.apply(everyone + mapping("good", "/good/", up) + mapping("broken", "/(b/", up, "prefix_regex: true") + mapping("odd", "/odd/", up, "prefex: /b/") +
+		manifest("Mapping", "nowhere", "{prefix: /nowhere/, service: "+up+"}") + mapping("deserted", "/deserted/", "nobody.invalid") +
+		mapping("foreign", "/foreign/", up, "ambassador_id: [other]") + webIngress + frontService)
+	c.do("", "patch", "service", "front", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"}]}}}`)
+	c.do("", "patch", "mapping", "broken", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Theirs","status":"True","reason":"Other","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
+	replica := func(name string) *gateway {
+		return c.gateway(setup{env: []string{"POD_NAME=" + name}})
+	}
+	first := replica("first")
+	first.errors.await(t, `"leading".*first_`)
+	second := replica("second")
+
+	c.comesToSay("mapping/good", "Accepted", "True Accepted")
+	c.comesToSay("mapping/good", "Attached", "True Attached")
+	c.comesToSay("mapping/good", "Resolved", "True EndpointsFound")
+	c.comesToSay("mapping/broken", "Accepted", "False Dropped prefix: regex")
+	c.comesToSay("mapping/broken", "Attached", "False NotServed")
+	c.comesToSay("mapping/broken", "Theirs", "True Other")
+	c.comesToSay("mapping/odd", "Accepted", `True FieldsIgnored prefex: there is no such field, did you mean "prefix"?`)
+	c.comesToSay("mapping/nowhere", "Attached", "False NoHost")
+	c.comesToSay("mapping/deserted", "Resolved", "False NoEndpoints nobody.invalid: ")
+	c.comesToSay("host/everyone", "Accepted", "True Accepted")
+	if said := c.do("", "get", "mapping", "foreign", "-o", "jsonpath={.status}"); said != "" {
+		t.Errorf("a Mapping of another gateway says %s", said)
+	}
+	if said := c.do("", "get", "host", "everyone", "-o", "jsonpath={.status.state} {.metadata.generation} {.status.conditions[0].observedGeneration}"); said != "Ready 1 1" {
+		t.Errorf("the Host says %q", said)
+	}
+	eventually(t, patience(20*time.Second), "the Ingress says where it is", func() bool {
+		return c.do("", "get", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].hostname}") == "front.elb.amazonaws.com"
+	})
+
+	c.apply(mapping("broken", "/b/", up))
+	c.comesToSay("mapping/broken", "Accepted", "True Accepted")
+	eventually(t, patience(10*time.Second), "Events tell of it", func() bool {
+		told := c.do("", "get", "events", "--field-selector", "involvedObject.name=broken", "-o", "jsonpath={range .items[*]}{.type} {.reason},{end}")
+		return strings.Contains(told, "Warning Dropped,") && strings.Contains(told, "Normal Accepted,")
+	})
+
+	first.judged = true
+	must(t, first.cmd.Process.Kill())
+	second.errors.await(t, `"leading".*second_`)
+	c.apply(mapping("later", "/later/", up))
+	c.comesToSay("mapping/later", "Accepted", "True Accepted")
+	third := replica("third")
+	second.signal(syscall.SIGTERM)
+	third.errors.await(t, `"leading".*third_`)
+	if held := c.do("", "get", "lease", "legate", "-o", "jsonpath={.spec.holderIdentity}"); !strings.HasPrefix(held, "third_") {
+		t.Errorf("the Lease is held by %q", held)
+	}
+}
+
+const webIngress = `---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, annotations: {kubernetes.io/ingress.class: ambassador}}
+spec: {defaultBackend: {service: {name: front, port: {number: 80}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: theirs, annotations: {kubernetes.io/ingress.class: nginx}}
+spec: {defaultBackend: {service: {name: front, port: {number: 80}}}}
+`
+
+const frontService = `---
+apiVersion: v1
+kind: Service
+metadata: {name: front, labels: {app.kubernetes.io/component: ambassador-service}}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+`

@@ -142,6 +142,9 @@ func (t *Table) rank() bool {
 	return true
 }
 
+// Unattached is what is said of a Mapping that no Host takes.
+const Unattached = "attached to 0 Hosts"
+
 // found lists all that is wrong.
 func (t *Table) found() []config.Problem {
 	problems := slices.Clone(t.problems)
@@ -152,7 +155,7 @@ func (t *Table) found() []config.Problem {
 	}
 	for _, r := range t.Routes {
 		if !r.taken {
-			p := r.Mapping.Problem("", "attached to 0 Hosts", config.Notice)
+			p := r.Mapping.Problem("", Unattached, config.Notice)
 			p.Instead = "it serves nothing"
 			problems = append(problems, p)
 		}

@@ -22,6 +22,7 @@ import (
 type serveFlags struct {
 	files         []string
 	kubernetes    bool
+	status        bool
 	bind          string
 	admin         string
 	resolve       []string
@@ -43,6 +44,7 @@ type serveFlags struct {
 func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&f.files, "file", "f", nil, "file or folder of manifests, watched; repeatable")
 	flags.BoolVar(&f.kubernetes, "kubernetes", false, "watch the API server that KUBECONFIG names, or that of the cluster around")
+	flags.BoolVar(&f.status, "status", true, "with --kubernetes, write what becomes of objects into their status, where this replica leads")
 	flags.StringVar(&f.bind, "bind", "", "address on which Listeners bind, * for all interfaces (the default)")
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:8877", "address of the admin port")
 	flags.StringArrayVar(&f.resolve, "resolve", nil, "NAME[:PORT]=ADDR[:PORT]: an upstream's address, before DNS; * matches all; repeatable")

@@ -68,13 +68,11 @@ func (p *Program) serve(ctx context.Context, s *settings, extra []config.Source)
 	defer cancel()
 	sources := append([]config.Source{watched}, extra...)
 	if s.flags.kubernetes {
-		api, err := p.kubernetes(s.config, srv.log)
-		if err != nil {
+		if err := p.watchCluster(srv); err != nil {
 			fmt.Fprintf(p.Stderr, "legate: %v\n", err)
 			return exitError
 		}
-		srv.metrics.WatchKubernetes(api.Up)
-		sources = append(sources, api)
+		sources = append(sources, srv.api)
 	}
 	failed := srv.start(ctx, sources)
 	for {

@@ -16,6 +16,7 @@ import (
 	"legate/admin"
 	"legate/certs"
 	"legate/config"
+	"legate/config/kube"
 	"legate/gateway"
 	"legate/telemetry"
 	"legate/upstream"
@@ -39,8 +40,12 @@ type server struct {
 	shared   *shared       // nil where this replica is alone
 	certs    *certs.Built
 	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
-	stopLoop context.CancelFunc
-	done     sync.WaitGroup
+	api      *kube.Source                        // nil for none
+	teller   *kube.Teller                        // nil where nobody is told
+	// ingresses are those of api that serve.
+	ingresses atomic.Pointer[map[kube.Name]bool]
+	stopLoop  context.CancelFunc
+	done      sync.WaitGroup
 }
 
 func (p *Program) newServer(s *settings) (*server, error) {
@@ -226,6 +231,9 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 			failed <- err
 		}
 	})
+	if srv.teller != nil {
+		srv.done.Go(func() { srv.teller.Run(ctx) })
+	}
 	if srv.readyLn != nil {
 		srv.done.Go(func() {
 			if err := srv.ready.Serve(srv.readyLn); err != nil {
@@ -249,7 +257,16 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 }
 
 func (srv *server) apply(ctx context.Context, w config.World, instead config.Instead) []config.Problem {
+	var mark *kube.Mark
+	if srv.teller != nil {
+		mark = srv.api.Mark()
+		served := ingressesOf(&w)
+		srv.ingresses.Store(&served)
+	}
 	problems := srv.gateway.ApplyOr(ctx, w, instead)
+	if srv.teller != nil {
+		srv.teller.Applied(mark)
+	}
 	for i := range problems {
 		level := slog.LevelInfo
 		if problems[i].Effect >= config.FieldIgnored {

@@ -23,6 +23,9 @@ type entry struct {
 	objects         []*config.Object // it, and what is written in its annotations; nil for a Secret that nobody names
 	mentions        []string         // what may be names of Secrets
 	stamp           stamp
+	status          status // what its status says, of Ambassador's kinds
+	balancer        string // where clients reach it, of a Service or an Ingress
+	marked          bool   // a Service through which clients come
 }
 
 // A stamp is which version of an object was read.

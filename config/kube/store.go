@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -47,6 +48,7 @@ func (s *store) understand(o any) (*entry, error) {
 	case *unstructured.Unstructured:
 		e := &entry{namespace: o.GetNamespace(), name: o.GetName()}
 		e.stamp = stamp{uid: string(o.GetUID()), generation: o.GetGeneration(), version: o.GroupVersionKind().Version}
+		s.look(e, o)
 		if !s.wants(e) {
 			return e, nil
 		}
@@ -64,6 +66,18 @@ func (s *store) understand(o any) (*entry, error) {
 		return e, nil
 	}
 	return nil, fmt.Errorf("%T is not an object", o)
+}
+
+// look notes what is written by controllers, us among them.
+func (s *store) look(e *entry, u *unstructured.Unstructured) {
+	switch {
+	case !s.resource.core:
+		e.status = statusOf(u)
+	case s.resource.kind == "Ingress":
+		e.balancer = balancerOf(u)
+	case s.resource.kind == "Service" && u.GetLabels()[balancerLabel] == balancerValue:
+		e.balancer, e.marked = balancerOf(u), true
+	}
 }
 
 func (s *store) wants(e *entry) bool {
@@ -99,7 +113,10 @@ func (s *store) put(e *entry) bool {
 	defer s.mu.Unlock()
 	before := s.held[e.key()]
 	if before != nil && before.stamp == e.stamp && before.digest == e.digest {
-		return false
+		if !reflect.DeepEqual(before.status, e.status) || before.balancer != e.balancer {
+			s.held[e.key()], s.sorted = e, nil
+		}
+		return false // that is told at the next occasion
 	}
 	s.held[e.key()], s.sorted = e, nil
 	return true

@@ -1,0 +1,330 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"legate/config"
+)
+
+// manager owns the fields that we write.
+const manager = "legate"
+
+// lookAgain is how often it is found out anew how it stands with objects that did not
+// change: whether services have endpoints changes by itself.
+const lookAgain = 10 * time.Second
+
+// A Teller writes what becomes of objects into their status, if it leads.
+type Teller struct {
+	source  *Source
+	client  *dynamic.DynamicClient // with a limit of its own
+	lease   *lease
+	outcome func() Outcome
+	states  bool // Mappings get a state too, as Ambassador's
+
+	wake    chan struct{}
+	applied atomic.Pointer[Mark]
+	sent    map[string]sent
+	silent  map[string]time.Time // what may not be written, and since when
+}
+
+// A sent is what was last written of an object, and which one it was.
+type sent struct{ uid, text string }
+
+// A Mark is a set that was yielded, for who wants to tell later what became of it.
+type Mark struct {
+	kinds []marked
+}
+
+type marked struct {
+	resource resource
+	entries  []*entry
+}
+
+// Mark returns the set that serves next. To be called before it is applied.
+func (s *Source) Mark() *Mark {
+	m := &Mark{}
+	for _, f := range s.list() {
+		if f.core && f.kind != "Ingress" {
+			continue
+		}
+		list, _ := f.store.entries()
+		m.kinds = append(m.kinds, marked{resource: f.resource, entries: list})
+	}
+	return m
+}
+
+// TellOptions say what is told by whom.
+type TellOptions struct {
+	Identity string // of this process among its replicas
+	Lease    string // name of the Lease by which they choose who tells
+	// States adds the state that Ambassador writes into the status of Mappings.
+	States bool
+	// Outcome returns how it stands with what serves now.
+	Outcome func() Outcome
+}
+
+// Teller returns one for s.
+func (s *Source) Teller(opts TellOptions) (*Teller, error) {
+	client, err := dynamic.NewForConfig(s.limited)
+	if err != nil {
+		return nil, err
+	}
+	return &Teller{
+		source: s, client: client, outcome: opts.Outcome, states: opts.States,
+		lease: &lease{
+			client: client.Resource(leases).Namespace(s.opts.Decode.Namespace),
+			name:   opts.Lease, identity: opts.Identity, log: s.opts.Log,
+		},
+		wake: make(chan struct{}, 1), sent: map[string]sent{}, silent: map[string]time.Time{},
+	}, nil
+}
+
+// Leads reports whether this process leads its replicas.
+func (t *Teller) Leads() bool { return t.lease.held.Load() }
+
+// Applied has it told what became of the marked set, now that it serves.
+func (t *Teller) Applied(m *Mark) {
+	t.applied.Store(m)
+	wake(t.wake)
+}
+
+// Run tells until ctx is done.
+func (t *Teller) Run(ctx context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		t.lease.keep(ctx, func() { wake(t.wake) })
+	}()
+	defer func() { <-ended }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.wake:
+		case <-time.After(lookAgain):
+		}
+		m := t.applied.Load()
+		if m == nil || !t.Leads() {
+			clear(t.sent) // who leads next may write something else
+			continue
+		}
+		t.tell(ctx, m)
+	}
+}
+
+// tell writes what differs from what objects say already.
+func (t *Teller) tell(ctx context.Context, m *Mark) {
+	o := t.outcome()
+	problems := map[string]map[Name][]config.Problem{} // by kind
+	for _, p := range o.Problems {
+		if p.Ref.Name == "" || p.Ref.File != "" || p.Ref.Within != "" { // of no object, of a file's, or of a part of one
+			continue
+		}
+		if problems[p.Ref.Kind] == nil {
+			problems[p.Ref.Kind] = map[Name][]config.Problem{}
+		}
+		name := Name{p.Ref.Namespace, p.Ref.Name}
+		problems[p.Ref.Kind][name] = append(problems[p.Ref.Kind][name], p)
+	}
+	kept := map[string]sent{}
+	for i := range m.kinds {
+		k := &m.kinds[i]
+		for _, e := range k.entries {
+			if ctx.Err() != nil || !t.Leads() || t.applied.Load() != m {
+				return
+			}
+			now := t.source.current(&k.resource, e)
+			name := Name{e.namespace, e.name}
+			switch {
+			case now == nil:
+			case k.resource.kind == "Ingress" && o.Ingresses[name]:
+				t.address(ctx, &k.resource, now)
+			case k.resource.kind == "Ingress", len(e.objects) == 0, !t.source.opts.Select.Owns(e.objects[0].IDs):
+			default:
+				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, problems[k.resource.kind][name], &o, t.states))
+			}
+			key := k.resource.name() + "/" + e.key()
+			if s, ok := t.sent[key]; ok {
+				kept[key] = s
+			}
+		}
+	}
+	t.sent = kept
+}
+
+// current returns e as it is now, nil if it has gone or is another.
+func (s *Source) current(r *resource, e *entry) *entry {
+	s.mu.Lock()
+	f := s.following[r.name()]
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	now := f.store.find(e.key())
+	if now == nil || now.stamp.uid != e.stamp.uid {
+		return nil
+	}
+	return now
+}
+
+// status writes want into e's status, and tells of it in an Event where e comes to serve or
+// does not any more.
+func (t *Teller) status(ctx context.Context, r *resource, e *entry, want status) {
+	if !want.since(&e.status, time.Now()) || t.stays(r, "status") {
+		return
+	}
+	text, err := json.Marshal(want)
+	if err != nil || !t.differs(r, e, string(text)) {
+		return
+	}
+	object := map[string]any{}
+	if err := json.Unmarshal(text, &object); err != nil {
+		return
+	}
+	if t.write(ctx, r, e, object) {
+		t.event(ctx, r, e, &want)
+	}
+}
+
+// differs reports whether text is not what was written last.
+func (t *Teller) differs(r *resource, e *entry, text string) bool {
+	key := r.name() + "/" + e.key()
+	was := t.sent[key]
+	t.sent[key] = sent{uid: e.stamp.uid, text: text}
+	return was.uid != e.stamp.uid || was.text != text
+}
+
+// write applies a status to e, and reports whether it did.
+func (t *Teller) write(ctx context.Context, r *resource, e *entry, object map[string]any) bool {
+	gvr := r.at(e.stamp.version)
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": gvr.GroupVersion().String(), "kind": r.kind,
+		"metadata": map[string]any{"name": e.name, "namespace": e.namespace, "uid": e.stamp.uid},
+		"status":   object,
+	}}
+	_, err := t.client.Resource(gvr).Namespace(e.namespace).ApplyStatus(ctx, e.name, u, metav1.ApplyOptions{FieldManager: manager, Force: true})
+	if err == nil {
+		return true
+	}
+	delete(t.sent, r.name()+"/"+e.key())
+	switch {
+	case ctx.Err() != nil, apierrors.IsConflict(err): // it is another one by now
+	case apierrors.IsNotFound(err) && t.source.current(r, e) != nil:
+		t.rests(r, "status", err) // the kind has no status of its own
+	case apierrors.IsNotFound(err):
+	default:
+		t.rests(r, "status", err)
+	}
+	return false
+}
+
+// holdOff is how long what may not be written is left alone.
+const holdOff = time.Minute
+
+// rests leaves a kind's status, or Events, alone for a while.
+func (t *Teller) rests(r *resource, what string, err error) {
+	t.silent[r.name()+"/"+what] = time.Now()
+	t.source.opts.Log.Warn("objects are not told what becomes of them", "kind", r.name(), "what", what, "error", err)
+}
+
+func (t *Teller) stays(r *resource, what string) bool {
+	since, silent := t.silent[r.name()+"/"+what]
+	return silent && time.Since(since) < holdOff
+}
+
+var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
+
+// event tells of what changed about e, in an Event: that it does not serve as written any
+// more, or that it does again.
+func (t *Teller) event(ctx context.Context, r *resource, e *entry, now *status) {
+	before, after := e.status.condition(accepted), now.condition(accepted)
+	kind := "Normal"
+	switch {
+	case after.Status == "False" && (before == nil || before.Status != "False" || before.Message != after.Message):
+		kind = "Warning"
+	case after.Status == "True" && before != nil && before.Status == "False":
+	default:
+		return
+	}
+	if t.stays(r, "events") {
+		return
+	}
+	at := time.Now().UTC().Format(time.RFC3339)
+	message := after.Message
+	if message == "" {
+		message = "serves as it is written"
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Event",
+		"metadata": map[string]any{"generateName": cut(e.name, 200) + ".", "namespace": e.namespace},
+		"involvedObject": map[string]any{
+			"apiVersion": r.at(e.stamp.version).GroupVersion().String(), "kind": r.kind, "namespace": e.namespace, "name": e.name, "uid": e.stamp.uid,
+		},
+		"type": kind, "reason": after.Reason, "message": cut(message, 1000),
+		"source": map[string]any{"component": manager}, "reportingComponent": manager, "reportingInstance": t.lease.identity,
+		"firstTimestamp": at, "lastTimestamp": at, "count": int64(1),
+	}}
+	if _, err := t.client.Resource(events).Namespace(e.namespace).Create(ctx, u, metav1.CreateOptions{}); err != nil && ctx.Err() == nil {
+		t.rests(r, "events", err)
+	}
+}
+
+// balancerLabel marks the Service through which clients come, as in Ambassador.
+const balancerLabel, balancerValue = "app.kubernetes.io/component", "ambassador-service"
+
+// address tells an Ingress where clients find it: at the Services in our namespace that the
+// label marks.
+func (t *Teller) address(ctx context.Context, r *resource, e *entry) {
+	var addresses []any
+	for _, f := range t.source.list() {
+		if f.kind != "Service" {
+			continue
+		}
+		list, _ := f.store.entries()
+		for _, service := range list {
+			if service.namespace == t.source.opts.Decode.Namespace && service.marked {
+				addresses = append(addresses, service.addresses()...)
+			}
+		}
+	}
+	if len(addresses) == 0 || t.stays(r, "status") {
+		return // it may come later; what is there is not taken away
+	}
+	text, err := json.Marshal(addresses)
+	if err != nil || string(text) == e.balancer || !t.differs(r, e, string(text)) {
+		return
+	}
+	t.write(ctx, r, e, map[string]any{"loadBalancer": map[string]any{"ingress": addresses}})
+}
+
+// addresses are where clients reach a Service from outside.
+func (e *entry) addresses() (list []any) {
+	if e.balancer == "" || json.Unmarshal([]byte(e.balancer), &list) != nil {
+		return nil
+	}
+	return slices.Clip(list)
+}
+
+// balancerOf returns the addresses that the status of a Service or an Ingress tells of, as
+// JSON, "" for none.
+func balancerOf(u *unstructured.Unstructured) string {
+	list, found, err := unstructured.NestedSlice(u.Object, "status", "loadBalancer", "ingress")
+	if err != nil || !found || len(list) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
