@@ -50,6 +50,7 @@ func TestCustomResources(t *testing.T) {
 }
 
 func resourceCases(t *testing.T, c *kubernetes) {
+	t.Helper()
 	for _, test := range []struct{ name, kind, spec, refused string }{
 		{"a Mapping", "Mapping", `{hostname: "*", prefix: /, service: s, timeout_ms: 3000}`, ""},
 		{"a number as text", "Mapping", `{prefix: /, service: s, timeout_ms: "3000"}`, "spec.timeout_ms: Invalid value"},

@@ -224,7 +224,7 @@ func TestKubernetesStatus(t *testing.T) {
 		return strings.Contains(told, "Warning Dropped,") && strings.Contains(told, "Normal Accepted,")
 	})
 
-	first.judged = true
+	first.program.judged = true
 	must(t, first.cmd.Process.Kill())
 	second.errors.await(t, `"leading".*second_`)
 	c.apply(mapping("later", "/later/", up))

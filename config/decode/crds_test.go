@@ -228,7 +228,6 @@ type extras struct {
 	rules    []rule
 	columns  []column
 	plural   string // where it is not the kind with an s
-	singular string
 }
 
 // A column is one of what kubectl get prints.

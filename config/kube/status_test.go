@@ -1,0 +1,98 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"legate/config"
+)
+
+func (s *status) brief() string {
+	var b strings.Builder
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, "%s=%s %s %q; ", c.Type, c.Status, c.Reason, c.Message)
+	}
+	return strings.TrimSpace(b.String() + s.State + " " + s.Reason + s.Error)
+}
+
+// Conditions say in Kubernetes' way what Problems say.
+func TestJudged(t *testing.T) {
+	name := Name{"shop", "a"}
+	problem := func(effect config.Effect, msg string) config.Problem {
+		m := config.Meta{Kind: "Mapping", Name: "a", Namespace: "shop"}
+		return m.Problem("f", msg, effect)
+	}
+	healthy := Outcome{Endpoints: map[Name]string{name: ""}}
+	for _, test := range []struct {
+		name, kind string
+		problems   []config.Problem
+		outcome    Outcome
+		states     bool
+		want       string
+	}{
+		{"all is well", "Mapping", nil, healthy, false, `Accepted=True Accepted ""; Attached=True Attached ""; Resolved=True EndpointsFound "";`},
+		{"with Ambassador's state", "Mapping", nil, healthy, true, `Accepted=True Accepted ""; Attached=True Attached ""; Resolved=True EndpointsFound ""; Running`},
+		{"a notice", "Mapping", []config.Problem{problem(config.Notice, "n")}, healthy, false,
+			`Accepted=True Accepted "f: n; it is served as written"; Attached=True Attached ""; Resolved=True EndpointsFound "";`},
+		{"a field that does not count", "Mapping", []config.Problem{problem(config.FieldIgnored, "x"), problem(config.Notice, "n")}, healthy, false,
+			`Accepted=True FieldsIgnored "f: x; the field is ignored\nf: n; it is served as written"; Attached=True Attached ""; Resolved=True EndpointsFound "";`},
+		{"broken", "Mapping", []config.Problem{problem(config.ObjectDropped, "x")}, Outcome{}, true,
+			`Accepted=False Dropped "f: x; the object is dropped, the others serve"; Attached=False NotServed ""; Inactive f: x; the object is dropped, the others serve`},
+		{"broken by a change", "Mapping", []config.Problem{problem(config.ObjectStale, "x")}, healthy, true,
+			`Accepted=False LastGoodVersionServes "f: x; the last good version of the object keeps serving"; Attached=True Attached ""; Resolved=True EndpointsFound ""; Running`},
+		{"no Host", "Mapping", nil, Outcome{Unattached: map[Name]bool{name: true}, Endpoints: map[Name]string{name: ""}}, false,
+			`Accepted=True Accepted ""; Attached=False NoHost "no Host takes it, by its hostname or by a mappingSelector";`},
+		{"nobody to ask", "Mapping", nil, Outcome{Endpoints: map[Name]string{name: "orders: no such host"}}, false,
+			`Accepted=True Accepted ""; Attached=True Attached ""; Resolved=False NoEndpoints "orders: no such host";`},
+		{"a redirect asks nobody", "Mapping", nil, Outcome{}, false, `Accepted=True Accepted ""; Attached=True Attached "";`},
+		{"a lock that closes", "FilterPolicy", []config.Problem{problem(config.RouteClosed, "x")}, Outcome{}, false,
+			`Accepted=False RoutesClosed "f: x; the routes that it guards answer 503";`},
+		{"a Host", "Host", nil, Outcome{}, false, `Accepted=True Accepted ""; Ready`},
+		{"a Host that does not serve", "Host", []config.Problem{problem(config.ObjectDropped, "x")}, Outcome{}, false,
+			`Accepted=False Dropped "f: x; the object is dropped, the others serve"; Error f: x; the object is dropped, the others serve`},
+	} {
+		s := judged(test.kind, name, 3, test.problems, &test.outcome, test.states)
+		if got := s.brief(); got != test.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", test.name, got, test.want)
+		}
+		if s.Conditions[0].Generation != 3 {
+			t.Errorf("%s: of generation %d", test.name, s.Conditions[0].Generation)
+		}
+	}
+}
+
+// A status is written when it says something else, and times are those of transitions.
+func TestSince(t *testing.T) {
+	then, now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)
+	say := func(problems ...config.Problem) status {
+		return judged("Mapping", Name{}, 1, problems, &Outcome{}, false)
+	}
+	before := say()
+	if !before.since(&status{}, then) {
+		t.Error("nothing was said before")
+	}
+	again := say()
+	if again.since(&before, now) || again.Conditions[0].Since != "2026-01-02T03:04:05Z" {
+		t.Errorf("the same is said again: %+v", again)
+	}
+	noted := say(config.Problem{Msg: "n"})
+	if !noted.since(&before, now) || noted.Conditions[0].Since != "2026-01-02T03:04:05Z" {
+		t.Errorf("another message is no transition: %+v", noted)
+	}
+	broken := say(config.Problem{Msg: "x", Effect: config.ObjectDropped})
+	if !broken.since(&before, now) || broken.Conditions[0].Since != "2026-01-02T04:00:00Z" {
+		t.Errorf("a transition: %+v", broken)
+	}
+	theirs := before
+	theirs.Conditions = append([]condition{{Type: "Theirs", Status: "True"}}, before.Conditions...)
+	if again := say(); again.since(&theirs, now) {
+		t.Error("what others say is none of our business")
+	}
+	older := before
+	older.Conditions = append([]condition{{Type: resolved, Status: "True"}}, before.Conditions...)
+	if again := say(); !again.since(&older, now) {
+		t.Error("what is not said any more has to go")
+	}
+}
