@@ -51,6 +51,7 @@ type Mapping struct {
 	DNSType                        DNSType
 	AddLinkerdHeaders              *bool
 	CircuitBreakers                *CircuitBreakers
+	FailureBreaker                 *FailureBreaker
 	Priority                       *Priority
 	Retry                          *RetryPolicy
 	HealthChecks                   []HealthCheck

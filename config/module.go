@@ -37,6 +37,7 @@ type Module struct {
 	Keepalive                      *Keepalive
 	AddLinkerdHeaders              bool
 	CircuitBreakers                *CircuitBreakers
+	FailureBreaker                 *FailureBreaker
 	Retry                          *RetryPolicy
 	BufferLimitBytes               *int
 	LuaScripts                     string // lua_scripts; "" for none

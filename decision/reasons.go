@@ -87,6 +87,7 @@ const (
 	LimitStoreDown
 
 	// The upstream's side.
+	BreakerOpen
 	NoEndpoints
 	DialRefused
 	DialTimeout
@@ -376,6 +377,9 @@ var reasons = [NumReasons]reasonRow{
 		"an AuthService cannot be understood, so nobody can be asked",
 		"look up the AuthService that by names in the problems list, and mend it"},
 
+	BreakerOpen: {"breaker_open", at(Break), 503, UpstreamFault, "UH", "no healthy upstream",
+		"the upstream failed so many requests that its failure_breaker leaves it alone; Retry-After tells the client when it is tried again",
+		"look at the upstream: legate_decisions_total and the log's line before \"breaker changed\" tell how it fails"},
 	NoEndpoints: {"no_endpoints", at(Proxy), 503, UpstreamFault, "UH", "no healthy upstream",
 		"the upstream's name has no address",
 		"check the Service and DNS"},

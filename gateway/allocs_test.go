@@ -70,9 +70,10 @@ func TestAllocsServe(t *testing.T) {
 			[]string{`add_request_headers: {x-a: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(user-agent)%", x-c: {value: "%PROTOCOL%", append: false}}`,
 				`add_response_headers: {x-e: "%UPSTREAM_HOST% %RESP(x-mine)%"}`},
 		},
-		"cors":   {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
-		"limits": {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
-		"asked":  {request("GET", "/r/x", "", "Authorization: Bearer client", "Accept: */*"), "\r\n\r\n", length + body, nil},
+		"cors":    {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
+		"limits":  {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
+		"asked":   {request("GET", "/r/x", "", "Authorization: Bearer client", "Accept: */*"), "\r\n\r\n", length + body, nil},
+		"breaker": {request("GET", "/r/x", ""), "\r\n\r\n", length + body, []string{"failure_breaker: {failure_ratio: 0.5}"}},
 		"retries": {
 			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
 			[]string{"retry_policy: {retry_on: 5xx, num_retries: 3, per_try_timeout: 2s}", "circuit_breakers: [{max_requests: 10, max_connections: 10}]", "priority: high"},

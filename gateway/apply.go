@@ -140,6 +140,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	next.openLog(g.opts.AccessLog)
 	g.bind(ctx, next)
 	next.thresholds.Ready()
+	next.breakers.Ready()
 	next.upstreams.Start()
 	next.authn.Start()
 	wait, cancel := context.WithTimeout(ctx, readyWait)

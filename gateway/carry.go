@@ -95,6 +95,9 @@ func (c *compiler) carry(r *Route) {
 		c.next.thresholds.Keep(p.cluster, p.thresholds)
 		c.next.upstreams.Keep(p.upstream)
 	}
+	if r.breaker != nil {
+		c.next.breakers.Keep(r.breakerKey, r.breaker)
+	}
 	c.problems = append(c.problems, r.problems...)
 	if r.limit != nil {
 		c.carryLimit(r.limit)
@@ -118,5 +121,5 @@ func (c *compiler) use(r *Route, spec upstream.Spec) pool {
 
 // thresholdsOf returns what the upstreams of a cluster may be asked to bear, as it stands.
 func (c *compiler) thresholdsOf(cluster unique.Handle[upstream.Spec], spec *upstream.Spec) *limiter.Thresholds {
-	return c.next.thresholds.Get(cluster, spec.Breakers.Of(spec.Priority))
+	return c.next.thresholds.Get(cluster, func() *limiter.Thresholds { return limiter.New(spec.Breakers.Of(spec.Priority)) })
 }

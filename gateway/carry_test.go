@@ -74,6 +74,7 @@ func (h *history) mapping(i int) string {
 		"shadow: true", "grpc: true", "add_request_headers: {x-a: b}", "labels: {ambassador: [{g: [a]}]}", "labels: {ambassador: [{g: [default]}]}", "host_redirect: true",
 		"resolver: nobody", "error_response_overrides: [{on_status_code: 503, body: {text_format: oops}}]",
 		"add_response_headers: {\"bad name\": x}", "circuit_breakers: [{max_requests: 3}]", "cluster_tag: t",
+		"failure_breaker: {consecutive_failures: 2}", "failure_breaker: {failure_ratio: 0.5}",
 	} {
 		if h.rand.IntN(12) == 0 && !strings.Contains(spec, strings.Fields(f)[0]) {
 			spec += ", " + f
@@ -156,6 +157,7 @@ func told(g *gate, w config.World) string {
 			st := &r.chain.steps[i]
 			fmt.Fprintf(&b, " %s %T", st.name, st.stage)
 		}
+		fmt.Fprintf(&b, " breaker %v", r.breakerKey.settings)
 		if r.limit != nil {
 			fmt.Fprintf(&b, " %v of %d", r.limit.rules.Descriptors, len(r.limit.rules.Table.Limits))
 		}

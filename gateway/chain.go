@@ -20,6 +20,7 @@ func (c *compiler) chain(r *Route) (ch Chain) {
 	ch.add(decision.Authn, c.reroutes(r))    // what was changed may lead to another route, whose stages follow
 	ch.settled = len(ch.steps)
 	ch.add(decision.Limit, c.limit(r))     // after who asks is known, so that limits can be theirs; what is denied costs nothing
+	ch.add(decision.Break, c.breaker(r))   // what fails is left alone, and takes no place among what goes on
 	ch.add(decision.Break, c.threshold(r)) // what the upstream cannot bear it is not asked for
 	ch.add(decision.Mint, c.mint(r))       // signs only what will be sent: a refused request costs no signature
 	ch.add(decision.Proxy, c.shadow(r))    // copies what is sent, and nothing that is not

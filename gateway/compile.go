@@ -157,6 +157,7 @@ func (c *compiler) table(old *Snapshot) {
 // routes makes every route of the table ready.
 func (c *compiler) routes(old *Snapshot) {
 	c.next.thresholds = limiter.NewSet(old.thresholds)
+	c.next.breakers = limiter.NewSet(old.breakers)
 	c.next.upstreams = upstream.NewSet(c.g.resolver, c.world, old.upstreams, func(s upstream.Spec) upstream.Budget { return c.thresholdsOf(unique.Make(s.Cluster()), &s) })
 	c.moduleOverrides = c.compileOverrides(&c.defaults().Meta, c.defaults().ErrorResponseOverrides)
 	c.authn(old)
@@ -195,7 +196,8 @@ func (c *compiler) route(r *Route, rt *routes.Route) {
 		spec.Priority = rt.Priority
 		p := c.use(r, spec)
 		r.upstream, r.thresholds = p.upstream, p.thresholds
-		r.retry = newRetry(cmp.Or(rt.Retry, c.defaults().Retry), r.thresholds)
+		r.breaker = c.breakerOf(r, &spec)
+		r.retry = newRetry(cmp.Or(rt.Retry, c.defaults().Retry), r.thresholds, r.breaker)
 		r.upstreamName = r.upstream.Name()
 		r.upstreamMetrics = c.g.metrics.Upstream(r.upstreamName)
 		r.hostRewrite = hostRewrite(m, &spec)

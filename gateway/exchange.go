@@ -61,7 +61,9 @@ type Exchange struct {
 	endpoint  string
 	retries   int
 	admitted  bool // among those that the upstream has to bear
-	tries     int  // beside the first, by the retry_policy
+	passed    bool // by the breaker, which has not been told the outcome
+	pass      limiter.Pass
+	tries     int // beside the first, by the retry_policy
 	retrying  *limiter.Threshold
 	timer     *time.Timer
 	reply     localReply
@@ -137,7 +139,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.path = req.Path()
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
-	x.admitted, x.tries, x.retrying = false, 0, nil
+	x.admitted, x.passed, x.tries, x.retrying = false, false, 0, nil
 	x.choice, x.setCookie = upstream.Choice{}, nil
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false

@@ -120,8 +120,9 @@ type UpstreamView struct {
 	Error     string         `json:"error,omitempty"` // why endpoints are missing or old
 	Active    int64          `json:"active"`          // connections that carry a request
 	Idle      int64          `json:"idle"`
-	Opened    uint64         `json:"opened"` // connections, ever
-	Failed    uint64         `json:"failed"` // connections that did not come about
+	Opened    uint64         `json:"opened"`            // connections, ever
+	Failed    uint64         `json:"failed"`            // connections that did not come about
+	Breaker   string         `json:"breaker,omitempty"` // its failure_breaker: "closed", "half-open", "open"
 }
 
 // An EndpointView is one address of an upstream.
@@ -138,12 +139,15 @@ func (g *Gateway) Upstreams() []UpstreamView {
 		return []UpstreamView{}
 	}
 	all := s.upstreams.All()
-	views := make([]UpstreamView, 0, len(all))
+	views, breakers := make([]UpstreamView, 0, len(all)), s.breakerStates()
 	for _, u := range all {
 		stats := u.Stats()
 		v := UpstreamView{
 			Name: u.Name(), Endpoints: []EndpointView{},
 			Active: stats.Active, Idle: stats.Idle, Opened: stats.Opened, Failed: stats.ConnectFailures(),
+		}
+		if b, ok := breakers[u.Name()]; ok {
+			v.Breaker = b.State.String()
 		}
 		ends, err := u.Endpoints()
 		for _, e := range ends {

@@ -17,14 +17,16 @@ type retry struct {
 	times  int
 	perTry time.Duration // until an answer's head; 0 for none
 	budget *limiter.Threshold
+
+	breaker *limiter.Breaker // of the upstream; nil for none
 }
 
 // newRetry returns nil where nothing is sent again and no try has a time of its own.
-func newRetry(p *config.RetryPolicy, t *limiter.Thresholds) *retry {
+func newRetry(p *config.RetryPolicy, t *limiter.Thresholds, b *limiter.Breaker) *retry {
 	if p == nil || p.Times == 0 && p.PerTryTimeout == 0 {
 		return nil
 	}
-	return &retry{on: p.On, times: p.Times, perTry: p.PerTryTimeout, budget: &t.Retries}
+	return &retry{on: p.On, times: p.Times, perTry: p.PerTryTimeout, budget: &t.Retries, breaker: b}
 }
 
 // wantsStatus reports whether the answer asks for another try. Budget: 0 allocs.
@@ -78,10 +80,10 @@ func (r *retry) wantsReason(reason decision.Reason) bool {
 	}
 }
 
-// admit counts one more try if it may be made: there are some left, the request can be
-// sent again, and the upstream does not have to bear too many already.
+// admit counts one more try if it may be made: there are some left, the upstream is not
+// left alone, the request can be sent again, and not too many are already.
 func (r *retry) admit(x *Exchange) bool {
-	if x.tries >= r.times || !x.saveRest() || !r.budget.Enter() {
+	if x.tries >= r.times || !r.breaker.Closed() || !x.saveRest() || !r.budget.Enter() {
 		return false
 	}
 	x.retrying = r.budget

@@ -46,7 +46,8 @@ type Snapshot struct {
 	world     config.World
 	wish      config.World // world as it came, before anything of it was dropped or added
 
-	thresholds *limiter.Set[unique.Handle[upstream.Spec]] // by what shares them
+	thresholds *limiter.Set[unique.Handle[upstream.Spec], limiter.Thresholds] // by what shares them
+	breakers   *limiter.Set[breakerKey, limiter.Breaker]
 	base       base
 
 	tracing     *tracing // nil for none
@@ -72,14 +73,16 @@ type Route struct {
 	hostRewrite     []byte              // nil keeps the client's
 	linkerd         []byte              // host and port of the service, for a Linkerd proxy; nil for none
 	thresholds      *limiter.Thresholds // of the upstream
+	breaker         *limiter.Breaker    // of the upstream; nil for none
 	retry           *retry              // nil for none
 	overrides       []override          // of the bodies of failures
 	service         *authn.Service      // what who decides is told of the route
 	affinity        *affinity           // nil where requests have nothing in common
 
-	pools    []pool           // that it uses
-	limit    *limit           // nil for none
-	problems []config.Problem // that came up when it was made
+	pools      []pool           // that it uses
+	breakerKey breakerKey       // of its breaker
+	limit      *limit           // nil for none
+	problems   []config.Problem // that came up when it was made
 }
 
 // openLog opens the access log that the Module asks for.

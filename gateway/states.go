@@ -21,11 +21,15 @@ func (g *Gateway) upstreamStates() map[string]*telemetry.UpstreamState {
 		*limiter.Thresholds
 	}
 	counted := make(map[budget]bool, len(all))
+	breakers := s.breakerStates()
 	for _, u := range all {
 		st := states[u.Name()]
 		if st == nil {
 			st = &telemetry.UpstreamState{Overflows: make(map[string]uint64, len(openNames[0])), Open: make(map[string]bool, len(openNames[0]))}
 			states[u.Name()] = st
+			if b, ok := breakers[u.Name()]; ok {
+				st.Breaker = telemetry.BreakerState{There: true, State: int(b.State), Opened: b.Opened}
+			}
 		}
 		conns := u.Stats()
 		addStats(st, &conns)

@@ -158,8 +158,8 @@ func TestPlacesTogether(t *testing.T) {
 
 // Thresholds are carried over as they stand; others begin anew.
 func TestSet(t *testing.T) {
-	limits := config.DefaultLimits
-	old := NewSet[string](nil)
+	limits := func() *Thresholds { return New(config.DefaultLimits) }
+	old := NewSet[string, Thresholds](nil)
 	a := old.Get("a", limits)
 	a.Requests.Enter()
 	old.Get("b", limits)

@@ -1,6 +1,7 @@
-// Package limiter bounds what upstreams are asked to bear at once: Ambassador's
-// circuit_breakers, which trip on numbers and not on failures. It knows no request and
-// no connection, and what is beyond a limit it counts, and leaves to others.
+// Package limiter bounds what upstreams are asked to bear: how much at once by
+// Ambassador's circuit_breakers, which trip on numbers, and anything at all by breakers,
+// which trip on failures. It knows no request and no connection, and what is beyond a
+// limit it counts, and leaves to others.
 package limiter
 
 import (

@@ -35,6 +35,8 @@ var (
 	upConnectionDesc = describe("upstream_connections", "Open connections to an upstream.", "upstream", "state")
 	upEndpointsDesc  = describe("upstream_endpoints", "Endpoints of an upstream, by whether they pass their health checks; those that have none are healthy.", "upstream", "state")
 	upOverflowsDesc  = describe("upstream_overflows_total", "How often a limit of an upstream's circuit_breakers was met.", "upstream", "limit")
+	breakerDesc      = describe("breaker_state", "What an upstream's failure_breaker does with requests: 0 sends them, 1 sends a few to see how the upstream is, 2 sends none.", "upstream")
+	breakerOpenDesc  = describe("breaker_opened_total", "How often an upstream's failure_breaker opened.", "upstream")
 	upRetriesDesc    = describe("upstream_retries_total", "Requests sent to an upstream once more.", "upstream")
 	grpcRequestsDesc = describe("grpc_requests_total", "Calls of gRPC by method and the status they ended with (none if with none).", "service", "method", "grpc_status")
 	grpcMessagesDesc = describe("grpc_messages_total", "Messages of gRPC by method and direction.", "service", "method", "direction")
@@ -172,6 +174,10 @@ func (s *UpstreamState) collect(name string, out sink) {
 	out.gauge(upConnectionDesc, float64(s.Idle), name, "idle")
 	out.gauge(upEndpointsDesc, float64(s.Healthy), name, "healthy")
 	out.gauge(upEndpointsDesc, float64(s.Unhealthy), name, "unhealthy")
+	if s.Breaker.There {
+		out.gauge(breakerDesc, float64(s.Breaker.State), name)
+		out.counter(breakerOpenDesc, s.Breaker.Opened, name)
+	}
 	for limit, n := range s.Overflows {
 		out.counter(upOverflowsDesc, n, name, limit)
 	}

@@ -127,7 +127,8 @@ type UpstreamState struct {
 	Healthy, Unhealthy int64             // endpoints
 	Overflows          map[string]uint64 // how often a limit was met, by its name
 	Requests, Waiting  int64             // that go on, and that wait for a connection
-	Open               map[string]bool   // limits by "default" or "high" and their names: whether nothing more is let through
+	Breaker            BreakerState
+	Open               map[string]bool // limits by "default" or "high" and their names: whether nothing more is let through
 
 	Opened, OpenedHTTP2, Closed     uint64 // connections
 	ConnectFailed, ConnectTimeout   uint64 // those that did not come about; for lack of time
@@ -138,6 +139,13 @@ type UpstreamState struct {
 	Changes, Updates, MissedUpdates uint64 // of the set of endpoints; looks for it
 
 	ChecksPassed, ChecksFailed, ChecksUnreachable uint64 // health checks by result
+}
+
+// A BreakerState is how things stand with an upstream's failure_breaker.
+type BreakerState struct {
+	There  bool   // there is one
+	State  int    // 0 closed, 1 half-open, 2 open
+	Opened uint64 // how often, ever
 }
 
 // A Timing is how long something took, by buckets: how many were at most each of Bounds,

@@ -80,6 +80,14 @@ func (s Spec) Cluster() Spec {
 		Raw: s.Raw, Priority: s.Priority, Breakers: s.Breakers, Tag: s.Tag}
 }
 
+// Service returns what tells s's service from others in the eyes of who judges how it is:
+// pools that are bounded in different ways are as well as one another.
+func (s Spec) Service() Spec {
+	c := s.Cluster()
+	c.Priority, c.Breakers, c.Label = 0, config.CircuitBreakers{}, s.Label
+	return c
+}
+
 // Named reports whether the endpoints are known by a name of DNS.
 func (s *Spec) Named() bool {
 	_, err := netip.ParseAddr(s.Host)

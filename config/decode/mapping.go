@@ -93,6 +93,7 @@ func mappingUpstream(spec *fields, m *config.Mapping) {
 	m.LoadBalancer = spec.loadBalancer()
 	m.Keepalive = spec.keepalive()
 	m.CircuitBreakers, m.Priority, m.Retry = spec.circuitBreakers(), spec.priority(), spec.retryPolicy()
+	m.FailureBreaker = spec.failureBreaker()
 	m.DNSType = mappingDNSType(spec)
 	if m.HealthChecks = spec.healthChecks("health_checks"); m.HealthChecks == nil {
 		m.HealthChecks = spec.healthChecks("v3health_checks")

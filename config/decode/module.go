@@ -77,6 +77,7 @@ func moduleSettings(c *fields) *config.Module {
 		CORS:                           c.cors(),
 		Keepalive:                      c.keepalive(),
 		CircuitBreakers:                c.circuitBreakers(),
+		FailureBreaker:                 c.failureBreaker(),
 		Retry:                          c.retryPolicy(),
 		BufferLimitBytes:               c.number("buffer_limit_bytes", 0, math.MaxInt32),
 		AddLinkerdHeaders:              c.isSet("add_linkerd_headers"),

@@ -258,7 +258,7 @@ the object serves. *Ignored* ones change nothing. An object with a *refused* one
 // those that are named here.
 func TestDecoderAsksForKnownFields(t *testing.T) {
 	ours := map[string][]string{
-		"Mapping":          {"jwt", "v3StatsName", "v3health_checks"},
+		"Mapping":          {"failure_breaker", "jwt", "v3StatsName", "v3health_checks"},
 		"TCPMapping":       {"v3StatsName"},
 		"RateLimitService": {"v3StatsName", "v3GRPC", "v2ExplicitTLS"},
 		"TLSContext":       {"v3CRLSecret"},

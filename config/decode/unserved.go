@@ -15,7 +15,6 @@ const (
 )
 
 var mappingUnserved = map[string]fate{
-	"failure_breaker":       notYet,
 	"docs":                  quiet, // only the developer portal reads it
 	"envoy_override":        quiet,
 	"modules":               quiet,
@@ -59,7 +58,6 @@ var moduleUnserved = map[string]fate{
 	"auth_enabled":               gone,
 	"debug_mode":                 gone,
 	"envoy_validation_timeout":   quiet,
-	"failure_breaker":            notYet,
 	"prune_unreachable_routes":   quiet,
 	"regex_max_size":             quiet,
 	"regex_type":                 gone,
