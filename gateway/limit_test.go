@@ -275,3 +275,17 @@ func TestClusterNames(t *testing.T) {
 		}
 	}
 }
+
+// A client of gRPC is told what the RateLimitService says, also where that stands for the
+// process.
+func TestLimitTellsClientsOfGRPC(t *testing.T) {
+	for grpc, want := range map[string]string{"{}": "14", "{use_resource_exhausted_code: true}": "8", "{rate_limited_as_resource_exhausted: true}": "8"} {
+		up, _ := seeing(t, plainOK)
+		g := open(t, everyone+mapping("x", "/x/", up, `labels: {ambassador: [{g: [a]}]}`)+rateLimit("rl", `{pattern: [{generic_key: a}], rate: 0, unit: minute, errorResponse: {bodyTemplate: "slow down"}}`)+
+			object("RateLimitService", "rls", fmt.Sprintf(`{service: "127.0.0.1:8500", grpc: %s}`, grpc)), newStopped().use)
+		a, rec := g.send(request("POST", "/x/", "", "Content-Type: application/grpc+proto"))
+		if a.StatusCode != 200 || a.Header.Get("Grpc-Status") != want || a.Header.Get("Grpc-Message") != "slow down" || a.body != "" || a.Header.Get("Retry-After") != "45" || rec.Reason != "over_limit" {
+			t.Errorf("%s: got %d %v %q", grpc, a.StatusCode, a.Header, a.body)
+		}
+	}
+}
