@@ -3,7 +3,10 @@ package limiter
 import (
 	"context"
 	"fmt"
+	"math/bits"
+	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,6 +154,67 @@ func TestSlideNeverBeyond(t *testing.T) {
 	}
 }
 
+// A request that comes late, as one that waited for others, counts in the window that has
+// begun meanwhile, and does not begin the one before anew. After a clock that was far ahead
+// counting begins anew.
+func TestMemoryAroundBorders(t *testing.T) {
+	for _, row := range []struct {
+		about string
+		unit  time.Duration
+		steps []string
+	}{
+		{"late", time.Minute, []string{"59s left=4", "60s left=4", "59.9s left=3", "60.1s left=2", "59.95s left=1", "61s left=0"}},
+		{"far ahead", time.Minute, []string{"59s left=4", "24h left=4", "59s left=4", "59s left=3"}},
+		{"a clock that is set back by days", 24 * time.Hour, []string{"72h left=4", "0s left=4", "1s left=3"}},
+	} {
+		m := NewMemory(0)
+		for i, step := range row.steps {
+			when, want, _ := strings.Cut(step, " ")
+			takes := take("one", Window{Rate: 5, Unit: row.unit})
+			m.Take(t.Context(), takes, at(when), false)
+			if got := fmt.Sprintf("left=%d", takes[0].Remaining); got != want {
+				t.Errorf("%s, step %d: at %s got %s, want %s", row.about, i, when, got, want)
+			}
+		}
+	}
+}
+
+// Counters are found, raised and told apart while their tables are followed by others, and
+// none loses or gains a request.
+func TestMemoryGrowsUnderLoad(t *testing.T) {
+	const keys, rounds, workers = 5000, 3, 8
+	m := NewMemory(0)
+	w := Window{Rate: 1 << 20, Unit: time.Hour}
+	var wg sync.WaitGroup
+	for n := range uint64(workers) {
+		wg.Go(func() {
+			for i := range uint64(keys * rounds) {
+				k := (i*7919 + n*613) % keys
+				takes := []Take{{Key: Key{k, k >> 3}, Window: w}} // many of one place
+				m.Take(context.Background(), takes, noon, false)
+			}
+		})
+	}
+	wg.Wait()
+	for k := range uint64(keys) {
+		takes := []Take{{Key: Key{k, k >> 3}, Window: w}}
+		m.Take(t.Context(), takes, noon, true)
+		if got := w.Rate - takes[0].Remaining - 1; got != rounds*workers {
+			t.Fatalf("key %d: %d requests were counted, want %d", k, got, rounds*workers)
+		}
+	}
+	if n := m.Counters(); n != keys {
+		t.Errorf("%d counters, want %d", n, keys)
+	}
+}
+
+// A counter stays where it is as long as it can count no further.
+func TestMemoryCountsNoFurther(t *testing.T) {
+	if got := raised(10<<countBits|maxCount, 10, 60); got != 10<<countBits|maxCount {
+		t.Errorf("got %x", got)
+	}
+}
+
 // Counters that have run out make room, and so do those that end first where all are live.
 func TestMemoryIsBounded(t *testing.T) {
 	for _, burst := range []int64{0, 1} {
@@ -207,17 +271,24 @@ func TestAllocsMemory(t *testing.T) {
 	}
 }
 
+// Requests of fifty thousand users, in no order: what two cores do at once is to be close to
+// twice what one does.
 func BenchmarkMemory(b *testing.B) {
+	const users = 50_000
 	m := NewMemory(0)
-	var next atomic.Uint64
+	w := Window{Rate: 1 << 30, Unit: time.Hour}
+	one := func(takes []Take, user uint64) {
+		takes[0] = Take{Key: Key{user * 0x9e3779b97f4a7c15, bits.ReverseBytes64(user * 0xd1342543de82ef95)}, Window: w} // spread as hashes are
+		m.Take(context.Background(), takes, noon, false)
+	}
+	for user := range uint64(users) {
+		one(make([]Take, 1), user)
+	}
+	var seed atomic.Uint64
 	b.RunParallel(func(pb *testing.PB) {
-		w := Window{Rate: 1 << 30, Unit: time.Hour}
-		takes := make([]Take, 1)
-		i := next.Add(1) * 7919
+		takes, random := make([]Take, 1), rand.New(rand.NewPCG(seed.Add(1), 7))
 		for pb.Next() {
-			i++
-			takes[0] = Take{Key: Key{(i % 50_000) * 0x9e3779b97f4a7c15, i % 50_000}, Window: w}
-			m.Take(context.Background(), takes, noon, false)
+			one(takes, random.Uint64N(users))
 		}
 	})
 }
