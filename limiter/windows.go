@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// A windows is counters of the calendar: a table of open addressing in which a counter,
-// once it is there, is found and raised without a lock. Whoever adds one has the lock. A
-// table that is full is followed by another one, and what has run out by then is left
-// behind.
+// A windows is counters of the calendar, in cells of open addressing: one that is there is
+// found and raised without a lock. Whoever adds one has the lock. Cells that are full are
+// followed by others, and what has run out by then is left behind.
 type windows struct {
-	table atomic.Pointer[table]
+	cells atomic.Pointer[cells]
 	_     [56]byte // who adds does not disturb who reads
 	mu    sync.Mutex
-	used  int // entries of table
+	used  int // of cells
 	_     [48]byte
 }
 
-// A table holds counters where their keys say, or next to it. Its length is a power of two.
-type table []entry
+// Cells hold counters where their keys say, or next to it. How many there are is a power of
+// two.
+type cells []cell
 
-// An entry is one counter; its state is 0 until the key is there. No entry is shared by
-// two lines of the processor's cache.
-type entry struct {
+// A cell is one counter; its state is 0 until the key is there. No cell is in two lines of
+// the processor's cache.
+type cell struct {
 	state atomic.Uint64 // when the window ends, in seconds of Unix time, and below that the count
 	key   [2]atomic.Uint64
 	_     [8]byte
@@ -35,18 +35,19 @@ type entry struct {
 const (
 	countBits = 32
 	maxCount  = math.MaxUint32 - 1
-	// moved says that another table has the counter.
+	// moved says that other cells have the counter.
 	moved = math.MaxUint64
 
-	firstTable = 8
+	fewest = 8
 )
 
-// most is how many entries a table has of which no more than three in four are used.
-func (t table) most() int { return len(t) / 4 * 3 }
+// most is how many counters they hold: three for every four of them, so that one that is
+// not there is soon told.
+func (t cells) most() int { return len(t) / 4 * 3 }
 
-// find returns the entry of a key, nil where there is none. Budget: 0 allocs.
-func (t table) find(k Key) *entry {
-	mask := uint64(len(t) - 1) //nolint:gosec // because a table has entries
+// find returns the cell of a key, nil where there is none. Budget: 0 allocs.
+func (t cells) find(k Key) *cell {
+	mask := uint64(len(t) - 1) //nolint:gosec // because there are some
 	for i := k[1] & mask; ; i = (i + 1) & mask {
 		e := &t[i]
 		if e.state.Load() == 0 {
@@ -58,9 +59,9 @@ func (t table) find(k Key) *entry {
 	}
 }
 
-// add writes an entry that is not there. Only one may add to a table at a time.
-func (t table) add(k Key, state uint64) {
-	mask := uint64(len(t) - 1) //nolint:gosec // because a table has entries
+// add writes a cell for a key that has none. Only one may add at a time.
+func (t cells) add(k Key, state uint64) {
+	mask := uint64(len(t) - 1) //nolint:gosec // because there are some
 	i := k[1] & mask
 	for t[i].state.Load() != 0 {
 		i = (i + 1) & mask
@@ -88,11 +89,11 @@ func raised(state, ends, unit uint64) uint64 {
 // take raises a counter, or with peek only tells what it would be. most bounds how many
 // there are. Budget: 0 allocs for a counter that is there.
 func (w *windows) take(t *Take, now time.Time, most int, peek bool) {
-	unit := uint64(t.Window.Unit / time.Second)        //nolint:gosec // because it is some seconds
-	ends := uint64(max(t.Window.begin(now), 0)) + unit //nolint:gosec // because it is not negative
+	unit := uint64(t.Window.Unit / time.Second) //nolint:gosec // because it is some seconds
+	ends := uint64(max(t.Window.begin(now), 0)) + unit
 	for {
 		e := w.find(t.Key)
-		if e == nil && (peek || w.add(t.Key, ends<<countBits|1, uint64(max(now.Unix(), 0)), most)) { //nolint:gosec // because it is not negative
+		if e == nil && (peek || w.add(t.Key, ends<<countBits|1, uint64(max(now.Unix(), 0)), most)) {
 			t.settle(1, now)
 			return
 		}
@@ -108,13 +109,13 @@ func (w *windows) take(t *Take, now time.Time, most int, peek bool) {
 			}
 			state = e.state.Load()
 		}
-		w.mu.Lock()   // until the next table is there
+		w.mu.Lock()   // until the next cells are there
 		w.mu.Unlock() //nolint:staticcheck // because waiting is all that is wanted
 	}
 }
 
-func (w *windows) find(k Key) *entry {
-	if t := w.table.Load(); t != nil {
+func (w *windows) find(k Key) *cell {
+	if t := w.cells.Load(); t != nil {
 		return t.find(k)
 	}
 	return nil
@@ -127,7 +128,7 @@ func (w *windows) add(k Key, state, now uint64, most int) bool {
 	if w.find(k) != nil {
 		return false
 	}
-	t := w.table.Load()
+	t := w.cells.Load()
 	if t == nil || w.used >= min(t.most(), most) {
 		t = w.follow(t, now, most)
 	}
@@ -136,15 +137,15 @@ func (w *windows) add(k Key, state, now uint64, most int) bool {
 	return true
 }
 
-// A kept is an entry on its way to another table.
+// A kept is a counter on its way to other cells.
 type kept struct {
 	key   Key
 	state uint64
 }
 
-// follow puts another table in the place of t, which may be nil, with room for more. Of
+// follow puts others in the place of t, which may be nil, with room for more. Of
 // counters that have not run out those whose window ends first go where there are too many.
-func (w *windows) follow(t *table, now uint64, most int) *table {
+func (w *windows) follow(t *cells, now uint64, most int) *cells {
 	var live []kept
 	if t != nil {
 		for i := range *t {
@@ -161,16 +162,16 @@ func (w *windows) follow(t *table, now uint64, most int) *table {
 		slices.SortFunc(live, func(a, b kept) int { return cmp.Compare(b.state>>countBits, a.state>>countBits) })
 		live = live[:max(most-room, 0)]
 	}
-	size := firstTable
-	for table := size / 2; table <= len(live); table = size / 2 {
+	size := fewest
+	for size/2 <= len(live) {
 		size *= 2
 	}
-	next := make(table, size)
+	next := make(cells, size)
 	for i := range live {
 		next.add(live[i].key, live[i].state)
 	}
 	w.used = len(live)
-	w.table.Store(&next)
+	w.cells.Store(&next)
 	return &next
 }
 
