@@ -92,18 +92,24 @@ func (o *origin) matches(secure bool, host []byte) bool {
 	if o.scheme != "" && (o.scheme == "https") != secure {
 		return false
 	}
-	port := ":80"
-	if secure {
-		port = ":443"
-	}
-	if n := len(host) - len(port); n > 0 && string(host[n:]) == port {
-		host = host[:n]
-	}
+	host = withoutUsualPort(host, secure)
 	if o.host == "" || len(host) == len(o.host) && wire.EqualFold(host, o.host) {
 		return true
 	}
 	n := len(host) - len(o.host)
 	return o.subdomains && n > 1 && host[n-1] == '.' && wire.EqualFold(host[n:], o.host)
+}
+
+// withoutUsualPort cuts off the port that the scheme has of itself. Budget: 0 allocs.
+func withoutUsualPort(host []byte, secure bool) []byte {
+	port := ":80"
+	if secure {
+		port = ":443"
+	}
+	if n := len(host) - len(port); n > 0 && string(host[n:]) == port {
+		return host[:n]
+	}
+	return host
 }
 
 // origin returns which origin c came to and how browsers call it, nil for none.
@@ -113,11 +119,12 @@ func (l *login) origin(c *Call) (*origin, string) {
 		return nil, ""
 	}
 	o := &l.origins[i]
-	if !o.subdomains {
+	host := withoutUsualPort(c.Head.Host(), c.Secure)
+	if !o.subdomains || len(host) <= len(o.host) {
 		return o, o.external
 	}
-	scheme, _, _ := strings.Cut(o.external, "://")
-	return o, scheme + "://" + strings.ToLower(string(c.Head.Host()))
+	scheme, outside, _ := strings.Cut(o.external, "://")
+	return o, scheme + "://" + strings.ToLower(string(host[:len(host)-len(o.host)])) + outside
 }
 
 // originIndex returns which origin c came to, -1 for none. Budget: 0 allocs.

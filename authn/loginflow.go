@@ -45,13 +45,13 @@ func (l *login) start(c *Call, scopes []string, sameSite string) Outcome {
 	return l.embark(c, t)
 }
 
-// embark begins or continues t at the origin that c came to: only the first one is where
-// the provider sends people back to.
+// embark begins or continues t at the origin that c came to: only the first one, which has
+// its cookies in common with its subdomains, is where the provider sends people back to.
 func (l *login) embark(c *Call, t *trip) Outcome {
-	o, external := l.origin(c)
+	o, _ := l.origin(c)
 	browser, lines := l.browser(c, o, t.SameSite)
 	t.Until = c.Now.Add(stateLife).Unix()
-	if external != l.origins[0].external {
+	if o.external != l.origins[0].external {
 		t.There = hashed(browser)
 		sealed, err := l.seal.seal(purposeLogin, t)
 		if err != nil {

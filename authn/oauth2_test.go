@@ -25,13 +25,15 @@ import (
 
 // A loginWorld is a gateway with one OAuth2 Filter, an identity provider, and browsers.
 type loginWorld struct {
-	t     *testing.T
-	ahead atomic.Int64 // of midday, in nanoseconds: refreshers look at the clock too
-	set   *Set
-	world *config.World
-	deps  *Deps
-	idp   *httptest.Server
-	asked atomic.Int64  // for tokens
+	t        *testing.T
+	ahead    atomic.Int64 // of midday, in nanoseconds: refreshers look at the clock too
+	set      *Set
+	world    *config.World
+	deps     *Deps
+	idp      *httptest.Server
+	asked    atomic.Int64     // for tokens
+	provider *devidp.Provider // at idp
+
 	redis *redis.Client // keeps the sessions; nil for browsers that do
 	mu    sync.Mutex
 	other http.HandlerFunc // answers instead of the provider; nil for nobody
@@ -80,12 +82,11 @@ func redisAt(t *testing.T, s *redistest.Server) *redis.Client {
 // now is the time of w, which a test moves.
 func (w *loginWorld) now() time.Time { return midday.Add(time.Duration(w.ahead.Load())) }
 
-// newLoginWorld makes one in which change was made. kept keeps the sessions, nil for the
+// newLoginWorld makes one in which change was made, with objects beside it. kept keeps the sessions, nil for the
 // browsers.
-func newLoginWorld(t *testing.T, kept *redis.Client, change func(f *config.OAuth2Filter, args *config.Arguments)) *loginWorld {
+func newLoginWorld(t *testing.T, kept *redis.Client, change func(f *config.OAuth2Filter, args *config.Arguments), beside ...func(w *config.World)) *loginWorld {
 	t.Helper()
 	w := &loginWorld{t: t, redis: kept}
-	var provider *devidp.Provider
 	w.idp = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/token" {
 			w.asked.Add(1)
@@ -97,11 +98,11 @@ func newLoginWorld(t *testing.T, kept *redis.Client, change func(f *config.OAuth
 			other(rw, r)
 			return
 		}
-		provider.ServeHTTP(rw, r)
+		w.provider.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(w.idp.Close)
 	var err error
-	if provider, err = devidp.New(devidp.Options{Issuer: w.idp.URL, Clock: w.now}); err != nil {
+	if w.provider, err = devidp.New(devidp.Options{Issuer: w.idp.URL, Clock: w.now}); err != nil {
 		t.Fatal(err)
 	}
 	f := &config.OAuth2Filter{
@@ -120,6 +121,9 @@ func newLoginWorld(t *testing.T, kept *redis.Client, change func(f *config.OAuth
 			Meta:  config.Meta{Kind: "FilterPolicy", Name: "all", Namespace: "shop"},
 			Rules: []config.FilterRule{{Host: "*", Path: "*", Filters: []config.FilterUse{{Name: "web", Namespace: "shop", Arguments: args}}}},
 		}},
+	}
+	for _, add := range beside {
+		add(w.world)
 	}
 	w.begin()
 	return w
@@ -163,7 +167,7 @@ func (w *loginWorld) build() {
 	old.Retire(set)
 }
 
-// A browser keeps cookies by host, as far as these tests need it.
+// A browser keeps cookies by host, or by domain, which begins with a dot.
 type browser struct {
 	w       *loginWorld
 	cookies map[string]map[string]string
@@ -181,6 +185,14 @@ func (b *browser) ask(method, address string, fields ...string) *Call {
 	var pairs []string
 	for name, value := range b.cookies[u.Host] {
 		pairs = append(pairs, name+"="+value)
+	}
+	for domain, list := range b.cookies {
+		if !strings.HasPrefix(domain, ".") || !strings.HasSuffix("."+u.Host, domain) {
+			continue
+		}
+		for name, value := range list {
+			pairs = append(pairs, name+"="+value)
+		}
 	}
 	if len(pairs) > 0 {
 		fields = append(fields, "Cookie", strings.Join(pairs, "; "))
@@ -202,11 +214,19 @@ func (b *browser) keep(host string, c *Call) {
 			}
 			pair, attributes, _ := strings.Cut(string(a.Value), ";")
 			name, value, _ := strings.Cut(pair, "=")
-			if strings.Contains(attributes, "Max-Age=0") {
-				delete(b.cookies[host], name)
-			} else {
-				b.cookies[host][name] = value
+			at := host
+			if _, domain, found := strings.Cut(attributes, "; Domain="); found {
+				domain, _, _ = strings.Cut(domain, ";")
+				at = "." + domain
 			}
+			if strings.Contains(attributes, "Max-Age=0") {
+				delete(b.cookies[at], name)
+				continue
+			}
+			if b.cookies[at] == nil {
+				b.cookies[at] = map[string]string{}
+			}
+			b.cookies[at][name] = value
 		}
 	}
 }
