@@ -27,6 +27,7 @@ type Deps struct {
 
 	Revocations *Revocations // that other gateways share; nil for each part's own
 	Sessions    SessionStore // of who logged in; nil for browsers that keep them
+	SigningKeys KeyStore     // where keys are kept that Mint filters share; nil for nowhere
 	// AuthService and External return what asks the service of an object, its host and
 	// port, and what is wrong with how it is to be reached. They are for building, by one
 	// goroutine.
@@ -37,6 +38,17 @@ type Deps struct {
 	Namespace string // the gateway's own
 
 	Patience time.Duration // what all Filters of a request may wait for others together; 0 for as long as each likes
+}
+
+// A KeyStore keeps what several gateways have in common, and what must outlive them: in
+// files, in Secrets. It may be used by several goroutines at once.
+type KeyStore interface {
+	// Update has change make what is kept for a Secret's namespace and name of what is
+	// there, nil for nothing, while nobody else does. change may be called again, as long
+	// as somebody else was faster. An error says that nothing new is kept; change may have
+	// seen what there is all the same.
+	Update(ctx context.Context, namespace, name string, change func(kept []byte) ([]byte, error)) error
+	String() string // where that is, for operators
 }
 
 // A Counter counts one thing that happens.

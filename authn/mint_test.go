@@ -76,7 +76,7 @@ func minter(t testing.TB, d *Deps, o *config.Filter, secrets ...*config.Secret) 
 		return nil
 	}
 	m, problems := newMinter(o, parts, find, newKeySets(d, nil), d)
-	settings, more := mintSettings(o, find)
+	settings, more := mintSettings(o, find, d.SigningKeys)
 	if problems = append(problems, more...); len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -350,7 +350,7 @@ func TestMintedOnce(t *testing.T) {
 		t.Error("a revoked token is handed out")
 	}
 	third := token(id)
-	settings, _ := mintSettings(mintFilter(), nil)
+	settings, _ := mintSettings(mintFilter(), nil, nil)
 	settings.revoked = []string{m.signer.current.Load().signing.id}
 	if err := m.signer.configure(settings); err != nil {
 		t.Fatal(err)

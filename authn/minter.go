@@ -77,9 +77,13 @@ func newMinter(o *config.Filter, parts *mintParts, secrets Secrets, sets *keySet
 	return m, problems
 }
 
-// signerSettings returns what the Mint filter o asks of its keys. Keys of a Secret stand
-// in for those that are made here.
-func mintSettings(o *config.Filter, secrets Secrets) (signerSettings, []config.Problem) {
+// ownKeys is what becomes of keys that cannot be shared.
+const ownKeys = "this process makes keys of its own, which other replicas do not know"
+
+// mintSettings returns what the Mint filter o asks of its keys. Keys of a Secret stand in
+// for those that are made here; without that Secret they are kept in store, nil for none,
+// under its name.
+func mintSettings(o *config.Filter, secrets Secrets, store KeyStore) (signerSettings, []config.Problem) {
 	f := o.Mint
 	settings := signerSettings{
 		alg:      f.Algorithm,
@@ -91,15 +95,19 @@ func mintSettings(o *config.Filter, secrets Secrets) (signerSettings, []config.P
 	}
 	const field = "Mint.signingKeys.secretName"
 	s := secrets(f.SigningKeys.Namespace, f.SigningKeys.Name)
+	if s == nil && store != nil {
+		settings.kept = f.SigningKeys
+		return settings, nil
+	}
 	if s == nil {
-		p := o.Problem(field, fmt.Sprintf("there is no Secret %s.%s", f.SigningKeys.Name, f.SigningKeys.Namespace), config.FieldIgnored)
-		p.Instead = "this process makes keys of its own, which other replicas do not know"
+		p := o.Problem(field, fmt.Sprintf("there is no Secret %s.%s, and no folder to keep keys in (--state)", f.SigningKeys.Name, f.SigningKeys.Namespace), config.FieldIgnored)
+		p.Instead = ownKeys
 		return settings, []config.Problem{p}
 	}
 	keys, err := secretKeys(s)
 	if err != nil {
 		p := o.Problem(field, fmt.Sprintf("the Secret %s.%s %v", s.Name, s.Namespace, err), config.FieldIgnored)
-		p.Instead = "this process makes keys of its own, which other replicas do not know"
+		p.Instead = ownKeys
 		return settings, []config.Problem{p}
 	}
 	settings.given, settings.rotation.every = keys, 0 // who writes the Secret rotates them

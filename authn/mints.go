@@ -53,8 +53,14 @@ func newMints(w *config.World, prev *mints, sets *keySets, d *Deps) (*mints, []c
 		m, found := newMinter(o, parts, secrets, sets, d)
 		t := &mint{Minter: m, parts: parts, broken: len(found) > 0}
 		var more []config.Problem
-		t.settings, more = mintSettings(o, secrets)
+		t.settings, more = mintSettings(o, secrets, d.SigningKeys)
 		problems = append(append(problems, found...), more...)
+		if other := s.disagrees(t); other != "" {
+			p := o.Problem("Mint.signingKeys.secretName", fmt.Sprintf("Filter %s keeps keys of another algorithm or rotation there", other), config.FieldIgnored)
+			p.Instead = ownKeys
+			problems = append(problems, p)
+			t.settings.kept = config.SecretName{}
+		}
 		if o.Mint.Credentials.Kubernetes != nil {
 			p := o.Problem("Mint.credentials.kubernetes", "is not served yet", config.FieldIgnored)
 			p.Instead = "tokens of ServiceAccounts are refused, unless credentials.issuers names their issuer and its jwksURI"
@@ -69,6 +75,17 @@ func newMints(w *config.World, prev *mints, sets *keySets, d *Deps) (*mints, []c
 	}
 	s.names = slices.Sorted(maps.Keys(s.byName))
 	return s, problems
+}
+
+// disagrees returns the name of a filter that keeps keys where t wants to, and wants others
+// than t; "" for none. They would replace each other's for ever.
+func (s *mints) disagrees(t *mint) string {
+	for name, o := range s.byName {
+		if k := &o.settings; k.kept.Name != "" && k.kept == t.settings.kept && (k.alg != t.settings.alg || k.rotation != t.settings.rotation) {
+			return name
+		}
+	}
+	return ""
 }
 
 // mintPrefix is what the filter's endpoints are below: what it says, or the path_prefix of
@@ -170,9 +187,7 @@ func (s *mints) addTo(e *Endpoints, w *config.World) (problems []config.Problem)
 func (s *mints) start() {
 	for _, name := range s.names {
 		m := s.byName[name]
-		if err := m.parts.signer.configure(m.settings); err != nil {
-			m.deps.Log.Error("no signing key can be made", "filter", m.by, "error", err)
-		}
+		_ = m.parts.signer.configure(m.settings) // it tells what went wrong itself, and tries again
 		m.parts.signer.start()
 	}
 }

@@ -129,7 +129,7 @@ func TestRevocationEndsWhatIsRemembered(t *testing.T) {
 	if got := shown(second); got != decision.None {
 		t.Fatalf("another token: %v", got)
 	}
-	settings, _ := mintSettings(mintFilter(), nil)
+	settings, _ := mintSettings(mintFilter(), nil, nil)
 	settings.revoked = []string{m.signer.current.Load().signing.id}
 	if err := m.signer.configure(settings); err != nil {
 		t.Fatal(err)

@@ -119,7 +119,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		for minute := range 2*24*60 + 120 {
 			if minute == 40*60 {
 				o.Mint.Algorithm = "EdDSA"
-				settings, _ := mintSettings(o, nil)
+				settings, _ := mintSettings(o, nil, nil)
 				if err := m.signer.configure(settings); err != nil {
 					t.Fatal(err)
 				}
@@ -163,7 +163,7 @@ func TestKeyRemovedInAnEmergency(t *testing.T) {
 	m := minter(t, testDeps(t, &now), mintFilter())
 	bad := m.signer.current.Load().signing.id
 	o := mintFilter(func(f *config.MintFilter) { f.RevokedKeys = []string{bad} })
-	settings, _ := mintSettings(o, nil)
+	settings, _ := mintSettings(o, nil, nil)
 	if err := m.signer.configure(settings); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type signer struct {
 	mu       sync.Mutex
 	settings signerSettings
 	keys     []*signingKey
+	unkept   bool // keys may be missing where settings want them kept
 	started  bool
 	wake     chan struct{}
 	stop     context.CancelFunc
@@ -35,8 +36,9 @@ type signer struct {
 type signerSettings struct {
 	alg      string
 	rotation rotation
-	given    []*signingKey // by a Secret, instead of those that are made here; nil for none
-	revoked  []string      // key ids that are not used or published any more
+	given    []*signingKey     // by a Secret, instead of those that are made here; nil for none
+	kept     config.SecretName // where in Deps.SigningKeys keys are kept; zero for nowhere
+	revoked  []string          // key ids that are not used or published any more
 }
 
 // A ring is a signer's keys at one moment. It is not changed.
@@ -44,6 +46,7 @@ type ring struct {
 	keys    []*signingKey // that are published
 	signing *signingKey   // nil where there is none
 	set     []byte        // JWK Set of keys
+	err     error         // why keys could not be made or kept; nil for nothing
 	// generation grows whenever keys come or go.
 	generation uint64
 }
@@ -69,6 +72,7 @@ func newSigner(by string, d *Deps) *signer {
 func (s *signer) configure(settings signerSettings) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.unkept = s.unkept || s.settings.kept != settings.kept
 	s.settings = settings
 	if settings.given != nil {
 		s.keys = settings.given
@@ -85,38 +89,80 @@ func (s *signer) configure(settings signerSettings) error {
 // mu.
 func (s *signer) step() (again time.Time, err error) {
 	now := s.deps.Clock()
-	s.keys = slices.DeleteFunc(slices.Clone(s.keys), func(k *signingKey) bool { return slices.Contains(s.settings.revoked, k.id) })
-	sortKeys(s.keys)
-	p := s.settings.rotation.plan(s.keys, s.settings.alg, now)
-	if p.publish {
-		k, err := makeSigningKey(s.settings.alg, s.deps.Random, now, p.signs)
-		if err != nil {
-			return now.Add(keyRetry), err
-		}
-		s.keys = append(s.keys, k)
-		s.deps.Log.Info("signing key published", "filter", s.by, "kid", k.id, "alg", k.alg, "signs_from", p.signs.UTC())
-		s.rotated(k, now)
-		p = s.settings.rotation.plan(s.keys, s.settings.alg, now)
+	var t turn
+	if s.settings.kept.Name == "" {
+		t, err = s.turn(s.keys, now)
+	} else {
+		t, err = s.keep(now)
 	}
-	s.keys = s.keys[p.drop:]
+	s.keys = t.keys
+	s.show(t, err, now)
+	if err != nil {
+		t.at(now.Add(keyRetry), now)
+	}
+	return t.again, err
+}
+
+// keyRetry is how long it takes until making a key that failed is tried again.
+const keyRetry = 10 * time.Second
+
+// A turn is what becomes of a row of keys at one moment.
+type turn struct {
+	plan               // of what follows
+	keys []*signingKey // sorted by when they sign
+	made *signingKey   // the last of them, where it is new; nil otherwise
+}
+
+// turn does what is due for keys, which it does not change.
+func (s *signer) turn(keys []*signingKey, now time.Time) (turn, error) {
+	t := s.standing(keys, now)
+	if t.publish {
+		k, err := makeSigningKey(s.settings.alg, s.deps.Random, now, t.signs)
+		if err != nil {
+			return t, err
+		}
+		t.keys, t.made = append(t.keys, k), k
+		t.plan = s.settings.rotation.plan(t.keys, s.settings.alg, now)
+	}
+	t.keys = t.keys[t.drop:]
+	t.signing, t.drop = t.signing-t.drop, 0
+	return t, nil
+}
+
+// standing returns how keys stand, without those that are revoked. Nothing comes or goes.
+func (s *signer) standing(keys []*signingKey, now time.Time) turn {
+	t := turn{keys: slices.DeleteFunc(slices.Clone(keys), func(k *signingKey) bool { return slices.Contains(s.settings.revoked, k.id) })}
+	sortKeys(t.keys)
+	t.plan = s.settings.rotation.plan(t.keys, s.settings.alg, now)
+	return t
+}
+
+// show has t's keys used from now on, and tells what is new about them.
+func (s *signer) show(t turn, err error, now time.Time) {
 	last := s.current.Load()
-	next := &ring{keys: s.keys, set: renderKeySet(s.keys), generation: last.generation}
+	next := &ring{keys: t.keys, set: renderKeySet(t.keys), err: err, generation: last.generation}
 	if !bytes.Equal(next.set, last.set) {
 		next.generation++
 	}
-	if p.signing >= 0 {
-		next.signing = s.keys[p.signing-p.drop]
+	if t.signing >= 0 {
+		next.signing = t.keys[t.signing]
+	}
+	switch {
+	case err != nil && (last.err == nil || last.err.Error() != err.Error()):
+		s.deps.Log.Error("signing keys are in trouble", "filter", s.by, "error", err)
+	case err == nil && last.err != nil:
+		s.deps.Log.Info("signing keys are in order again", "filter", s.by)
+	}
+	if k := t.made; k != nil {
+		s.deps.Log.Info("signing key published", "filter", s.by, "kid", k.id, "alg", k.alg, "signs_from", k.signs.UTC())
+		s.rotated(k, now)
 	}
 	if next.signing != nil && (last.signing == nil || last.signing.id != next.signing.id) {
 		s.deps.Log.Info("signing key in use", "filter", s.by, "kid", next.signing.id, "alg", next.signing.alg)
 		s.rotated(next.signing, now)
 	}
 	s.current.Store(next)
-	return p.again, nil
 }
-
-// keyRetry is how long it takes until making a key that failed is tried again.
-const keyRetry = 10 * time.Second
 
 // rotated tells who listens that k has come into use, or will.
 func (s *signer) rotated(k *signingKey, now time.Time) {
@@ -142,11 +188,8 @@ func (s *signer) run(ctx context.Context) {
 	defer close(s.stopped)
 	for {
 		s.mu.Lock()
-		again, err := s.step()
+		again, _ := s.step() // what went wrong is told, and shown by the ring
 		s.mu.Unlock()
-		if err != nil {
-			s.deps.Log.Error("no signing key can be made", "filter", s.by, "error", err)
-		}
 		if !s.wait(ctx, again) {
 			return
 		}

@@ -160,7 +160,7 @@ func encodeKeys(keys []*signingKey) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode signing key: %w", err)
 		}
-		list[i] = storedKey{der, k.published, k.signs}
+		list[i] = storedKey{der, k.published.UTC(), k.signs.UTC()}
 	}
 	return json.Marshal(struct {
 		Keys []storedKey `json:"keys"`

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,8 @@ import (
 type View struct {
 	Rules    []RuleView   `json:"rules"` // in the order in which they are tried
 	KeySets  []KeySetView `json:"key_sets"`
-	Minters  []string     `json:"minters"`   // Filters that make tokens
+	Minters  []string     `json:"minters"` // Filters that make tokens
+	Signing  []SignerView `json:"signing_keys"`
 	Own      []string     `json:"own_paths"` // that the gateway answers itself, those that end in "/*" with all below them
 	Injected []string     `json:"injected"`  // headers that nobody else may send
 }
@@ -42,9 +44,26 @@ type KeySetView struct {
 	Error string     `json:"error,omitempty"` // of the last attempt
 }
 
+// A SignerView is what is known of the keys that a Mint filter signs with.
+type SignerView struct {
+	Filter string           `json:"filter"`
+	Kept   string           `json:"kept,omitempty"` // where they are shared: "Secret shop/keys in /var/lib/legate"
+	Keys   []SigningKeyView `json:"keys"`           // that are published, in the order in which they sign
+	Error  string           `json:"error,omitempty"`
+}
+
+// A SigningKeyView is one key's public side.
+type SigningKeyView struct {
+	KeyID     string     `json:"kid"`
+	Algorithm string     `json:"alg"`
+	Published *time.Time `json:"published,omitempty"`
+	Signs     *time.Time `json:"signs_from,omitempty"`
+	InUse     bool       `json:"in_use,omitempty"`
+}
+
 // View shows s. A nil Set has nothing to show.
 func (s *Set) View() View {
-	v := View{Rules: []RuleView{}, KeySets: []KeySetView{}, Minters: []string{}, Own: []string{}, Injected: []string{}}
+	v := View{Rules: []RuleView{}, KeySets: []KeySetView{}, Minters: []string{}, Signing: []SignerView{}, Own: []string{}, Injected: []string{}}
 	if s == nil {
 		return v
 	}
@@ -56,12 +75,34 @@ func (s *Set) View() View {
 	}
 	slices.SortFunc(v.KeySets, func(a, b KeySetView) int { return strings.Compare(a.URI, b.URI) })
 	for _, name := range s.mints.names {
-		v.Minters = append(v.Minters, "Filter "+name)
+		m := s.mints.byName[name]
+		v.Minters = append(v.Minters, m.by)
+		v.Signing = append(v.Signing, m.signing())
 	}
 	v.Own = append(v.Own, s.endpoints.All()...)
 	slices.Sort(v.Own)
 	for i := range s.injected {
 		v.Injected = append(v.Injected, s.injected[i].text)
+	}
+	return v
+}
+
+// signing shows the keys of m.
+func (m *mint) signing() SignerView {
+	r := m.parts.signer.current.Load()
+	v := SignerView{Filter: m.by, Keys: []SigningKeyView{}}
+	if at := m.settings.kept; at.Name != "" {
+		v.Kept = fmt.Sprintf("Secret %s/%s in %s", at.Namespace, at.Name, m.deps.SigningKeys)
+	}
+	if r.err != nil {
+		v.Error = r.err.Error()
+	}
+	for _, k := range r.keys {
+		key := SigningKeyView{KeyID: k.id, Algorithm: k.alg, InUse: k == r.signing}
+		if !k.published.IsZero() {
+			key.Published, key.Signs = &k.published, &k.signs
+		}
+		v.Keys = append(v.Keys, key)
 	}
 	return v
 }

@@ -38,6 +38,7 @@ type Options struct {
 	Patience    time.Duration           // that all Filters of a request may wait for others; 0 for as long as each likes
 	KeepHeaders bool                    // that Filters set: clients may send their own
 	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
+	SigningKeys authn.KeyStore          // where keys are kept that Mint filters share; nil for nowhere
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
 	Revocations *authn.Revocations      // that all gateways share; nil for this one's own
 	Sessions    authn.SessionStore      // of who logged in; nil for browsers that keep them

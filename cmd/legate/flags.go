@@ -37,6 +37,7 @@ type serveFlags struct {
 	keepInjected  bool
 	pprof         bool
 	redis         string
+	state         string
 	proxyProtocol string
 	proxyTrust    []string
 }
@@ -60,6 +61,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
+	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 
