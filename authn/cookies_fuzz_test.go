@@ -10,11 +10,22 @@ import (
 	"legate/wire"
 )
 
+// always are random bytes that are none.
+type always struct{}
+
+func (always) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return len(b), nil
+}
+
 // FuzzCookie has browsers send any bytes as cookies: none of it is a session but what was
 // sealed for this Filter and this browser, whole and unchanged; nothing is too much; and
 // the service never gets to see what is the gateway's own.
 func FuzzCookie(f *testing.F) {
 	d := testDeps(f, new(time.Time))
+	d.Random = always{} // every process of the fuzzer seals alike
 	seal, _, err := newSealer("web.shop", strings.Repeat("s", 40), nil, nil, d)
 	if err != nil {
 		f.Fatal(err)
@@ -59,6 +70,9 @@ func FuzzCookie(f *testing.F) {
 		f.Add(seed, shopSession+".1=AAAA")
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {
+		if strings.ContainsAny(first+second, "\r\n\x00") {
+			t.Skip("no line has them")
+		}
 		head := &wire.Head{}
 		head.BuildRequest("GET", "shop.example.com", "/", "Cookie", first, "Cookie", second)
 		c := &Call{Head: head, Edits: &wire.Edits{}, Secure: true, Now: midday, Memory: &[]byte{}}
@@ -76,17 +90,15 @@ func FuzzCookie(f *testing.F) {
 			}
 		}
 		l.withoutOwn(c)
-		rest := &Call{Head: head}
 		var left string
 		for _, a := range c.Edits.Adds() {
 			if a.ID == wire.FieldCookie {
 				left = string(a.Value)
 			}
 		}
-		head2 := &wire.Head{}
-		head2.BuildRequest("GET", "shop.example.com", "/", "Cookie", left)
-		rest.Head = head2
-		rest.cookies(func(name, _ []byte) {
+		passed := &wire.Head{}
+		passed.BuildRequest("GET", "shop.example.com", "/", "Cookie", left)
+		(&Call{Head: passed}).cookies(func(name, _ []byte) {
 			if l.ownCookie(name) {
 				t.Errorf("the service gets %q", name)
 			}

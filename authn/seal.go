@@ -32,7 +32,7 @@ const (
 
 var (
 	errSealed = errors.New("it was not sealed here, or is no longer to be opened")
-	seals     = base64.RawURLEncoding
+	seals     = base64.RawURLEncoding.Strict() // one text for what was sealed, and no other
 )
 
 // A sealer writes what browsers keep for the gateway: nobody else can read, change or make

@@ -267,3 +267,30 @@ func TestRedisSessions(t *testing.T) {
 		}
 	}
 }
+
+// Keys change without anybody logging in anew: a new one goes before the old, which goes
+// when the sessions that it sealed have lapsed.
+func TestSessionKeysRotate(t *testing.T) {
+	one, two := strings.Repeat("1", 32), strings.Repeat("2", 32)
+	for name, open := range keepers {
+		t.Run(name, func(t *testing.T) {
+			w := newLoginWorld(t, open(t), func(f *config.OAuth2Filter, _ *config.Arguments) {
+				f.Secret, f.SecretRef = "", config.SecretName{Name: "web", Namespace: "shop"}
+			}, withSecret("web", map[string]string{"oauth2-client-secret": "short", sessionKeys: one}))
+			old := w.browser()
+			old.login(page, "alice")
+			keys := func(lines string) {
+				w.world.Secrets[0].Data[sessionKeys] = []byte(lines)
+				w.deps.Cache = NewCache(0) // nobody remembers who was in
+				w.build()
+			}
+			keys(two + "\n" + one + "\n")
+			wantReply(t, old.ask("GET", page), decision.None, 0)
+			fresh := w.browser()
+			fresh.login(page, "bob")
+			keys(two)
+			wantReply(t, fresh.ask("GET", page), decision.None, 0)
+			wantReply(t, old.ask("GET", page), decision.LoginRedirect, 302)
+		})
+	}
+}
