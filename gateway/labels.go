@@ -17,7 +17,7 @@ func (c *compiler) rateLimits() {
 	l, counted := &c.next.limits, c.world.RateLimits
 	if s, none := c.chosenRateLimitService(); s != nil {
 		domain = cmp.Or(s.Domain, domain)
-		l.deny, l.exhausted = s.FailureModeDeny, s.ResourceExhausted
+		l.deny, l.patience, l.exhausted = s.FailureModeDeny, s.Timeout, s.ResourceExhausted
 		switch {
 		case none, s.Broken != "":
 			counted = nil

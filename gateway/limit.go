@@ -1,8 +1,8 @@
 package gateway
 
 import (
-	"context"
 	"strconv"
+	"time"
 
 	"legate/decision"
 	"legate/format"
@@ -23,11 +23,12 @@ type LimitOptions struct {
 // A limit is the stage that counts requests in the rate limits that their labels lead to,
 // and refuses those that are too many.
 type limit struct {
-	rules   limiter.Rules
-	metrics []*telemetry.LimitMetrics // by the limits' Index
-	by      string
-	deny    bool // requests do not pass where the store cannot be asked
-	injects bool // some limit has headers for requests or answers
+	rules    limiter.Rules
+	metrics  []*telemetry.LimitMetrics // by the limits' Index
+	by       string
+	deny     bool          // requests do not pass where the store cannot be asked
+	patience time.Duration // that requests have with the store; 0 for the store's default
+	injects  bool          // some limit has headers for requests or answers
 }
 
 // limit returns nil for a route whose requests carry no labels that count.
@@ -39,7 +40,7 @@ func (c *compiler) limit(r *Route) Stage {
 	case c.asked != nil:
 		return &limitService{descriptors}
 	}
-	l := &limit{rules: limiter.Rules{Table: c.next.limits.table}, metrics: c.next.limits.metrics, by: r.By, deny: c.next.limits.deny}
+	l := &limit{rules: limiter.Rules{Table: c.next.limits.table}, metrics: c.next.limits.metrics, by: r.By, deny: c.next.limits.deny, patience: c.next.limits.patience}
 	for _, d := range descriptors {
 		if l.rules.Table.Matches(&d, c.reached) {
 			l.rules.Descriptors = append(l.rules.Descriptors, d)
@@ -71,7 +72,7 @@ func (l *limit) Enter(x *Exchange) Verdict {
 	if len(j.Takes) == 0 {
 		return Continue
 	}
-	if err := j.Take(context.Background(), x.gateway.opts.Limits.Store, x.Now, x.Dry); err != nil {
+	if err := j.Take(x.gateway.opts.Limits.Store, l.patience, x.Now, x.Dry); err != nil {
 		if l.unknown(x, err) == Stop {
 			return Stop
 		}
@@ -238,6 +239,7 @@ type rateLimits struct {
 	table     *limiter.Table
 	metrics   []*telemetry.LimitMetrics
 	deny      bool
+	patience  time.Duration
 	exhausted bool              // clients of gRPC are told so, and not that nobody is there
 	revived   bool              // requests without labels carry that of the limit which waits for it
 	service   *rateLimitService // that is asked instead of all of this; nil for none

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +23,7 @@ func newStopped() *stopped { return &stopped{Memory: limiter.NewMemory(0)} }
 
 var errDown = errors.New("store is down")
 
-func (s *stopped) Take(_ context.Context, takes []limiter.Take, _ time.Time, peek bool) error {
+func (s *stopped) Take(_ time.Duration, takes []limiter.Take, _ time.Time, peek bool) error {
 	if s.down.Load() {
 		for i := range takes {
 			takes[i].Unknown = takes[i].Window.Unit == time.Minute // others are elsewhere
@@ -45,7 +44,7 @@ func (s *stopped) take(takes []limiter.Take, peek bool) error {
 		if takes[i].Unknown {
 			continue
 		}
-		if err := s.Memory.Take(context.Background(), takes[i:i+1], now, peek); err != nil {
+		if err := s.Memory.Take(0, takes[i:i+1], now, peek); err != nil {
 			return err
 		}
 	}

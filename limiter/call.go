@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ type call struct {
 	state     atomic.Int32
 	holders   atomic.Int32
 	done      chan struct{} // one value, once all is answered and if somebody waits
+	patience  time.Duration
 	timer     *time.Timer
 	home      *sync.Pool
 }
@@ -32,12 +32,13 @@ func newCall(home *sync.Pool) *call {
 	return c
 }
 
-// begin makes c ready for n questions.
-func (c *call) begin(n int) {
+// begin makes c ready for n questions, for which somebody waits so long.
+func (c *call) begin(n int, patience time.Duration) {
 	if cap(c.inquiries) < n {
 		c.inquiries = make([]inquiry, n)
 	}
 	c.inquiries = c.inquiries[:n]
+	c.patience = patience
 	c.state.Store(callWaits)
 	c.holders.Store(2)
 	c.left.Store(1)
@@ -45,17 +46,16 @@ func (c *call) begin(n int) {
 
 // wait waits for all answers. False says that they did not come in time: c is not the
 // caller's any more. Budget: 0 allocs.
-func (c *call) wait(ctx context.Context, limit time.Duration) bool {
+func (c *call) wait() bool {
 	if c.left.Add(-1) == 0 {
 		c.finish()
 	}
-	c.timer.Reset(limit)
+	c.timer.Reset(c.patience)
 	defer c.timer.Stop()
 	select {
 	case <-c.done:
 		return true
 	case <-c.timer.C:
-	case <-ctx.Done():
 	}
 	if c.state.CompareAndSwap(callWaits, callAbandoned) {
 		c.release()

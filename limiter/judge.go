@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"context"
 	"time"
 
 	"legate/config"
@@ -66,11 +65,11 @@ func (j *Judgement) has(k Key) bool {
 }
 
 // Take counts the request in the limits that were found. Budget: 0 allocs with a Memory.
-func (j *Judgement) Take(ctx context.Context, s Store, now time.Time, peek bool) error {
+func (j *Judgement) Take(s Store, patience time.Duration, now time.Time, peek bool) error {
 	if len(j.Takes) == 0 {
 		return nil
 	}
-	return s.Take(ctx, j.Takes, now, peek)
+	return s.Take(patience, j.Takes, now, peek)
 }
 
 // Refused returns the place of the limit that refuses the request: of those that enforce

@@ -143,7 +143,7 @@ func (l *lane) take(batch []*inquiry, limit int) []*inquiry {
 // or a part of a cluster has just moved.
 func (l *lane) send(batch []*inquiry) {
 	l.sent.Add(1)
-	ctx, cancel := context.WithTimeout(l.r.stopped, l.r.budget)
+	ctx, cancel := context.WithTimeout(l.r.stopped, patienceOf(batch))
 	defer cancel()
 	answered, left, err := l.exchange(ctx, batch, false)
 	for len(left) > 0 && ctx.Err() == nil {
@@ -153,6 +153,15 @@ func (l *lane) send(batch []*inquiry) {
 	}
 	l.finish(left, err)
 	l.judge(answered > 0, err)
+}
+
+// patienceOf is how long somebody waits for one of batch.
+func patienceOf(batch []*inquiry) time.Duration {
+	longest := time.Duration(0)
+	for _, q := range batch {
+		longest = max(longest, q.call.patience)
+	}
+	return longest
 }
 
 // exchange sends batch once, with the whole script or its name. It returns how many were

@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -40,7 +39,7 @@ func NewMemory(counters int) *Memory {
 }
 
 // Take never fails. Budget: 0 allocs for counters that are there.
-func (m *Memory) Take(_ context.Context, takes []Take, now time.Time, peek bool) error {
+func (m *Memory) Take(_ time.Duration, takes []Take, now time.Time, peek bool) error {
 	for i := range takes {
 		t := &takes[i]
 		shard := t.Key[0] % shardCount

@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,7 +45,7 @@ type RedisOptions struct {
 	PerSecond  *RedisPool // for limits of every second; nil for Main
 	LocalCache int        // bytes in which limits that were met are remembered
 	Jitter     time.Duration
-	Budget     time.Duration // that a request waits at most; 0 for 20 ms, as in Edge Stack
+	Budget     time.Duration // that a request waits at most where it has no patience of its own; 0 for 20 ms, as in Edge Stack
 	Clock      func() time.Time
 	Log        *slog.Logger
 }
@@ -54,10 +55,7 @@ const DefaultBudget = 20 * time.Millisecond
 
 // NewRedis makes a store, which its caller closes. It does not wait for anything.
 func NewRedis(o *RedisOptions) *Redis {
-	r := &Redis{budget: o.Budget, jitter: o.Jitter, clock: o.Clock, log: o.Log}
-	if r.budget == 0 {
-		r.budget = DefaultBudget
-	}
+	r := &Redis{budget: cmp.Or(o.Budget, DefaultBudget), jitter: o.Jitter, clock: o.Clock, log: o.Log}
 	if o.LocalCache > 0 {
 		r.met = newMet(o.LocalCache)
 	}
@@ -94,17 +92,20 @@ func (r *Redis) Close() {
 	r.running.Wait()
 }
 
+// errLate is for who has waited long enough.
+var errLate = errors.New("redis has not answered in time")
+
 // errClosed is for who asks a store that was closed.
 var errClosed = errors.New("store of rate limits was closed")
 
 // Take asks for all takes at once. Budget: 0 allocs for who asks, once the memory for it is
 // there.
-func (r *Redis) Take(ctx context.Context, takes []Take, now time.Time, peek bool) error {
+func (r *Redis) Take(patience time.Duration, takes []Take, now time.Time, peek bool) error {
 	if err := r.stopped.Err(); err != nil {
 		return unknown(takes, errClosed)
 	}
 	c := r.calls.Get().(*call) //nolint:forcetypeassert // nothing else is put in
-	c.begin(len(takes))
+	c.begin(len(takes), cmp.Or(patience, r.budget))
 	for i := range takes {
 		t, q := &takes[i], &c.inquiries[i]
 		if t.Unknown, t.Local = false, r.met.over(t, now); t.Local {
@@ -118,8 +119,8 @@ func (r *Redis) Take(ctx context.Context, takes []Take, now time.Time, peek bool
 			q.end(errDown)
 		}
 	}
-	if !c.wait(ctx, r.budget) {
-		return unknown(takes, context.DeadlineExceeded)
+	if !c.wait() {
+		return unknown(takes, errLate)
 	}
 	err := r.settle(c, takes, now)
 	c.release()

@@ -1,9 +1,6 @@
 package limiter
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // A Window says how a limit counts.
 type Window struct {
@@ -33,9 +30,10 @@ type Take struct {
 // A Store keeps counters. Taking is one atomic step for each of them, so that two gateways
 // never both spend the last of a limit.
 type Store interface {
-	// Take raises the counters of takes at now and writes down what came of it; with peek
+	// Take raises the counters of takes at now and writes down what came of it, within
+	// patience; 0 is for as long as the store likes. With peek
 	// it raises nothing and tells what would. An error says why some of them are Unknown.
-	Take(ctx context.Context, takes []Take, now time.Time, peek bool) error
+	Take(patience time.Duration, takes []Take, now time.Time, peek bool) error
 }
 
 // begin returns when the calendar's window of now began, in seconds of Unix time.

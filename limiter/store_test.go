@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"context"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -83,7 +82,7 @@ func TestStores(t *testing.T) {
 					}
 					takes := take(t.Name(), row.window)
 					for _, peek := range []bool{true, false} {
-						if err := store.Take(t.Context(), takes, at(when), peek); err != nil {
+						if err := store.Take(0, takes, at(when), peek); err != nil {
 							t.Fatal(err)
 						}
 						if takes[0].Unknown {
@@ -111,7 +110,7 @@ func TestStoresTogether(t *testing.T) {
 					wg.Go(func() {
 						for range 300 {
 							takes := take(t.Name(), w)
-							if err := store.Take(context.Background(), takes, noon, false); err != nil {
+							if err := store.Take(0, takes, noon, false); err != nil {
 								t.Error(err)
 							}
 							if !takes[0].Over {
@@ -138,7 +137,7 @@ func TestSlideNeverBeyond(t *testing.T) {
 	for i := range 9000 {
 		now := noon.Add(time.Duration(i) * 211 * time.Microsecond)
 		takes := take("steady", w)
-		if m.Take(t.Context(), takes, now, false); !takes[0].Over {
+		if m.Take(0, takes, now, false); !takes[0].Over {
 			passed = append(passed, now)
 		}
 	}
@@ -171,7 +170,7 @@ func TestMemoryAroundBorders(t *testing.T) {
 		for i, step := range row.steps {
 			when, want, _ := strings.Cut(step, " ")
 			takes := take("one", Window{Rate: 5, Unit: row.unit})
-			m.Take(t.Context(), takes, at(when), false)
+			m.Take(0, takes, at(when), false)
 			if got := fmt.Sprintf("left=%d", takes[0].Remaining); got != want {
 				t.Errorf("%s, step %d: at %s got %s, want %s", row.about, i, when, got, want)
 			}
@@ -191,14 +190,14 @@ func TestMemoryGrowsUnderLoad(t *testing.T) {
 			for i := range uint64(keys * rounds) {
 				k := (i*7919 + n*613) % keys
 				takes := []Take{{Key: Key{k, k >> 3}, Window: w}} // many of one place
-				m.Take(context.Background(), takes, noon, false)
+				m.Take(0, takes, noon, false)
 			}
 		})
 	}
 	wg.Wait()
 	for k := range uint64(keys) {
 		takes := []Take{{Key: Key{k, k >> 3}, Window: w}}
-		m.Take(t.Context(), takes, noon, true)
+		m.Take(0, takes, noon, true)
 		if got := w.Rate - takes[0].Remaining - 1; got != rounds*workers {
 			t.Fatalf("key %d: %d requests were counted, want %d", k, got, rounds*workers)
 		}
@@ -220,13 +219,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	for _, burst := range []int64{0, 1} {
 		m := NewMemory(6400)
 		for i := range 30_000 { // a new one every 10 ms, each for a second
-			m.Take(t.Context(), take(fmt.Sprint(i), Window{Rate: 1, Unit: time.Second, Burst: burst}), noon.Add(time.Duration(i)*10*time.Millisecond), false)
+			m.Take(0, take(fmt.Sprint(i), Window{Rate: 1, Unit: time.Second, Burst: burst}), noon.Add(time.Duration(i)*10*time.Millisecond), false)
 		}
 		if n := m.Counters(); n > 400 {
 			t.Errorf("burst %d: %d counters of which 100 live", burst, n)
 		}
 		for i := range 30_000 {
-			m.Take(t.Context(), take(fmt.Sprint("live", i), Window{Rate: 1, Unit: time.Hour, Burst: burst}), noon, false)
+			m.Take(0, take(fmt.Sprint("live", i), Window{Rate: 1, Unit: time.Hour, Burst: burst}), noon, false)
 		}
 		if n := m.Counters(); n > 6400 {
 			t.Errorf("burst %d: %d counters, want 6400 at most", burst, n)
@@ -247,7 +246,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 	var takes [1]Take
 	for i := range uint64(1_000_000) {
 		takes[0] = Take{Key: Key{i * 0x9e3779b97f4a7c15, i}, Window: w}
-		m.Take(t.Context(), takes[:], noon, false)
+		m.Take(0, takes[:], noon, false)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -263,9 +262,9 @@ func TestAllocsMemory(t *testing.T) {
 	for _, w := range []Window{{Rate: 10, Unit: time.Hour}, {Rate: 10, Unit: time.Hour, Burst: 2}} {
 		takes := take("one", w)
 		for range 50 {
-			m.Take(t.Context(), takes, noon, false)
+			m.Take(0, takes, noon, false)
 		}
-		if n := testing.AllocsPerRun(100, func() { m.Take(context.Background(), takes, noon, false) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { m.Take(0, takes, noon, false) }); n != 0 {
 			t.Errorf("%+v: %v allocations", w, n)
 		}
 	}
@@ -279,7 +278,7 @@ func BenchmarkMemory(b *testing.B) {
 	w := Window{Rate: 1 << 30, Unit: time.Hour}
 	one := func(takes []Take, user uint64) {
 		takes[0] = Take{Key: Key{user * 0x9e3779b97f4a7c15, bits.ReverseBytes64(user * 0xd1342543de82ef95)}, Window: w} // spread as hashes are
-		m.Take(context.Background(), takes, noon, false)
+		m.Take(0, takes, noon, false)
 	}
 	for user := range uint64(users) {
 		one(make([]Take, 1), user)

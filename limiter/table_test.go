@@ -153,7 +153,7 @@ func TestAllocsJudgement(t *testing.T) {
 	var j Judgement
 	run := func() {
 		rules.Find(&j, from)
-		if err := j.Take(t.Context(), m, noon, false); err != nil || len(j.Takes) != 2 {
+		if err := j.Take(m, 0, noon, false); err != nil || len(j.Takes) != 2 {
 			t.Fatal(err, len(j.Takes))
 		}
 	}
@@ -176,7 +176,7 @@ func BenchmarkJudgement(b *testing.B) {
 	var j Judgement
 	for b.Loop() {
 		rules.Find(&j, from)
-		if err := j.Take(b.Context(), m, noon, false); err != nil {
+		if err := j.Take(m, 0, noon, false); err != nil {
 			b.Fatal(err)
 		}
 	}
