@@ -16,13 +16,27 @@ import (
 	"legate/gateway"
 )
 
-// A Certificate is what a Host shows to its clients.
+// A Certificate is what a Host shows to its clients, or is to show once it is ordered.
 type Certificate struct {
 	Host     string    `json:"host"`
 	Hostname string    `json:"hostname"`
 	Names    []string  `json:"names"`
 	Issuer   string    `json:"issuer"`
-	NotAfter time.Time `json:"not_after"`
+	NotAfter time.Time `json:"not_after,omitzero"` // zero as long as there is none
+	Order    *Order    `json:"order,omitempty"`    // nil where nobody orders it
+}
+
+// An Order says how far a certificate has come that is ordered, in the words of the status of
+// Ambassador's Hosts.
+type Order struct {
+	Authority      string    `json:"authority"`
+	State          string    `json:"state"` // Pending, Ready or Error
+	PhaseCompleted string    `json:"phase_completed"`
+	PhasePending   string    `json:"phase_pending,omitempty"`
+	Renews         time.Time `json:"renews,omitzero"`
+	Error          string    `json:"error,omitempty"`
+	ErrorAt        time.Time `json:"error_at,omitzero"`
+	Retry          time.Time `json:"retry,omitzero"` // not before
 }
 
 // The dashboard is one page, rendered here: it loads nothing and runs nothing.

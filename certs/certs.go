@@ -20,6 +20,11 @@ import (
 type Options struct {
 	Namespace string    // the gateway's own; "" for "default"
 	Now       time.Time // when certificates are judged; zero for time.Now
+
+	// Ordered returns the certificate that was ordered for a Host with an authority, nil as
+	// long as there is none, and why the last order failed, "" where none has. A nil Ordered
+	// stands for a gateway that does not serve, and so has nothing ordered.
+	Ordered func(h *config.Host) (cert *config.Secret, failure string)
 }
 
 // A Built is what one World's certificates make. It is never changed.
@@ -182,6 +187,9 @@ func (b *builder) implicit() {
 func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 	if h.TLSSecret.Name == "" {
 		b.unused(h)
+		return false
+	}
+	if b.expected(h) {
 		return false
 	}
 	name, ok := b.serverName(h)

@@ -47,9 +47,8 @@ func (b *builder) config(h *config.Host) (*tls.Config, bool) {
 // recipe finds all that makes h's configuration but its protocols, or reports why it
 // cannot be had.
 func (b *builder) recipe(h *config.Host) (r recipe, s settings, ok bool) {
-	p, err := b.certificate(hostSecret(h))
-	if err != nil {
-		b.fail(h.Problem("tlsSecret", err.Error(), config.ObjectDropped))
+	p, ok := b.hostPair(h)
+	if !ok {
 		return r, s, false
 	}
 	if s, ok = b.settings(h); !ok {

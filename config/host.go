@@ -24,7 +24,19 @@ type Host struct {
 	TLSContext  string            // name of a TLSContext
 	TLS         *TLSSettings      // inline settings
 	Insecure    InsecureAction
+	ACME        *ACME // who its certificate is ordered from; nil for nobody
 }
+
+// An ACME says how the certificate in a Host's TLSSecret is ordered and renewed (RFC 8555).
+type ACME struct {
+	Authority string    // URL of the authority's directory
+	Email     string    // where the authority reaches the account's owner; "" for nowhere
+	Account   SecretRef // has the account's key and what binds it to one elsewhere; Name "" for none
+}
+
+// LetsEncrypt is the directory of the authority that Edge Stack orders from where nothing
+// else is said.
+const LetsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 
 // TLSSettings are what a TLSContext and a Host's inline tls have in common.
 type TLSSettings struct {

@@ -41,6 +41,7 @@ const (
 	PolicyInvalid
 	HealthCheck
 	OwnEndpoint
+	ACMEChallenge
 
 	// Who asks.
 	TokenMissing
@@ -253,6 +254,9 @@ var reasons = [NumReasons]reasonRow{
 		"nothing"},
 	OwnEndpoint: {"own_endpoint", at(Authn), 200, NoFault, "-", "",
 		"one of the gateway's own paths was asked for, such as a key set or a token endpoint, and answered",
+		"nothing"},
+	ACMEChallenge: {"acme_challenge", at(Accept), 200, NoFault, "-", "",
+		"an authority that a certificate was ordered from asked whether the host is ours, and was shown so",
 		"nothing"},
 
 	TokenMissing: {"token_missing", at(Authn), 401, ClientFault, "UAEX", "",

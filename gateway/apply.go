@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"time"
 
 	"legate/authn"
@@ -53,6 +54,12 @@ type Options struct {
 	// Certificates makes the TLS table of a World; nil serves cleartext only. dropped
 	// are the Hosts that must not serve. It is called by one goroutine at a time.
 	Certificates func(w *config.World) (table *wire.TLSTable, dropped []config.Ref, problems []config.Problem)
+
+	// ChallengeHTTP returns what an authority is to be answered that asks whether a host is
+	// ours (RFC 8555 §8.3), nil for who asks something else; ChallengeTLS does the same for
+	// handshakes (RFC 8737). They may take as long as a storage does. nil for neither.
+	ChallengeHTTP func(host, path []byte) []byte
+	ChallengeTLS  func(serverName string) *tls.Config
 }
 
 // A Gateway serves one World after another without missing a request.

@@ -78,9 +78,13 @@ func (c *compiler) listener(l *config.Listener, t *tcpPort) (config.Problem, boo
 	return config.Problem{}, true
 }
 
-// attached reports whether some Host is served by l. One that is assumed is served by
-// every Listener.
+// attached reports whether some Host is served by l, or will be as soon as its certificate has
+// been ordered, of which the authority asks here. One that is assumed is served by every
+// Listener.
 func (c *compiler) attached(l *config.Listener) bool {
+	if slices.ContainsFunc(c.next.wish.Hosts, func(h config.Host) bool { return h.ACME != nil && l.Binds(&h) }) {
+		return true
+	}
 	if len(c.world.Hosts) == 0 {
 		return !c.closed
 	}

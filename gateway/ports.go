@@ -134,7 +134,7 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	}
 	ln, err := g.listen(ctx, addr, listen.Options{
 		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: limit,
-		Config: p.config, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
+		Config: p.config, Challenge: g.opts.ChallengeTLS, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
 	})
 	if err != nil {
 		g.metrics.NotBound()

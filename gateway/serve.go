@@ -83,6 +83,9 @@ func (x *Exchange) accept() Verdict {
 		x.Client = x.peer.Remote.Addr()
 		return x.stop(decision.Accept, decision.BadPath, "", err)
 	}
+	if x.answerChallenge() {
+		return Stop
+	}
 	if edge.underscores != config.AllowUnderscores && x.judgeNames(edge.underscores) == Stop {
 		return Stop
 	}

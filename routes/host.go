@@ -68,9 +68,10 @@ func (b *builder) implicitHost(secrets map[config.SecretRef]bool) *config.Host {
 }
 
 // lacksSecret reports whether h wants a certificate that is not there. Such a Host
-// does not serve at all: without its certificate it would answer in the clear.
+// does not serve at all: without its certificate it would answer in the clear. Where one is
+// ordered that is judged before.
 func (b *builder) lacksSecret(h *config.Host, secrets map[config.SecretRef]bool) bool {
-	if h.TLSSecret.Name == "" {
+	if h.TLSSecret.Name == "" || h.ACME != nil {
 		return false
 	}
 	ref := secretOf(h)

@@ -117,7 +117,7 @@ func collectPrefix(prefix string, list []*ListenerMetrics, out sink) {
 	out.counter(httpNoRoute, reasons(decision.NoRoute, decision.NoHost), prefix)
 	out.counter(httpNoCluster, reasons(decision.NoEndpoints), prefix)
 	out.counter(httpRedirect, reasons(decision.Redirect, decision.HTTPSRedirect), prefix)
-	out.counter(httpDirect, reasons(decision.HealthCheck, decision.OwnEndpoint), prefix)
+	out.counter(httpDirect, reasons(decision.HealthCheck, decision.OwnEndpoint, decision.ACMEChallenge), prefix)
 	out.counter(httpLuaErrors, sum(func(l *ListenerMetrics) uint64 { return l.scripts.Load() }), prefix)
 	out.counter(httpUpgrades, sum(func(l *ListenerMetrics) uint64 { return l.upgrades.Load() }), prefix)
 	out.gauge(httpTunnels, float64(tunnels), prefix)

@@ -38,6 +38,7 @@ type serveFlags struct {
 	pprof         bool
 	redis         string
 	state         string
+	acmeStorage   string
 	proxyProtocol string
 	proxyTrust    []string
 }
@@ -62,6 +63,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
+	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else a folder of this machine)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 

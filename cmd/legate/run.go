@@ -79,7 +79,7 @@ func (p *Program) serve(ctx context.Context, s *settings, extra []config.Source)
 		select {
 		case <-reload:
 			watched.Reload()
-			srv.reopenLog()
+			srv.reload()
 		case err := <-failed:
 			srv.log.Error("cannot serve", "error", err)
 			srv.stop(0, terminate)

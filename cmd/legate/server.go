@@ -17,6 +17,7 @@ import (
 	"legate/admin"
 	"legate/authn"
 	"legate/certs"
+	"legate/certs/acme"
 	"legate/config"
 	"legate/config/kube"
 	"legate/folder"
@@ -41,10 +42,12 @@ type server struct {
 	audit    *telemetry.AuditLog
 	statsd   *statsdReport // nil for none
 	shared   *shared       // nil where this replica is alone
+	acme     *acme.Client
 	certs    *certs.Built
-	shown    atomic.Pointer[[]certs.Certificate] // those of certs, for whoever asks
-	api      *kube.Source                        // nil for none
-	teller   *kube.Teller                        // nil where nobody is told
+	world    *config.World           // that certs was built for
+	shown    atomic.Pointer[showing] // for whoever asks
+	api      *kube.Source            // nil for none
+	teller   *kube.Teller            // nil where nobody is told
 	// ingresses are those of api that serve.
 	ingresses atomic.Pointer[map[kube.Name]bool]
 	stopLoop  context.CancelFunc
@@ -68,6 +71,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.shared = openShared(s.redis, log)
 	limits := limitOptions(p.getenv, s.config.Namespace)
 	limits.Near, limits.Store = s.process.nearLimit, srv.shared.store()
+	srv.acme = newACME(s, srv.shared, p.getenv, log)
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
@@ -91,6 +95,8 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		Log:              log,
 		Clock:            time.Now,
 		Certificates:     srv.certificates,
+		ChallengeHTTP:    srv.acme.HTTP,
+		ChallengeTLS:     srv.acme.TLS,
 	})
 	if err != nil {
 		return nil, err
@@ -203,26 +209,16 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace}, srv.certs)
+	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Ordered: srv.ordered}, srv.certs)
+	seen := *w // what is compiled further is another
+	srv.world = &seen
 	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
 	for i := range srv.certs.Certificates {
 		expiries[srv.certs.Certificates[i].Hostname] = srv.certs.Certificates[i].NotAfter
 	}
 	srv.metrics.Certificates(expiries)
-	srv.shown.Store(&srv.certs.Certificates)
+	srv.shown.Store(&showing{srv.certs.Certificates, w.Hosts})
 	return srv.certs.Table, srv.certs.Dropped, srv.certs.Problems
-}
-
-// shownCertificates returns the certificates of Hosts as the admin port shows them.
-func (srv *server) shownCertificates() []admin.Certificate {
-	list := []admin.Certificate{}
-	if shown := srv.shown.Load(); shown != nil {
-		for i := range *shown {
-			c := &(*shown)[i]
-			list = append(list, admin.Certificate{Host: c.Host.String(), Hostname: c.Hostname, Names: c.Names, Issuer: c.Issuer, NotAfter: c.NotAfter})
-		}
-	}
-	return list
 }
 
 // start serves. The channel tells of an error that ends everything.
@@ -231,7 +227,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	srv.statsd = reportToStatsD(srv.settings.process.statsd, srv.metrics, srv.log)
 	ctx, srv.stopLoop = context.WithCancel(ctx)
 	loop := config.Loop{
-		Sources: sources,
+		Sources: append(sources, srv.acme),
 		Options: srv.settings.config,
 		Max:     srv.settings.process.maxDelay,
 		Merged:  func(d time.Duration) { srv.metrics.Took(telemetry.StepAmbassador, d) },
@@ -279,6 +275,9 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	if srv.teller != nil {
 		srv.teller.Applied(mark)
 	}
+	if srv.world != nil {
+		srv.acme.Want(srv.world)
+	}
 	for i := range problems {
 		level := slog.LevelInfo
 		if problems[i].Effect >= config.FieldIgnored {
@@ -292,7 +291,11 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	return problems
 }
 
-func (srv *server) reopenLog() { srv.logs.reopen() }
+// reload is for signals: whatever is kept of the world outside is looked at again.
+func (srv *server) reload() {
+	srv.logs.reopen()
+	srv.acme.Recheck()
+}
 
 // auditFailed tells of events that nobody can look up later.
 func (srv *server) auditFailed(err error) {
@@ -342,6 +345,7 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 		}
 	}
 	srv.done.Wait()
+	srv.acme.Close()
 	srv.logs.close(closing)
 	srv.statsd.close(closing)
 	srv.shared.close()

@@ -53,7 +53,10 @@ type Options struct {
 	MaxConnections   int            // 0: no limit
 	HandshakeTimeout time.Duration  // for the PROXY header and the handshake together; 0: 10 s
 	// Config chooses the configuration of a handshake; nil refuses it.
-	Config  func(sni string) *tls.Config
+	Config func(sni string) *tls.Config
+	// Challenge answers handshakes by which an authority looks whether a name is ours (RFC
+	// 8737); nil, also from it, leaves them to Config.
+	Challenge func(sni string) *tls.Config
 	Engine  Engine
 	Watcher Watcher
 	Now     func() time.Time
@@ -109,6 +112,11 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 		l.tls = &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				if opts.Challenge != nil && len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == challengeProtocol {
+					if c := opts.Challenge(hello.ServerName); c != nil {
+						return c, nil
+					}
+				}
 				if c := opts.Config(hello.ServerName); c != nil {
 					return c, nil
 				}
@@ -225,9 +233,18 @@ func (l *Listener) secure(raw *wire.Conn, peer wire.Peer) {
 		l.drop(raw)
 		return
 	}
+	if secure.ConnectionState().NegotiatedProtocol == challengeProtocol {
+		_ = secure.Close() // all is said
+		l.drop(raw)
+		return
+	}
 	l.grown(raw)
 	l.serve(raw, secure, peer)
 }
+
+// challengeProtocol is all that authorities offer by ALPN in handshakes that ask whether a
+// name is ours. Nothing is ever carried by it.
+const challengeProtocol = "acme-tls/1"
 
 // firstByte looks at what a client says first. One that has said nothing when
 // draining begins is given a last moment.

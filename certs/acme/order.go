@@ -1,0 +1,379 @@
+package acme
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
+)
+
+// The phases of an order, in the words of a Host's status.
+const (
+	phaseDefaults   = "DefaultsFilled"
+	phaseKey        = "ACMEUserPrivateKeyCreated"
+	phaseRegistered = "ACMEUserRegistered"
+	phaseChallenge  = "ACMECertificateChallenge"
+)
+
+// An order keeps one certificate there: it is made for a name, and renewed.
+type order struct {
+	client  *Client
+	subject subject
+	account account
+	issuer  *certmagic.ACMEIssuer
+	config  *certmagic.Config
+	ctx     context.Context //nolint:containedctx // because it is that of the goroutine which run is
+	cancel  context.CancelFunc
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	cert    *held
+	own     time.Time // when the certificate of the Host's own Secret is to be renewed
+	status  State
+	hint    hint
+	giveUp  context.CancelFunc // of the attempt under way
+	failure error              // of it, as certmagic told
+}
+
+// A held certificate is one that is in the storage.
+type held struct {
+	certPEM, keyPEM []byte
+	leaf            *x509.Certificate
+}
+
+// A hint is what the authority says about when to renew (RFC 9773).
+type hint struct {
+	of         *held
+	start, end time.Time
+	at         time.Time // chosen within; zero for no hint
+	next       time.Time // not to be asked before
+}
+
+func newOrder(c *Client, s subject, a account) *order {
+	o := &order{client: c, subject: s, account: a, wake: make(chan struct{}, 1)}
+	o.ctx, o.cancel = context.WithCancel(c.ctx)
+	o.issuer = c.issuer(s.authority, a)
+	o.config = c.config(o.event, o.issuer)
+	o.status = State{Phase: "Pending", Done: phaseDefaults, Next: phaseKey}
+	return o
+}
+
+func (o *order) held() *held {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.cert
+}
+
+func (o *order) state() State {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.status
+}
+
+// serves tells when the certificate is due that the Host's own Secret has.
+func (o *order) serves(due time.Time) {
+	o.mu.Lock()
+	changed := !o.own.Equal(due)
+	o.own = due
+	o.mu.Unlock()
+	if changed {
+		o.rouse()
+	}
+}
+
+// recheck asks the authority anew.
+func (o *order) recheck() {
+	o.mu.Lock()
+	o.hint.next = time.Time{}
+	o.mu.Unlock()
+	o.rouse()
+}
+
+func (o *order) rouse() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// run keeps the certificate there until the order is cancelled.
+func (o *order) run() {
+	defer o.cancel()
+	for {
+		timer := time.NewTimer(o.step())
+		select {
+		case <-timer.C:
+		case <-o.wake:
+		case <-o.ctx.Done():
+		}
+		timer.Stop()
+		if o.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// storageWait is how long a storage that fails is left alone.
+const storageWait = 30 * time.Second
+
+// step does what is to be done now and returns how long nothing is.
+func (o *order) step() time.Duration {
+	if err := o.load(o.ctx); err != nil {
+		o.failed(err, time.Now().Add(storageWait))
+		return storageWait
+	}
+	o.ask()
+	now := time.Now()
+	due := o.due()
+	if now.Before(due) {
+		o.ready(due)
+		return min(due.Sub(now), o.patience())
+	}
+	if o.account.fault != "" {
+		o.failed(errors.New(o.account.fault), time.Time{})
+		return time.Hour // another Secret makes another order
+	}
+	err := o.order()
+	var wait *waitError
+	switch {
+	case o.ctx.Err() != nil:
+		return 0
+	case err == nil, errors.Is(err, errRenewed):
+		return 0
+	case errors.As(err, &wait):
+		o.failed(wait, wait.until)
+		return min(time.Until(wait.until), o.patience())
+	}
+	retry := o.client.lastAttempt(o.ctx, o.subject)
+	if !retry.After(now) {
+		retry = now.Add(backoff(1))
+	}
+	o.failed(err, retry)
+	return min(time.Until(retry), o.patience())
+}
+
+// patience is how long a certificate that another replica renews may go unnoticed: a small
+// part of its life. The clock may be set meanwhile, too.
+func (o *order) patience() time.Duration {
+	c := o.held()
+	if c == nil {
+		return time.Minute
+	}
+	return min(max(c.leaf.NotAfter.Sub(c.leaf.NotBefore)/20, time.Second), time.Hour)
+}
+
+// renewalOf is when a certificate is to be renewed whose authority says nothing about it:
+// when two thirds of its life are over.
+func renewalOf(leaf *x509.Certificate) time.Time {
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
+}
+
+// due returns when the best certificate there is has to be renewed, zero where there is none.
+func (o *order) due() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var due time.Time
+	if o.cert != nil {
+		due = renewalOf(o.cert.leaf)
+		if at := o.hint.at; o.hint.of == o.cert && !at.IsZero() {
+			due = at
+		}
+	}
+	if o.own.After(due) {
+		return o.own
+	}
+	return due
+}
+
+// load takes what the storage has, and tells if it is news.
+func (o *order) load(ctx context.Context) error {
+	key := o.issuer.IssuerKey()
+	cert, err := o.client.opts.Storage.Load(ctx, certmagic.StorageKeys.SiteCert(key, o.subject.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load certificate: %w", err)
+	}
+	if c := o.held(); c != nil && bytes.Equal(c.certPEM, cert) {
+		return nil
+	}
+	private, err := o.client.opts.Storage.Load(ctx, certmagic.StorageKeys.SitePrivateKey(key, o.subject.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("load key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, private)
+	if err != nil {
+		return nil //nolint:nilerr // because another replica may be about to write the key; the certificate that serves goes on
+	}
+	o.mu.Lock()
+	o.cert = &held{cert, private, pair.Leaf}
+	o.mu.Unlock()
+	o.client.tell()
+	return nil
+}
+
+// ask asks the authority when the certificate should be renewed. That it does not know is no
+// fault: many say nothing about it.
+func (o *order) ask() {
+	o.mu.Lock()
+	cert, h, own := o.cert, o.hint, o.own
+	o.mu.Unlock()
+	now := time.Now()
+	if cert == nil || own.After(renewalOf(cert.leaf)) || h.of == cert && now.Before(h.next) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, askWait)
+	defer cancel()
+	info, err := o.issuer.GetRenewalInfo(ctx, certmagic.Certificate{Certificate: tls.Certificate{Leaf: cert.leaf}})
+	if h.of != cert {
+		h = hint{of: cert}
+	}
+	h.next = now.Add(askEvery)
+	if err == nil {
+		if info.RetryAfter != nil {
+			h.next = now.Add(min(max(info.RetryAfter.Sub(now), time.Minute), 24*time.Hour))
+		}
+		h.choose(info.SuggestedWindow.Start, info.SuggestedWindow.End, info.SelectedTime, now)
+	} else {
+		o.client.opts.Log.Debug("authority says nothing about renewal", "authority", o.subject.authority, "name", o.subject.name, "error", err)
+	}
+	o.mu.Lock()
+	o.hint = h
+	o.mu.Unlock()
+}
+
+// choose takes a time within a window, unless it has for the same one before. A window that is
+// over asks for another certificate now, as after a revocation, though not again and again; one
+// that is not within the certificate's life, or is most of it, says nothing.
+func (h *hint) choose(start, end, at, now time.Time) {
+	leaf := h.of.leaf
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	switch {
+	case h.start.Equal(start) && h.end.Equal(end):
+	case !end.After(now):
+		h.at = leaf.NotBefore.Add(min(life/20, 10*time.Minute))
+	case start.Before(leaf.NotBefore) || end.After(leaf.NotAfter) || end.Sub(start) > life/2:
+		h.at = time.Time{}
+	default:
+		h.at = at
+	}
+	h.start, h.end = start, end
+}
+
+const (
+	askWait  = 10 * time.Second
+	askEvery = 6 * time.Hour
+)
+
+// order has certmagic order or renew, once. Only one replica does at a time, and whoever
+// waited sees that it is done.
+func (o *order) order() error {
+	o.begin()
+	if err := o.account.seed(o.ctx, o.client.opts.Storage, o.issuer.IssuerKey()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(o.ctx)
+	defer cancel()
+	o.mu.Lock()
+	o.giveUp, o.failure = cancel, nil
+	renews := o.cert != nil
+	o.mu.Unlock()
+	var err error
+	if renews {
+		err = o.config.RenewCertAsync(ctx, o.subject.name, true)
+	} else {
+		err = o.config.ObtainCertAsync(ctx, o.subject.name)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failure != nil {
+		return o.failure
+	}
+	return err
+}
+
+// errRenewed ends an attempt to renew what another replica has renewed meanwhile.
+var errRenewed = errors.New("renewed by another replica")
+
+// event is what certmagic tells while it holds the lock of the name.
+func (o *order) event(name string, data map[string]any) error {
+	switch name {
+	case "cert_obtaining":
+		if err := o.mayOrder(); err != nil {
+			return certmagic.ErrNoRetry{Err: err}
+		}
+	case "cert_failed":
+		err, _ := data["error"].(error)
+		var problem acme.Problem
+		limited := errors.As(err, &problem) && problem.Type == acme.ProblemTypeRateLimited
+		o.client.attemptFailed(o.ctx, o.subject, err, limited)
+		o.mu.Lock()
+		o.failure = err
+		o.giveUp() // when it is tried again is for us to say
+		o.mu.Unlock()
+	case "cert_obtained":
+		o.client.attemptSucceeded(o.ctx, o.subject)
+		o.client.opts.Log.Info("certificate ordered", "name", o.subject.name, "authority", o.subject.authority, "renewal", data["renewal"])
+	}
+	return nil
+}
+
+// mayOrder judges whether the authority is to be asked now.
+func (o *order) mayOrder() error {
+	before := o.held()
+	if err := o.load(o.ctx); err != nil {
+		return err
+	}
+	if o.held() != before {
+		return errRenewed
+	}
+	if err := o.client.attempt(o.ctx, o.subject); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.status.Done, o.status.Next = phaseRegistered, phaseChallenge
+	o.mu.Unlock()
+	return nil
+}
+
+// begin notes that an attempt is under way.
+func (o *order) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.status.Retry = time.Time{}
+	if o.cert == nil && o.own.IsZero() {
+		o.status.Phase = "Pending"
+	}
+}
+
+// ready notes that nothing is to be done until due.
+func (o *order) ready(due time.Time) {
+	o.mu.Lock()
+	before := o.status
+	o.status = State{Phase: "Ready", Done: phaseChallenge, Next: "", Renew: due}
+	o.mu.Unlock()
+	if before.Error != "" {
+		o.client.tell()
+	}
+}
+
+// failed notes why nothing was ordered, and tells if that is news.
+func (o *order) failed(err error, retry time.Time) {
+	o.mu.Lock()
+	before := o.status.Error
+	o.status.Phase, o.status.Error, o.status.ErrorAt, o.status.Retry = "Error", err.Error(), time.Now(), retry
+	o.mu.Unlock()
+	if before != err.Error() {
+		o.client.opts.Log.Warn("certificate not ordered", "name", o.subject.name, "authority", o.subject.authority, "error", err, "retry", retry)
+		o.client.tell()
+	}
+}

@@ -1,0 +1,89 @@
+package certs
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"legate/config"
+)
+
+// hostPair finds h's certificate: that of its Secret, or the one that was ordered. Where
+// both are there the one counts that lasts longer.
+func (b *builder) hostPair(h *config.Host) (pair, bool) {
+	own, err := b.certificate(hostSecret(h))
+	if h.ACME == nil {
+		if err != nil {
+			b.fail(h.Problem("tlsSecret", err.Error(), config.ObjectDropped))
+		}
+		return own, err == nil
+	}
+	ordered, failure := b.ordered(h)
+	b.tellFailure(h, failure, err == nil || ordered != nil)
+	switch {
+	case ordered == nil && err != nil:
+		b.awaited(h, failure)
+		return pair{}, false
+	case ordered == nil:
+		return own, true
+	case err == nil && lastsLonger(own, *ordered):
+		return own, true
+	}
+	return *ordered, true
+}
+
+// ordered returns what was ordered for h, nil for nothing.
+func (b *builder) ordered(h *config.Host) (*pair, string) {
+	if b.opts.Ordered == nil {
+		return nil, ""
+	}
+	s, failure := b.opts.Ordered(h)
+	if s == nil {
+		return nil, failure
+	}
+	return &pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"], certName: "the certificate ordered", keyName: "its key"}, failure
+}
+
+// lastsLonger reports whether own ends after ordered. A broken one does not.
+func lastsLonger(own, ordered pair) bool {
+	o, err := tls.X509KeyPair(own.cert, own.key)
+	if err != nil {
+		return false
+	}
+	n, err := tls.X509KeyPair(ordered.cert, ordered.key)
+	return err != nil || o.Leaf.NotAfter.After(n.Leaf.NotAfter)
+}
+
+// tellFailure tells why a certificate that serves could not be renewed.
+func (b *builder) tellFailure(h *config.Host, failure string, serves bool) {
+	if failure == "" || !serves {
+		return
+	}
+	p := h.Problem("acmeProvider", "the certificate could not be renewed: "+failure, config.Notice)
+	p.Instead = "the one there is keeps serving, and the order is tried again"
+	b.problem(p)
+}
+
+// awaited tells that h does not serve as long as there is no certificate for it.
+func (b *builder) awaited(h *config.Host, failure string) {
+	p := h.Problem("acmeProvider", "a certificate is being ordered from "+h.ACME.Authority, config.FieldIgnored)
+	if failure != "" {
+		p.Msg = fmt.Sprintf("no certificate could be ordered from %s: %s", h.ACME.Authority, failure)
+	}
+	p.Instead = "the Host is not served until it is there, but for the authority's questions"
+	b.problem(p)
+}
+
+// expected reports whether h is judged by a gateway that does not serve and has no
+// certificate for it: the one that serves will order it. It tells so.
+func (b *builder) expected(h *config.Host) bool {
+	if b.opts.Ordered != nil || h.ACME == nil {
+		return false
+	}
+	if _, err := b.certificate(hostSecret(h)); err == nil {
+		return false
+	}
+	p := h.Problem("acmeProvider", "there is no certificate yet", config.Notice)
+	p.Instead = "it is ordered from " + h.ACME.Authority + " as soon as the Host is served"
+	b.problem(p)
+	return true
+}

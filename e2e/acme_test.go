@@ -1,0 +1,304 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"legate/e2e/redistest"
+)
+
+// A pebble is Let's Encrypt's test authority, which looks at names on two ports of this
+// machine and rejects a fifth of all good nonces.
+type pebble struct {
+	url   string
+	roots *x509.CertPool // of what it signs
+	trust string         // file of its server's certificate
+}
+
+func startPebble(t testing.TB, httpPort, tlsPort int, env ...string) *pebble {
+	t.Helper()
+	for _, set := range append([]string{
+		fmt.Sprintf("HTTP_PORT=%d", httpPort), fmt.Sprintf("TLS_PORT=%d", tlsPort), "LIFE=600",
+		"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20",
+	}, env...) {
+		name, value, _ := strings.Cut(set, "=")
+		t.Setenv(name, value)
+	}
+	p := &pebble{url: companion(t, "pebble"), roots: x509.NewCertPool(), trust: filepath.Join(t.TempDir(), "ca.pem")}
+	must(t, os.WriteFile(p.trust, []byte(p.get(t, "/control/ca")), 0o600))
+	if !p.roots.AppendCertsFromPEM([]byte(p.get(t, "/control/root"))) {
+		t.Fatal("pebble has no root")
+	}
+	return p
+}
+
+func (p *pebble) get(t testing.TB, path string) string {
+	t.Helper()
+	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // because it is how its certificate is learned
+	}}
+	resp, err := c.Get(p.url + path)
+	must(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return string(text)
+}
+
+// orders is how many orders were made.
+func (p *pebble) orders(t testing.TB) int {
+	t.Helper()
+	counts := map[string]int{}
+	must(t, json.Unmarshal([]byte(p.get(t, "/control/counts")), &counts))
+	finalized := 0
+	for path, n := range counts {
+		if strings.HasPrefix(path, "/finalize-order/") {
+			finalized += min(n, 1) // nonces are rejected
+		}
+	}
+	return finalized
+}
+
+// host is a Host whose certificate is ordered.
+func (p *pebble) host(name, hostname, more string) string {
+	return fmt.Sprintf("---\napiVersion: getambassador.io/v3alpha1\nkind: Host\nmetadata: {name: %s}\nspec:\n  hostname: %s\n  acmeProvider: {authority: %q, email: ops@example.com}\n%s",
+		name, hostname, p.url+"/dir", more)
+}
+
+// setup runs a gateway that trusts p and keeps what is ordered in folder.
+func (p *pebble) setup(httpPort, tlsPort int, folder, manifests string) setup {
+	return setup{
+		bare: true, manifests: listener("http", "HTTP", httpPort) + listener("https", "HTTPS", tlsPort) + manifests,
+		args: []string{"--acme-storage", folder}, env: []string{"SSL_CERT_FILE=" + p.trust},
+	}
+}
+
+// startAt starts a gateway whose Listeners have the ports.
+func startAt(t testing.TB, s setup, httpPort, tlsPort int) *gateway {
+	t.Helper()
+	g := start(t, s)
+	g.clear, g.secure = loopback(httpPort), loopback(tlsPort)
+	return g
+}
+
+// shown is the leaf that a handshake for name brings, verified; nil where it fails.
+func (p *pebble) shown(addr, name string) (*x509.Certificate, error) {
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", addr, &tls.Config{ServerName: name, RootCAs: p.roots})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0], nil
+}
+
+// await waits for a certificate for name other than old.
+func (p *pebble) await(t testing.TB, g *gateway, name string, old *x509.Certificate) *x509.Certificate {
+	t.Helper()
+	var leaf *x509.Certificate
+	eventually(t, 60*time.Second, "a certificate is served for "+name, func() bool {
+		got, err := p.shown(g.secure, name)
+		if err == nil && (old == nil || !got.Equal(old)) {
+			leaf = got
+		}
+		return leaf != nil
+	})
+	return leaf
+}
+
+type certificateView struct {
+	Host, Hostname string
+	NotAfter       time.Time `json:"not_after"`
+	Order          struct {
+		State, Authority string
+		PhaseCompleted   string `json:"phase_completed"`
+		Error            string
+		Retry            time.Time
+	}
+}
+
+func (g *gateway) certificate(hostname string) (found certificateView) {
+	g.t.Helper()
+	for _, c := range view[[]certificateView](g, "certificates") {
+		if c.Hostname == hostname {
+			found = c
+		}
+	}
+	return found
+}
+
+// A certificate is ordered by either challenge, on the Listeners that serve everything else.
+// The Host redirects, and a Mapping for everything would have the path; neither gets to see it.
+func TestOrderCertificate(t *testing.T) {
+	for _, c := range []struct {
+		challenge string
+		http, tls bool
+	}{{"HTTP-01", true, false}, {"TLS-ALPN-01", false, true}} {
+		t.Run(c.challenge, func(t *testing.T) {
+			ports := freePorts(t, 4)
+			asked := []int{ports[0], ports[1]}
+			if !c.http {
+				asked[0] = ports[2] // where nobody listens
+			}
+			if !c.tls {
+				asked[1] = ports[3]
+			}
+			p := startPebble(t, asked[0], asked[1])
+			up := echo(t, "up")
+			g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(),
+				p.host("shop", "shop.example.com", "")+mapping("all", "/", up)), ports[0], ports[1])
+			leaf := p.await(t, g, "shop.example.com", nil)
+			if got := g.certificate("shop.example.com"); got.Order.State != "Ready" || !got.NotAfter.Equal(leaf.NotAfter) || got.Order.PhaseCompleted != "ACMECertificateChallenge" {
+				t.Errorf("/api/v1/certificates says %+v", got)
+			}
+			if c.http {
+				r := g.log.next(t, 0, func(r *record) bool { return r.Reason == "acme_challenge" })
+				if r.verdict != (verdict{"accept", "acme_challenge", 200}) {
+					t.Errorf("the challenge was answered with %+v", r.verdict)
+				}
+			}
+			for path, want := range map[string]verdict{
+				"/.well-known/acme-challenge/" + strings.Repeat("x", 43): {"match", "https_redirect", 301},
+				"/": {"match", "https_redirect", 301},
+			} {
+				before := g.log.size()
+				g.send(t, request{host: "shop.example.com", target: path})
+				if got := g.log.next(t, before, func(r *record) bool { return r.Path == path }); got.verdict != want {
+					t.Errorf("%s: %+v, want %+v", path, got.verdict, want)
+				}
+			}
+		})
+	}
+}
+
+// Certificates are renewed when two thirds of their life are over, and no handshake fails
+// meanwhile. A revoked one is replaced as soon as the authority says so.
+func TestRenewCertificateUnderLoad(t *testing.T) {
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1], "LIFE=24")
+	g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(), p.host("shop", "shop.example.com", "")), ports[0], ports[1])
+	first := p.await(t, g, "shop.example.com", nil)
+	var failed, done atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := p.shown(g.secure, "shop.example.com"); err != nil {
+					failed.Add(1)
+					t.Errorf("a handshake failed: %v", err)
+				}
+				done.Add(1)
+			}
+		})
+	}
+	second := p.await(t, g, "shop.example.com", first)
+	third := p.await(t, g, "shop.example.com", second)
+	close(stop)
+	clients.Wait()
+	if failed.Load() > 0 || done.Load() < 100 {
+		t.Errorf("%d of %d handshakes failed", failed.Load(), done.Load())
+	}
+	if life := third.NotAfter.Sub(third.NotBefore); second.NotBefore.Sub(first.NotBefore) < life/2 {
+		t.Errorf("renewed after %v of %v", second.NotBefore.Sub(first.NotBefore), life)
+	}
+}
+
+// Two replicas that share a storage order once, and each answers for the other.
+func TestOrderOnceForReplicas(t *testing.T) {
+	for _, storage := range []string{"folder", "Redis"} {
+		t.Run(storage, func(t *testing.T) {
+			ports := freePorts(t, 4)
+			p := startPebble(t, ports[0], ports[1])
+			folder := t.TempDir()
+			hosts := p.host("a", "a.example.com", "") + p.host("b", "b.example.com", "") + p.host("again", "a.example.com", "")
+			public, hidden := p.setup(ports[0], ports[1], folder, hosts), p.setup(ports[2], ports[3], folder, hosts)
+			if storage == "Redis" {
+				r := redistest.Start(t)
+				public.args, hidden.args = []string{"--redis", r.Addr}, []string{"--redis", r.Addr}
+			}
+			one := startAt(t, hidden, ports[2], ports[3])
+			other := startAt(t, public, ports[0], ports[1])
+			for _, name := range []string{"a.example.com", "b.example.com"} {
+				leaf := p.await(t, one, name, nil)
+				eventually(t, 30*time.Second, "both replicas serve the same", func() bool {
+					got, err := p.shown(other.secure, name)
+					return err == nil && got.Equal(leaf)
+				})
+			}
+			if n := p.orders(t); n != 2 {
+				t.Errorf("%d orders, want 2", n)
+			}
+		})
+	}
+}
+
+// What an authority refuses is told, not tried at once again, and costs no other Host
+// anything; a start does not forget it.
+func TestOrderIsRefused(t *testing.T) {
+	ports := freePorts(t, 4)
+	p := startPebble(t, ports[2], ports[3]) // where nobody listens
+	folder := t.TempDir()
+	cert := authority.issue(t, "other.example.com")
+	other := cert.secret("other") + "---\napiVersion: getambassador.io/v3alpha1\nkind: Host\nmetadata: {name: other}\nspec: {hostname: other.example.com, tlsSecret: {name: other}}\n"
+	s := p.setup(ports[0], ports[1], folder, p.host("shop", "shop.example.com", "")+other)
+	g := startAt(t, s, ports[0], ports[1])
+	for range 2 {
+		eventually(t, 60*time.Second, "the order is told to have failed", func() bool { return g.certificate("shop.example.com").Order.State == "Error" })
+		got := g.certificate("shop.example.com")
+		if until := time.Until(got.Order.Retry); until < 5*time.Second || until > 70*time.Second || !strings.Contains(got.Order.Error, "shop.example.com") {
+			t.Errorf("/api/v1/certificates says %+v", got)
+		}
+		eventually(t, 10*time.Second, "the problem is told", func() bool {
+			for _, p := range g.problems() {
+				if p.Field == "acmeProvider" && strings.Contains(p.Message, "no certificate could be ordered") {
+					return true
+				}
+			}
+			return false
+		})
+		if c, err := dialTLS(g.secure, "other.example.com"); err != nil {
+			t.Errorf("another Host: %v", err)
+		} else {
+			c.Close()
+		}
+		if _, err := p.shown(g.secure, "shop.example.com"); err == nil || os.IsTimeout(err) {
+			t.Errorf("a handshake without a certificate: %v", err)
+		}
+		g.signal(syscall.SIGTERM)
+		g.exit(t)
+		g = startAt(t, s, ports[0], ports[1])
+	}
+	if n := p.orders(t); n != 0 {
+		t.Errorf("%d certificates", n)
+	}
+}
+
+// A revoked certificate is replaced once the authority is asked again.
+func TestRevokedCertificateIsReplaced(t *testing.T) {
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1])
+	g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(), p.host("shop", "shop.example.com", "")), ports[0], ports[1])
+	leaf := p.await(t, g, "shop.example.com", nil)
+	p.get(t, "/control/revoke?serial="+url.QueryEscape(leaf.SerialNumber.Text(16)))
+	g.signal(syscall.SIGHUP)
+	p.await(t, g, "shop.example.com", leaf)
+}
