@@ -30,7 +30,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/kubeapi $(TOOLS)/kubectl $(TOOLS)/ratelimit ## the real binary with real parts around it
+e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/pebble $(TOOLS)/kubeapi $(TOOLS)/kubectl $(TOOLS)/ratelimit ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)
@@ -100,6 +100,9 @@ $(TOOLS)/helm: test/tools/helm/go.mod test/tools/helm/go.sum
 
 $(TOOLS)/idp: $(wildcard test/tools/idp/*)
 	$(call module-tool,idp,.)
+
+$(TOOLS)/pebble: $(wildcard test/tools/pebble/*)
+	$(call module-tool,pebble,.)
 
 # Without its version the API server reports one that clients cannot read.
 kubernetes = CGO_ENABLED=0 go -C test/tools/kubeapi build -trimpath -o $(CURDIR)/$@ \

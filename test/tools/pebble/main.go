@@ -106,6 +106,9 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serial, _ := new(big.Int).SetString(r.FormValue("serial"), 16)
 		if cert := c.store.GetCertificateBySerial(serial); cert != nil {
 			c.store.RevokeCertificate(&core.RevokedCertificate{Certificate: cert, RevokedAt: time.Now()})
+			// Pebble's own answer has a window of one second, which clients may not take for one.
+			ago := func(d time.Duration) string { return time.Now().UTC().Add(-d).Format(time.RFC3339) }
+			_ = c.store.SetARIResponse(serial, fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, ago(time.Hour), ago(time.Hour/2)))
 		}
 		c.mu.Unlock()
 		return
