@@ -74,16 +74,11 @@ func (b *builder) awaited(h *config.Host, failure string) {
 }
 
 // expected reports whether h is judged by a gateway that does not serve and has no
-// certificate for it: the one that serves will order it. It tells so.
+// certificate for it: the one that serves will order it, so nothing is wrong.
 func (b *builder) expected(h *config.Host) bool {
 	if b.opts.Ordered != nil || h.ACME == nil {
 		return false
 	}
-	if _, err := b.certificate(hostSecret(h)); err == nil {
-		return false
-	}
-	p := h.Problem("acmeProvider", "there is no certificate yet", config.Notice)
-	p.Instead = "it is ordered from " + h.ACME.Authority + " as soon as the Host is served"
-	b.problem(p)
-	return true
+	_, err := b.certificate(hostSecret(h))
+	return err != nil
 }

@@ -95,14 +95,14 @@ func lastingLonger(t *testing.T, s *config.Secret) map[string][]byte {
 	}
 }
 
-// A gateway that does not serve has nothing ordered, and says so without dropping the Host.
+// A gateway that does not serve has nothing ordered. That is nothing wrong with the Host.
 func TestOrderedCertificatesAreExpectedByCheck(t *testing.T) {
 	w := config.World{Hosts: []config.Host{{
 		Meta: config.Meta{Kind: "Host", Name: "a", Namespace: "default"}, Hostname: "a.example.com",
 		TLSSecret: config.SecretRef{Name: "cert"}, ACME: &config.ACME{Authority: "https://ca.test/dir"},
 	}}}
 	b := Build(&w, Options{}, nil)
-	if len(b.Problems) != 1 || b.Problems[0].Effect != config.Notice || b.Drops(&w.Hosts[0]) {
+	if len(b.Problems) > 0 || b.Drops(&w.Hosts[0]) {
 		t.Errorf("problems %v, dropped %v", b.Problems, b.Dropped)
 	}
 }

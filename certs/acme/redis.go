@@ -55,7 +55,7 @@ func NewRedis(client redis.UniversalClient, log *slog.Logger) *Redis {
 
 // Store implements certmagic.Storage. A value is preceded by when it was stored.
 func (r *Redis) Store(ctx context.Context, key string, value []byte) error {
-	at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano())) //nolint:gosec // because it is after 1970
+	at := binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))
 	return r.client.HSet(ctx, redisKept, key, append(at, value...)).Err()
 }
 

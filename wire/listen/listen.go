@@ -57,10 +57,10 @@ type Options struct {
 	// Challenge answers handshakes by which an authority looks whether a name is ours (RFC
 	// 8737); nil, also from it, leaves them to Config.
 	Challenge func(sni string) *tls.Config
-	Engine  Engine
-	Watcher Watcher
-	Now     func() time.Time
-	Meter   *wire.Meter // sums the bytes of all connections; nil for none
+	Engine    Engine
+	Watcher   Watcher
+	Now       func() time.Time
+	Meter     *wire.Meter // sums the bytes of all connections; nil for none
 }
 
 // DefaultMaxConnections keeps one listener from taking every file descriptor.
