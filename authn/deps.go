@@ -51,6 +51,13 @@ type KeyStore interface {
 	String() string // where that is, for operators
 }
 
+// A SecretStore is a KeyStore that keeps keys in the very Secrets that Filters name.
+type SecretStore interface {
+	KeyStore
+	// Keeps reports whether a Secret with these entries is the store's to change.
+	Keeps(data map[string][]byte) bool
+}
+
 // A Counter counts one thing that happens.
 type Counter interface {
 	Add() // Budget: 0 allocs.

@@ -4,8 +4,26 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
+
+// StoredKeys is the entry of a Secret that holds the keys which gateways keep there.
+const StoredKeys = storedKeys
+
+// KeepsKeys reports whether a Secret with these entries is the gateways' to keep: its keys
+// are theirs, or it has none. Private keys that somebody put there are left alone.
+func KeepsKeys(data map[string][]byte) bool {
+	if _, ours := data[storedKeys]; ours {
+		return true
+	}
+	for name := range data {
+		if strings.HasSuffix(name, ".pem") || strings.HasSuffix(name, ".key") {
+			return false
+		}
+	}
+	return true
+}
 
 // followKept is how soon a gateway takes up what another one has kept. A key is published
 // long before it signs, so this only matters for keys that are taken away.

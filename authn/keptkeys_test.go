@@ -304,3 +304,22 @@ func TestKeptKeysOfSeveralFilters(t *testing.T) {
 		}
 	}
 }
+
+// A Secret is the gateways' to keep unless somebody else has put keys there.
+func TestKeepsKeys(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		data map[string][]byte
+		want bool
+	}{
+		{"empty", nil, true},
+		{"ours", map[string][]byte{StoredKeys: nil}, true},
+		{"ours, and others beside", map[string][]byte{StoredKeys: nil, "old.pem": nil}, true},
+		{"somebody's", map[string][]byte{"signing.pem": nil}, false},
+		{"a certificate's", map[string][]byte{"tls.crt": nil, "tls.key": nil}, false},
+	} {
+		if got := KeepsKeys(test.data); got != test.want {
+			t.Errorf("%s: got %v", test.name, got)
+		}
+	}
+}

@@ -80,6 +80,12 @@ func newMinter(o *config.Filter, parts *mintParts, secrets Secrets, sets *keySet
 // ownKeys is what becomes of keys that cannot be shared.
 const ownKeys = "this process makes keys of its own, which other replicas do not know"
 
+// keeps reports whether a Secret is where store keeps keys, and not somebody else's.
+func keeps(store KeyStore, s *config.Secret) bool {
+	secrets, ok := store.(SecretStore)
+	return ok && secrets.Keeps(s.Data)
+}
+
 // mintSettings returns what the Mint filter o asks of its keys. Keys of a Secret stand in
 // for those that are made here; without that Secret they are kept in store, nil for none,
 // under its name.
@@ -95,7 +101,7 @@ func mintSettings(o *config.Filter, secrets Secrets, store KeyStore) (signerSett
 	}
 	const field = "Mint.signingKeys.secretName"
 	s := secrets(f.SigningKeys.Namespace, f.SigningKeys.Name)
-	if s == nil && store != nil {
+	if s == nil && store != nil || s != nil && keeps(store, s) {
 		settings.kept = f.SigningKeys
 		return settings, nil
 	}

@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -255,3 +259,62 @@ kind: Service
 metadata: {name: front, labels: {app.kubernetes.io/component: ambassador-service}}
 spec: {type: LoadBalancer, ports: [{port: 80}]}
 `
+
+// Replicas sign with the same keys, which the one that leads makes, lets come and go, and
+// takes away when they are revoked.
+func TestKubernetesSigningKeys(t *testing.T) {
+	c := newKubernetes(t)
+	c.do("", "apply", "-k", crds)
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+	filter := func(more string) string {
+		return everyone + manifest("Filter", "mint", "{Mint: {signingKeys: {secretName: legate-signing-keys"+more+"}}}")
+	}
+	c.apply(filter(""))
+	replicas := []*gateway{c.gateway(setup{}), c.gateway(setup{})}
+	published := func(g *gateway) (ids []string) {
+		_, body := g.operator("/.well-known/jwks.json")
+		var set struct{ Keys []struct{ Kid string } }
+		if json.Unmarshal([]byte(body), &set) != nil {
+			return nil
+		}
+		for _, k := range set.Keys {
+			ids = append(ids, k.Kid)
+		}
+		return ids
+	}
+	agree := func(what string, right func(ids []string) bool) (ids []string) {
+		t.Helper()
+		eventually(t, patience(20*time.Second), what, func() bool {
+			ids = published(replicas[0])
+			return slices.Equal(ids, published(replicas[1])) && right(ids)
+		})
+		return ids
+	}
+	stored := func() string {
+		text, err := base64.StdEncoding.DecodeString(c.do("", "get", "secret", "legate-signing-keys", "-o", `jsonpath={.data.keys\.json}`))
+		must(t, err)
+		return string(text)
+	}
+	first := agree("all publish the key of the Secret", func(ids []string) bool { return len(ids) == 1 })
+	if len(strings.Split(stored(), `"signs":`)) != 2 {
+		t.Errorf("the Secret has %d keys", len(strings.Split(stored(), `"signs":`))-1)
+	}
+
+	// A day later the next one has been published.
+	dates := regexp.MustCompile(`"(published|signs)":"[^"]*"`)
+	older := dates.ReplaceAllString(stored(), `"$1":"`+time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339)+`"`)
+	c.do("", "patch", "secret", "legate-signing-keys", "--type=merge", "-p", `{"data":{"keys.json":"`+base64.StdEncoding.EncodeToString([]byte(older))+`"}}`)
+	both := agree("the next key is published", func(ids []string) bool { return len(ids) == 2 && ids[0] == first[0] })
+
+	c.apply(filter(", revoked: [" + first[0] + "]"))
+	agree("the revoked key is gone", func(ids []string) bool { return slices.Equal(ids, both[1:]) })
+	eventually(t, patience(20*time.Second), "also from the Secret", func() bool { return len(strings.Split(stored(), `"signs":`)) == 2 })
+
+	c.do("", "delete", "secret", "legate-signing-keys")
+	agree("a lost Secret is made anew", func(ids []string) bool { return len(ids) == 1 && ids[0] != both[1] })
+	c.do("---\napiVersion: v1\nkind: Secret\nmetadata: {name: legate-signing-keys}\nstringData: {signing.pem: not a key}\n", "replace", "-f", "-")
+	eventually(t, patience(10*time.Second), "a key that cannot be read is a Problem", func() bool { return replicas[0].tells("field_ignored", "legate-signing-keys") })
+	if text := c.do("", "get", "secret", "legate-signing-keys", "-o", "jsonpath={.data}"); strings.Contains(text, "keys.json") {
+		t.Errorf("what somebody put there is written over: %s", text)
+	}
+}

@@ -53,6 +53,8 @@ func (p *permission) lacking() string {
 	switch {
 	case p.Resources[0] == "leases":
 		return `cannot find out who leads.*leases.*forbidden`
+	case p.Resources[0] == "secrets" && len(p.Verbs) == 1:
+		return `signing keys are in trouble.*secrets.*forbidden`
 	case p.Resources[0] == "events":
 		return `objects are not told.*"what":"events".*forbidden`
 	case strings.HasSuffix(p.Resources[0], "/status"):
@@ -69,6 +71,7 @@ func TestPermissions(t *testing.T) {
 	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 	c.apply(everyone + mapping("broken", "/(b/", "up", "prefix_regex: true") + webIngress + frontService + strings.NewReplacer("getambassador.io/v3alpha1", "gateway.getambassador.io/v1alpha1").Replace(
 		manifest("Filter", "later", `{type: jwt, jwt: {jwksURI: "http://127.0.0.1:9/"}}`)))
+	c.apply(manifest("Filter", "mint", "{Mint: {signingKeys: {secretName: legate-signing-keys}}}"))
 	c.do("", "patch", "service", "front", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"}]}}}`)
 	rules := permissions(t)
 	if len(rules) < 10 {
@@ -78,6 +81,9 @@ func TestPermissions(t *testing.T) {
 		p := &rules[i]
 		t.Run(strings.Join(p.Verbs, " ")+" "+strings.ReplaceAll(p.Resources[0], "/", " "), func(t *testing.T) {
 			fresh(c)
+			if slices.Contains(p.Names, "legate-signing-keys") {
+				c.do("", "create", "secret", "generic", "legate-signing-keys")
+			}
 			g := c.launchAs(t, fmt.Sprintf("without-%d", i), slices.Delete(slices.Clone(rules), i, i+1))
 			g.errors.await(t, p.lacking())
 			if status, _ := g.operator("/ambassador/v0/check_ready"); slices.Contains(p.Verbs, "list") && p.Resources[0] != "customresourcedefinitions" && status != 503 {
@@ -91,8 +97,9 @@ func TestPermissions(t *testing.T) {
 		g.awaitReady()
 		c.comesToSay("mapping/broken", "Accepted", "False Dropped")
 		c.comesToSay("filters.gateway.getambassador.io/later", "Accepted", "True")
+		c.do("", "get", "secret", "legate-signing-keys")
 		for _, line := range g.errors.all() {
-			if strings.Contains(line, "refuses") || strings.Contains(line, "not told") || strings.Contains(line, "who leads") {
+			if strings.Contains(line, "refuses") || strings.Contains(line, "not told") || strings.Contains(line, "who leads") || strings.Contains(line, "in trouble") {
 				t.Errorf("with all permissions: %s", line)
 			}
 		}
@@ -101,7 +108,7 @@ func TestPermissions(t *testing.T) {
 
 // fresh takes away what gateways before have written.
 func fresh(c *kubernetes) {
-	c.do("", "delete", "lease", "legate", "--ignore-not-found")
+	c.do("", "delete", "lease/legate", "secret/legate-signing-keys", "--ignore-not-found")
 	for _, object := range []string{"mapping/broken", "filters.gateway.getambassador.io/later", "host/everyone", "ingress/web"} {
 		c.do("", "patch", object, "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":null,"loadBalancer":null}}`)
 	}

@@ -2,14 +2,19 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"legate/authn"
 	"legate/certs"
 	"legate/config"
 	"legate/config/kube"
+	"legate/folder"
 	"legate/gateway"
 	"legate/routes"
 )
@@ -35,13 +40,13 @@ func (p *Program) watchCluster(srv *server) (err error) {
 	}
 	srv.metrics.WatchKubernetes(srv.api.Up)
 	if srv.settings.flags.status {
-		srv.teller, err = p.teller(srv, srv.api)
+		srv.teller = p.teller(srv, srv.api)
 	}
-	return err
+	return nil
 }
 
 // teller returns who writes into the status of api's objects what becomes of them.
-func (p *Program) teller(srv *server, api *kube.Source) (*kube.Teller, error) {
+func (p *Program) teller(srv *server, api *kube.Source) *kube.Teller {
 	name := "legate"
 	if id := srv.settings.config.AmbassadorID; id != "" && id != config.DefaultID {
 		name += "-" + strings.ToLower(strings.ReplaceAll(id, "_", "-"))
@@ -87,6 +92,45 @@ func (srv *server) outcome() kube.Outcome {
 		o.Endpoints[kube.Name{Namespace: v.Name[at+1:], Name: v.Name[:at]}] = why
 	}
 	return o
+}
+
+// signingKeys returns where keys are kept that Mint filters share, nil for nowhere: in a
+// cluster in the Secrets that the filters name.
+func (srv *server) signingKeys() authn.KeyStore {
+	switch state := srv.settings.flags.state; {
+	case srv.settings.flags.kubernetes:
+		return clusterKeys{srv}
+	case state != "":
+		return folder.New(filepath.Join(state, "signing-keys"))
+	}
+	return nil
+}
+
+// clusterKeys keeps signing keys in Secrets.
+type clusterKeys struct{ srv *server }
+
+// String says where that is.
+func (c clusterKeys) String() string { return "the cluster's Secrets" }
+
+// Keeps implements authn.SecretStore: a Secret is ours that has our entry or no keys at all.
+func (c clusterKeys) Keeps(data map[string][]byte) bool { return authn.KeepsKeys(data) }
+
+// Update implements authn.KeyStore.
+func (c clusterKeys) Update(ctx context.Context, namespace, name string, change func(kept []byte) ([]byte, error)) error {
+	return c.srv.api.EditSecret(ctx, kube.Name{Namespace: namespace, Name: name}, func(data map[string][]byte) (map[string][]byte, error) {
+		if !authn.KeepsKeys(data) {
+			return nil, fmt.Errorf("the Secret %s/%s has keys of somebody else's", namespace, name)
+		}
+		next, err := change(data[authn.StoredKeys])
+		if err != nil {
+			return nil, err
+		}
+		if data == nil {
+			data = map[string][]byte{}
+		}
+		data[authn.StoredKeys] = next
+		return data, nil
+	})
 }
 
 // ingressesOf returns the Ingresses that w serves.

@@ -9,18 +9,15 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"legate/admin"
-	"legate/authn"
 	"legate/certs"
 	"legate/certs/acme"
 	"legate/config"
 	"legate/config/kube"
-	"legate/folder"
 	"legate/gateway"
 	"legate/telemetry"
 	"legate/upstream"
@@ -88,7 +85,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		KeepHeaders:      s.flags.keepInjected,
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
-		SigningKeys:      signingKeys(s.flags.state),
+		SigningKeys:      srv.signingKeys(),
 		Audit:            srv.audit.Audit,
 		Sessions:         srv.shared.sessions(),
 		Revocations:      srv.shared.revocations(),
@@ -111,14 +108,6 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		l.server = l.make(admin.Options{State: srv.gateway, Metrics: metrics.Handler(), Log: log, Version: version})
 	}
 	return srv, nil
-}
-
-// signingKeys returns where keys are kept that Mint filters share, nil for nowhere.
-func signingKeys(state string) authn.KeyStore {
-	if state == "" {
-		return nil
-	}
-	return folder.New(filepath.Join(state, "signing-keys"))
 }
 
 // A local is a server for what Mappings lead to on this machine.

@@ -45,7 +45,7 @@ type Source struct {
 	client  *dynamic.DynamicClient
 	names   metadata.Interface // of objects, and nothing else of them
 	raw     rest.Interface
-	limited *rest.Config // for what is written
+	writer  *dynamic.DynamicClient // with a limit of its own
 	health  *health
 	dirty   chan struct{} // the set is to be made anew
 	kinds   chan struct{} // which kinds there are is to be found out anew
@@ -85,7 +85,9 @@ func New(kubeconfig string, opts Options) (*Source, error) {
 		opts: opts, client: client, names: names, raw: raw,
 		dirty: make(chan struct{}, 1), kinds: make(chan struct{}, 1), following: map[string]*following{},
 	}
-	s.limited = rest.CopyConfig(c)
+	if s.writer, err = dynamic.NewForConfig(rest.CopyConfig(c)); err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
 	s.health = newHealth(opts.Log, s.changed)
 	return s, nil
 }

@@ -74,19 +74,15 @@ type TellOptions struct {
 }
 
 // Teller returns one for s.
-func (s *Source) Teller(opts TellOptions) (*Teller, error) {
-	client, err := dynamic.NewForConfig(s.limited)
-	if err != nil {
-		return nil, err
-	}
+func (s *Source) Teller(opts TellOptions) *Teller {
 	return &Teller{
-		source: s, client: client, outcome: opts.Outcome, states: opts.States,
+		source: s, client: s.writer, outcome: opts.Outcome, states: opts.States,
 		lease: &lease{
-			client: client.Resource(leases).Namespace(s.opts.Decode.Namespace),
+			client: s.writer.Resource(leases).Namespace(s.opts.Decode.Namespace),
 			name:   opts.Lease, identity: opts.Identity, log: s.opts.Log,
 		},
 		wake: make(chan struct{}, 1), sent: map[string]sent{}, silent: map[string]time.Time{},
-	}, nil
+	}
 }
 
 // Leads reports whether this process leads its replicas.
