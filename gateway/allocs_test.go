@@ -52,6 +52,7 @@ func TestAllocsServe(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector pools forget at random")
 	}
+	issuer := newIDP(t)
 	body := strings.Repeat("x", 300)
 	const length = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 300\r\n\r\n"
 	for name, tc := range map[string]struct {
@@ -70,10 +71,11 @@ func TestAllocsServe(t *testing.T) {
 			[]string{`add_request_headers: {x-a: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(user-agent)%", x-c: {value: "%PROTOCOL%", append: false}}`,
 				`add_response_headers: {x-e: "%UPSTREAM_HOST% %RESP(x-mine)%"}`},
 		},
-		"cors":    {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
-		"limits":  {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
-		"asked":   {request("GET", "/r/x", "", "Authorization: Bearer client", "Accept: */*"), "\r\n\r\n", length + body, nil},
-		"breaker": {request("GET", "/r/x", ""), "\r\n\r\n", length + body, []string{"failure_breaker: {failure_ratio: 0.5}"}},
+		"cors":     {request("GET", "/r/x", "", "Origin: https://a.example"), "\r\n\r\n", length + body, []string{fullCORS}},
+		"limits":   {request("GET", "/r/x", "", "X-User: ann"), "\r\n\r\n", length + body, []string{`labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}]}`}},
+		"asked":    {request("GET", "/r/x", "", "Authorization: Bearer client", "Accept: */*"), "\r\n\r\n", length + body, nil},
+		"breaker":  {request("GET", "/r/x", ""), "\r\n\r\n", length + body, []string{"failure_breaker: {failure_ratio: 0.5}"}},
+		"identity": {request("GET", "/r/x", "", identified(issuer)...), "\r\n\r\n", length + body, nil},
 		"retries": {
 			request("POST", "/r/x", strings.Repeat("y", 1000)), "yyy", length + body,
 			[]string{"retry_policy: {retry_on: 5xx, num_retries: 3, per_try_timeout: 2s}", "circuit_breakers: [{max_requests: 10, max_connections: 10}]", "priority: high"},
@@ -92,7 +94,12 @@ func TestAllocsServe(t *testing.T) {
 			if name == "asked" {
 				manifests += object("AuthService", "auth", `{auth_service: "`+echoing(t, "\r\n\r\n", authAnswer)+`"}`)
 			}
-			g := open(t, manifests+mapping("r", "/r/", up, tc.fields...)+mapping("other", "/other/", up), deaf(t))
+			if name == "identity" {
+				manifests = identity(issuer, up)
+			} else {
+				manifests += mapping("r", "/r/", up, tc.fields...)
+			}
+			g := open(t, manifests+mapping("other", "/other/", up), deaf(t))
 			c := g.dial()
 			say, b := []byte(tc.request), make([]byte, 64<<10)
 			once := func() {
