@@ -26,6 +26,7 @@ const (
 	measured = "/bench/"
 	upgraded = "/socks/" // its requests may upgrade to WebSocket
 	called   = "/calls/" // gRPC, to an upstream of its own
+	known    = "/known/" // asks who asks, where contestants are told to
 )
 
 // An arena is what all contestants share: folder, certificate, upstream.
@@ -39,6 +40,7 @@ type arena struct {
 	calls    string
 	pours    string
 	cert     *certificate
+	issuer   *issuer
 }
 
 // newArena prepares the work folder and starts the upstream; close ends it.
@@ -61,6 +63,9 @@ func newArena(opts *options) (*arena, error) {
 	if a.cert, err = newCertificate(dir); err != nil {
 		return nil, err
 	}
+	if a.issuer, err = newIssuer(dir); err != nil {
+		return nil, err
+	}
 	for _, addr := range []*string{&a.addr, &a.calls, &a.pours} {
 		if *addr, err = freeAddr(); err != nil {
 			return nil, err
@@ -80,6 +85,7 @@ func newArena(opts *options) (*arena, error) {
 
 func (a *arena) close() {
 	a.upstream.stop()
+	a.issuer.close()
 	a.lock.Close()
 }
 
@@ -106,20 +112,23 @@ type settings struct {
 	CertBase64, KeyBase64      string
 	Prefixes                   []string // of the upstream that speaks HTTP/1.1
 	Upgraded, Called           string   // one of them, and one beside them
+	Known                      string   // one more that asks who asks; "" where nobody is to
+	Issuer, Auth               string   // where its keys are, and where the service that is asked listens
 	PrefixLen, MaxConn         int
 	Root                       bool
 }
 
 func (a *arena) settings(contestant string) (settings, error) {
 	s := settings{
-		Dir: filepath.Join(a.dir, contestant), Upstream: a.addr, Calls: a.calls, Pours: a.pours,
+		Issuer: a.issuer.url,
+		Dir:    filepath.Join(a.dir, contestant), Upstream: a.addr, Calls: a.calls, Pours: a.pours,
 		Cert: a.cert.certFile, Key: a.cert.keyFile, Pem: a.cert.bothFile,
 		CertBase64: base64.StdEncoding.EncodeToString(a.cert.certPEM), KeyBase64: base64.StdEncoding.EncodeToString(a.cert.keyPEM),
 		Prefixes: prefixes(), Upgraded: upgraded, Called: called, PrefixLen: len(measured) - 1, Root: os.Geteuid() == 0,
 		MaxConn: 2*a.opts.connections + a.opts.idle + 1000,
 	}
 	s.Log, s.Map = filepath.Join(s.Dir, "access.log"), filepath.Join(s.Dir, "prefixes.map")
-	for addr, port := range map[*string]*string{&s.HTTP: &s.HTTPPort, &s.TLS: &s.TLSPort, &s.TCP: &s.TCPPort} {
+	for addr, port := range map[*string]*string{&s.HTTP: &s.HTTPPort, &s.TLS: &s.TLSPort, &s.TCP: &s.TCPPort, &s.Auth: new(string)} {
 		var err error
 		if *addr, err = freeAddr(); err != nil {
 			return s, err

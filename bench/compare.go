@@ -33,7 +33,7 @@ func wantedContestants(opts *options) []contestant {
 	var wanted []contestant
 	for _, c := range contestants(opts) {
 		for _, r := range rows() {
-			if opts.wants(r.name, c.name) {
+			if r.wanted(opts, c.name) {
 				wanted = append(wanted, c)
 				break
 			}
@@ -58,7 +58,7 @@ func (a *arena) rounds(ctx context.Context, wanted []contestant, results *result
 		for _, r := range rows() {
 			for i := range wanted {
 				c := wanted[(i+round)%len(wanted)]
-				if !a.opts.wants(r.name, c.name) {
+				if !r.wanted(a.opts, c.name) {
 					continue
 				}
 				figures, err := a.measure(ctx, r, c, running[c.name])
@@ -75,7 +75,7 @@ func (a *arena) rounds(ctx context.Context, wanted []contestant, results *result
 
 // measure lets p, or where the row wants one a fresh process, do row r.
 func (a *arena) measure(ctx context.Context, r row, c contestant, p *proxy) ([]figure, error) {
-	if r.fresh {
+	if c.known = r.load != nil && r.load.known; r.fresh || c.known {
 		c.name += "-fresh" // its files lie beside those of the one that runs
 		var err error
 		if p, err = c.start(a); err != nil {

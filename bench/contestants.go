@@ -20,6 +20,7 @@ type contestant struct {
 	modules map[string]string                                     // files that must be there too, each with the package that brings it
 	version []string                                              // command line that tells
 	argv    func(a *arena, s settings) (argv []string, err error) // writes the configuration; the log goes to standard output or s.Log
+	known   bool                                                  // is to know who asks
 }
 
 // contestants lists all of them; Legate is what the others are compared with.
@@ -54,9 +55,13 @@ func legateArgv(a *arena, s settings) ([]string, error) {
 	return argv, err
 }
 
-func nginxArgv(_ *arena, s settings) ([]string, error) {
+func nginxArgv(a *arena, s settings) ([]string, error) {
 	file, err := s.write("nginx.conf")
-	return []string{"nginx", "-e", filepath.Join(s.Dir, "nginx-error.log"), "-p", s.Dir, "-c", file}, err
+	argv := []string{"nginx", "-e", filepath.Join(s.Dir, "nginx-error.log"), "-p", s.Dir, "-c", file}
+	if s.Known != "" { // beside the service that it asks
+		argv = append([]string{a.self, "guarded", "-addr", s.Auth, "-key", a.issuer.keyFile}, argv...)
+	}
+	return argv, err
 }
 
 func haproxyArgv(_ *arena, s settings) ([]string, error) {
@@ -95,6 +100,9 @@ func (c contestant) start(a *arena) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.known {
+		s.Known = known
+	}
 	argv, err := c.argv(a, s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -128,8 +136,11 @@ func flagValue(argv []string, flag string) string {
 
 func (p *proxy) url(l load) string {
 	prefix := measured
-	if l.grpc {
+	switch {
+	case l.grpc:
 		prefix = called
+	case l.known:
+		prefix = known
 	}
 	if l.secure {
 		return "https://" + p.tls + prefix + l.target

@@ -15,6 +15,7 @@ type load struct {
 	secure bool
 	h2     bool   // HTTP/2: streams on few connections
 	grpc   bool   // a call with one message, by POST; implies h2
+	known  bool   // brings a token, and is to be known by it
 	few    bool   // two streams a connection: ten of large bodies are not done in a short run
 	target string // below the measured prefix
 	body   int    // bytes to POST; 0 for GET
@@ -59,6 +60,9 @@ func (l load) put(ctx context.Context, a *arena, p *proxy, d time.Duration) ([]b
 	}
 	if l.grpc {
 		args = append(args, "-H", "content-type: application/grpc", "-H", "te: trailers")
+	}
+	if l.known {
+		args = append(args, "-H", "authorization: Bearer "+a.issuer.token)
 	}
 	return runPinned(ctx, a.opts.loadCore, filepath.Join(a.dir, "h2load.err"), append(args, p.url(l))...)
 }

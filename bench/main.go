@@ -25,6 +25,7 @@ var parts = map[string]func(args []string) error{
 	"pace":         paceMain,
 	"talk":         talkMain,
 	"pour":         pourMain,
+	"guarded":      guardedMain,
 }
 
 func main() {

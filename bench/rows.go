@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +16,9 @@ import (
 // yield several figures.
 type row struct {
 	name    string
-	fresh   bool  // wants a contestant that has done nothing yet
-	load    *load // what is measured under load as fast as it goes; nil for the others
+	fresh   bool     // wants a contestant that has done nothing yet
+	by      []string // contestants that can do it; nil for all
+	load    *load    // what is measured under load as fast as it goes; nil for the others
 	measure func(ctx context.Context, a *arena, p *proxy) ([]figure, error)
 }
 
@@ -45,6 +47,7 @@ func rows() []row {
 		loadRow("h2-post-1k", load{secure: true, h2: true, target: "echo", body: 1 << 10}),
 		loadRow("h2-post-64k", load{secure: true, h2: true, target: "echo", body: 64 << 10}),
 		loadRow("grpc-unary", load{secure: true, grpc: true, target: "Unary"}),
+		knownRow("tls-known-300", load{secure: true, known: true, target: "300"}),
 		talkRow("ws-echo", false),
 		talkRow("wss-echo", true),
 		pourRow("tcp-down", false),
@@ -63,6 +66,19 @@ func rows() []row {
 var mix = []string{
 	"h1-get-300", "tls-get-300", "h2-get-300", "h1-get-10k", "tls-get-10k", "h2-get-10k", "h1-post-1k", "tls-post-1k", "h2-post-1k",
 	"tls-get-1m", "h2-get-1m", "grpc-unary",
+}
+
+// knownRow is loadRow for contestants that know who asks: a policy verifies a token, the
+// service gets another one and headers, and requests are counted.
+func knownRow(name string, l load) row {
+	r := loadRow(name, l)
+	r.by = []string{"legate", "nginx"}
+	return r
+}
+
+// wanted tells whether r is to be measured for a contestant.
+func (r *row) wanted(o *options, contestant string) bool {
+	return o.wants(r.name, contestant) && (r.by == nil || slices.Contains(r.by, contestant))
 }
 
 // loadRow measures a load as fast as it goes. When the proxy did not keep its
