@@ -95,9 +95,9 @@ func (s *Server) untrack(c *conn) {
 	s.done.Done()
 }
 
-// Drain closes connections that are idle and makes each other one close after the
-// exchange it is in. A request that is already on its way on an idle connection is
-// still served, and so is the one for which a connection starts later.
+// Drain closes connections that are idle, once they have been for a second, and makes each
+// other one close after the exchange it is in. A request that is already on its way on an
+// idle connection is still served, and so is the one for which a connection starts later.
 func (s *Server) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -286,11 +286,11 @@ func (c *conn) await(resting bool) waited {
 // restAfterTick ends a wait after its first tick.
 func restAfterTick(by time.Time) (time.Time, bool) { return by, false }
 
-// lastLook serves a request that arrived while the connection was told to stop
-// waiting, so that draining cuts nothing that was sent in good faith.
+// lastLook serves a request that arrives around the moment in which the connection is told
+// to stop waiting, so that draining cuts nothing that was sent in good faith.
 func (c *conn) lastLook() waited {
 	c.raw.OnTick(nil)
-	if c.resume(lastLookTime) && !c.raw.Gone() && c.readFirst() == nil {
+	if c.resume(c.lookTime()) && !c.raw.Gone() && c.readFirst() == nil {
 		return arrived
 	}
 	return over
@@ -303,9 +303,17 @@ func (c *conn) resume(d time.Duration) bool {
 	return c.raw.Resume(d)
 }
 
-// lastLookTime is how long a draining connection is watched for a request that is
-// already on its way.
-const lastLookTime = 5 * time.Millisecond
+// A draining connection is watched for a request that is already on its way until it has
+// been quiet for quietTime: a client that has just been answered sends the next one a round
+// trip and a thought later, and is told by its answer to go elsewhere. One that has been
+// quiet for longer is watched for lastLookTime.
+const quietTime, lastLookTime = time.Second, 5 * time.Millisecond
+
+// lookTime is how long the connection is watched from now on.
+func (c *conn) lookTime() time.Duration {
+	quiet := c.srv.now().Sub(c.idleUntil.Add(-c.srv.limits.Load().IdleTimeout))
+	return min(max(quietTime-quiet, lastLookTime), quietTime)
+}
 
 func (c *conn) readFirst() error {
 	if c.secure == nil {

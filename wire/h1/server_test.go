@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,45 @@ func TestServerStreamsLargeBodiesBothWays(t *testing.T) {
 			t.Fatalf("chunked %v: got %d bytes, %v", chunked, n, err)
 		}
 	}
+}
+
+// A client that has just been answered, and is about to ask again when the drain begins, is
+// served once more and told to go elsewhere.
+func TestDrainServesWhoeverIsAboutToAsk(t *testing.T) {
+	s, addr := startServer(t, echo{}, DefaultLimits())
+	c := dial(t, addr)
+	br := bufio.NewReader(c)
+	ask := func() (closes bool) {
+		t.Helper()
+		if _, err := io.WriteString(c, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp.Close
+	}
+	if ask() {
+		t.Fatal("closed before the drain")
+	}
+	s.Drain()
+	if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := br.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("after a round trip's time: %v, want an open connection", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if !ask() {
+		t.Error("the answer does not say that the connection ends")
+	}
+	s.Wait()
 }
 
 func TestDrainServesWhatIsOnItsWay(t *testing.T) {
