@@ -379,6 +379,35 @@ func TestTwoOrigins(t *testing.T) {
 	}
 }
 
+// A refresh token is good for one use here, and two origins have it. Whoever comes second
+// gets the other's session, without a word of the provider's.
+func TestTwoOriginsRefresh(t *testing.T) {
+	for name, open := range keepers {
+		t.Run(name, func(t *testing.T) {
+			w := newLoginWorld(t, open(t), nil)
+			b := w.browser()
+			const other = "https://admin.example.org/users"
+			wantReply(t, b.login(other, "bob"), decision.None, 0)
+			for range 2 {
+				w.forward(6 * time.Minute)
+				wantReply(t, b.ask("GET", page), decision.None, 0)
+				w.forward(2 * time.Minute)
+				address := other
+				for range 3 {
+					c := b.ask("GET", address)
+					if address = location(c); address == "" {
+						wantReply(t, c, decision.None, 0)
+						break
+					}
+					if strings.HasPrefix(address, w.idp.URL) {
+						t.Fatalf("sent to the provider")
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestRefreshAndExpiry(t *testing.T) {
 	for name, open := range keepers {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"legate/e2e/redistest"
 )
 
 // A shop is a gateway with two origins, an identity provider that people log in at, and a
@@ -71,47 +73,56 @@ const readerSays = readerSub + " " + readerMail
 // when the access token lapses, is known at the other origin, and logs out.
 func TestBrowserLogin(t *testing.T) {
 	t.Parallel()
-	w := openShop(t, setup{}, "{scope: [offline_access, email]}", "postLogoutRedirectURI: SHOP/open/bye")
-	w.idp.life(3600)
-	b := browse(t, w.cert, "shop.test", "admin.test")
-	from := w.log.size()
+	for _, kept := range []string{"cookies", "redis"} {
+		t.Run(kept, func(t *testing.T) {
+			t.Parallel()
+			var s setup
+			if kept == "redis" {
+				s.args = []string{"--redis", redistest.Start(t).Addr}
+			}
+			w := openShop(t, s, "{scope: [offline_access, email]}", "postLogoutRedirectURI: SHOP/open/bye")
+			w.idp.life(3600)
+			b := browse(t, w.cert, "shop.test", "admin.test")
+			from := w.log.size()
 
-	b.open(w.first + "/cart?item=7")
-	b.signIn(reader)
-	if got := b.text("#who"); got != readerSays {
-		t.Errorf("the page says %q", got)
-	}
-	if got, want := b.at(), w.first+"/cart?item=7"; got != want {
-		t.Errorf("ended at %s, want %s", got, want)
-	}
-	if got := b.text("#cookies"); strings.Contains(got, "session") || strings.Contains(got, "browser") {
-		t.Errorf("the service got %q", got)
-	}
-	w.wantRecords(t, from, verdict{"authn", "login_redirect", 302}, verdict{"authn", "own_endpoint", 302}, verdict{"proxy", "", 200})
-	w.audited(t, "login_start", "login_success")
-	w.sealedCookies(t, b)
+			b.open(w.first + "/cart?item=7")
+			b.signIn(reader)
+			if got := b.text("#who"); got != readerSays {
+				t.Errorf("the page says %q", got)
+			}
+			if got, want := b.at(), w.first+"/cart?item=7"; got != want {
+				t.Errorf("ended at %s, want %s", got, want)
+			}
+			if got := b.text("#cookies"); strings.Contains(got, "session") || strings.Contains(got, "browser") {
+				t.Errorf("the service got %q", got)
+			}
+			w.wantRecords(t, from, verdict{"authn", "login_redirect", 302}, verdict{"authn", "own_endpoint", 302}, verdict{"proxy", "", 200})
+			w.audited(t, "login_start", "login_success")
+			w.sealedCookies(t, b)
 
-	b.open(w.other + "/users")
-	if got := b.text("#who"); got != readerSays {
-		t.Errorf("the other origin says %q", got)
-	}
-	if n := w.idp.asked(); n[byCode] != 1 {
-		t.Errorf("logged in %d times for two origins", n[byCode])
-	}
+			b.open(w.other + "/users")
+			if got := b.text("#who"); got != readerSays {
+				t.Errorf("the other origin says %q", got)
+			}
+			if n := w.idp.asked(); n[byCode] != 1 {
+				t.Errorf("logged in %d times for two origins", n[byCode])
+			}
 
-	b.open(w.first + "/")
-	b.do("log out", clickOn("#logout"))
-	eventually(t, 20*time.Second, "the browser is told that it is logged out", func() bool { return b.at() == w.first+"/open/bye" })
-	w.audited(t, "logout")
-	for _, origin := range []string{w.first, w.other} { // the session ends at both
-		b.open(origin + "/cart")
-		b.do("see the login form", visible("#username"))
+			b.open(w.first + "/")
+			b.do("log out", clickOn("#logout"))
+			eventually(t, 20*time.Second, "the browser is told that it is logged out", func() bool { return b.at() == w.first+"/open/bye" })
+			w.audited(t, "logout")
+			for _, origin := range []string{w.first, w.other} { // the session ends at both
+				b.open(origin + "/cart")
+				b.do("see the login form", visible("#username"))
+			}
+			b.signIn(other)
+			if got := b.text("#who"); !strings.HasPrefix(got, otherSub+" ") {
+				t.Errorf("after somebody else logged in, the page says %q", got)
+			}
+			w.saysNoSecrets(t, b.secrets())
+		})
 	}
-	b.signIn(other)
-	if got := b.text("#who"); !strings.HasPrefix(got, otherSub+" ") {
-		t.Errorf("after somebody else logged in, the page says %q", got)
-	}
-	w.saysNoSecrets(t, b.secrets())
 }
 
 // The access token lapses while a page is open: with a refresh token nobody notices.
