@@ -28,6 +28,7 @@ type State interface {
 	Generation() uint64
 	Upstreams() []gateway.UpstreamView
 	Identity() gateway.IdentityView
+	Limits() gateway.LimitsView
 	Decisions() []gateway.DecisionView // the latest first
 	KeySet() []byte                    // public keys of minted tokens, as a JWK Set
 	DiagnosticsOpen() bool             // others than this machine may see the dashboard
@@ -123,6 +124,7 @@ func Handler(opts Options) http.Handler {
 	get("/api/v1/config", asJSON(s.Config))
 	get("/api/v1/upstreams", asJSON(func() any { return s.Upstreams() }))
 	get("/api/v1/identity", asJSON(func() any { return s.Identity() }))
+	get("/api/v1/limits", asJSON(func() any { return s.Limits() }))
 	get("/api/v1/decisions", asJSON(func() any { return s.Decisions() }))
 	get("/.well-known/jwks.json", keySet(s))
 	diag := newDashboard(opts, time.Now())

@@ -20,6 +20,7 @@ import (
 type state struct {
 	alive, ready bool
 	identity     gateway.IdentityView
+	limits       gateway.LimitsView
 	problems     []config.Problem
 	routes       any
 	upstreams    []gateway.UpstreamView
@@ -38,6 +39,7 @@ func (s *state) Config() any {
 func (s *state) Generation() uint64                { return 7 }
 func (s *state) Upstreams() []gateway.UpstreamView { return s.upstreams }
 func (s *state) Decisions() []gateway.DecisionView { return s.decisions }
+func (s *state) Limits() gateway.LimitsView        { return s.limits }
 func (s *state) Identity() gateway.IdentityView    { return s.identity }
 func (s *state) KeySet() []byte                    { return []byte(`{"keys":[]}`) }
 func (s *state) DiagnosticsOpen() bool             { return !s.closed }
@@ -77,6 +79,8 @@ func TestAnswers(t *testing.T) {
 			"{\n  \"generation\": 7,\n  \"sources\": [\n    \"shop.yaml\"\n  ]\n}\n"},
 		{"identity", "GET", "/api/v1/identity", Options{State: &state{identity: gateway.IdentityView{Minters: []string{"Filter a/b"}}}}, 200,
 			"{\n  \"rules\": null,\n  \"key_sets\": null,\n  \"minters\": [\n    \"Filter a/b\"\n  ],\n  \"own_paths\": null,\n  \"injected\": null\n}\n"},
+		{"limits", "GET", "/api/v1/limits", Options{State: &state{limits: gateway.LimitsView{Domain: "d", Store: "memory", Limits: []gateway.LimitView{}, Routes: []gateway.LimitedRoute{}}}}, 200,
+			"{\n  \"domain\": \"d\",\n  \"store\": \"memory\",\n  \"denies\": false,\n  \"failed\": 0,\n  \"limits\": [],\n  \"routes\": []\n}\n"},
 		{"no problems", "GET", "/api/v1/problems", Options{State: healthy()}, 200, "[]\n"},
 		{"public keys", "GET", "/.well-known/jwks.json", Options{State: healthy()}, 200, `{"keys":[]}`},
 		{"unknown", "GET", "/api/v1/nothing", Options{State: healthy()}, 404, "404 page not found\n"},

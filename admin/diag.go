@@ -127,7 +127,7 @@ func (d *dashboard) source(w http.ResponseWriter, r *http.Request, name string) 
 	v.Certificates = slices.DeleteFunc(d.certificates(), func(c Certificate) bool {
 		return !isSource(name, strings.ReplaceAll(c.Host, "/", ".")) && c.Hostname != name
 	})
-	v.Decisions, v.Broken, v.Identity = nil, 0, gateway.IdentityView{}
+	v.Decisions, v.Broken, v.Identity, v.Limits = nil, 0, gateway.IdentityView{}, gateway.LimitsView{}
 	for i := range v.Problems {
 		if v.Problems[i].Broken {
 			v.Broken++
@@ -191,7 +191,7 @@ func (d *dashboard) overview() map[string]any {
 		"errors": errors, "notices": notices, "system": d.system(), "loginfo": map[string]any{"all": d.level()},
 		"envoy_status":  map[string]any{"alive": s.Alive(), "ready": s.Ready(), "uptime": time.Since(d.started).Round(time.Second).String()},
 		"cluster_stats": stats, "route_info": s.Routes(), "upstreams": s.Upstreams(), "certificates": d.certificates(), "decisions": s.Decisions(),
-		"identity": s.Identity(),
+		"identity": s.Identity(), "limits": s.Limits(),
 	}
 }
 
@@ -231,6 +231,7 @@ type pageView struct {
 	Routes       []gateway.RouteView
 	Upstreams    []gateway.UpstreamView
 	Identity     gateway.IdentityView
+	Limits       gateway.LimitsView
 	Certificates []Certificate
 	Decisions    []gateway.DecisionView
 	Left         map[string]int // rows that are not shown, by table
@@ -255,6 +256,8 @@ func (d *dashboard) view() *pageView {
 	v.Upstreams = first(v, "upstreams", s.Upstreams())
 	v.Decisions = first(v, "decisions", s.Decisions())
 	v.Identity = s.Identity()
+	v.Limits = s.Limits()
+	v.Limits.Limits, v.Limits.Routes = first(v, "limits", v.Limits.Limits), nil
 	v.Identity.Rules, v.Identity.KeySets = first(v, "rules", v.Identity.Rules), first(v, "key_sets", v.Identity.KeySets)
 	return v
 }

@@ -23,6 +23,8 @@ func lively() *state {
 	until := time.Unix(0, 0)
 	s.identity.Rules = []authn.RuleView{{Rule: "FilterPolicy shop/p rule 1", Host: "*", Path: "/<script>/*", Filters: []authn.UseView{{Filter: "Filter shop/lost", If: "header x", Invalid: true}}}, {Path: "/open/*"}}
 	s.identity.KeySets = []authn.KeySetView{{URI: "https://id.example.com/keys", Keys: []string{"kid-1"}, Until: &until, Error: "no answer"}}
+	s.limits = gateway.LimitsView{Store: "memory", Limits: []gateway.LimitView{
+		{Name: "per-user", By: "RateLimit shop/orders", Pattern: "user=<script>", Rate: 100, Unit: "minute", Burst: 3, Reached: true, Allowed: 4711, Limited: 815}, {Name: "dead", Unit: "day", LogOnly: true}}}
 	s.decisions = []gateway.DecisionView{{Time: time.Unix(0, 0), Method: "GET", Host: "a", Path: `/"><img src=x>`, Status: 404, Stage: "match", Reason: "no_route"}}
 	s.problems = []config.Problem{
 		{Ref: config.Ref{Kind: "Mapping", Namespace: "shop", Name: "orders"}, Field: "weight", Msg: "is broken", Effect: config.ObjectDropped},
@@ -38,7 +40,8 @@ func TestDashboardPage(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", diagPath, nil))
 	page := w.Body.String()
-	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken", "Filter shop/lost (invalid)", "nobody is asked", "kid-1", "no answer"} {
+	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken", "Filter shop/lost (invalid)", "nobody is asked", "kid-1", "no answer",
+		"counted in this process, by itself", "user=&lt;script&gt;", "100 every minute, saved up for 3", "4711", "815", "dead <span class=\"warn\">(no request leads to it)", "0 every day, only logs"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
 		}
@@ -50,6 +53,16 @@ func TestDashboardPage(t *testing.T) {
 	}
 	if csp := w.Header().Get("Content-Security-Policy"); w.Code != 200 || !strings.HasPrefix(csp, "default-src 'none'") {
 		t.Errorf("status %d, policy %q", w.Code, csp)
+	}
+}
+
+// Where a service is asked instead, the page tells of that.
+func TestDashboardOfRateLimitService(t *testing.T) {
+	s := lively()
+	s.limits = gateway.LimitsView{Service: &gateway.LimitServiceView{By: "RateLimitService shop/limits", Address: "limits.shop:8081", Down: true, Allowed: 12, Limited: 3}}
+	_, page := ask(Handler(Options{State: s}), "GET", diagPath)
+	if want := `RateLimitService shop/limits at <code>limits.shop:8081</code> <span class="bad">cannot be asked</span>: 12 requests passed, 3 were refused.`; !strings.Contains(page, want) {
+		t.Errorf("the page does not show %q", want)
 	}
 }
 

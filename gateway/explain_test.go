@@ -8,7 +8,7 @@ import (
 )
 
 // rehearsed is a gateway that was only told what to serve.
-func rehearsed(t *testing.T, manifests string) *gate {
+func rehearsed(t testing.TB, manifests string) *gate {
 	t.Helper()
 	g := newGate(t)
 	g.Rehearse(read(manifests))

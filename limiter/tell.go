@@ -1,7 +1,9 @@
 package limiter
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"legate/config"
@@ -126,3 +128,22 @@ func (l *Limit) Problem(msg, instead string) config.Problem {
 	p.Instead = instead
 	return p
 }
+
+// Pattern shows l's pattern: "generic_key=orders, user=*".
+func (l *Limit) Pattern() string {
+	items := make([]string, len(l.source.Pattern))
+	for i, alternatives := range l.source.Pattern {
+		each := make([]string, len(alternatives))
+		for j, m := range alternatives {
+			each[j] = m.Key + "=" + cmp.Or(m.Value, "*")
+		}
+		items[i] = strings.Join(each, " or ")
+	}
+	return strings.Join(items, ", ")
+}
+
+// Written is where l's object was read.
+func (l *Limit) Written() *config.Meta { return l.object }
+
+// UnitName is the unit as manifests have it: "minute".
+func (l *Limit) UnitName() string { return strings.ToLower(unitNames[l.Window.Unit]) }

@@ -46,6 +46,9 @@ func (m *Metrics) KeepLimits(names []string) {
 // LimitStoreFailed counts a request whose limits could not be asked for.
 func (m *Metrics) LimitStoreFailed() { m.limits.storeErrors.Add() }
 
+// LimitStoreFailures returns how many there were.
+func (m *Metrics) LimitStoreFailures() uint64 { return m.limits.storeErrors.Value() }
+
 var (
 	limitsDesc      = describe("ratelimit_total", "Requests that count in a rate limit, by what it said: allowed, limited, or logged where it only logs.", "limit", "outcome")
 	storeErrorsDesc = describe("ratelimit_store_errors_total", "Requests whose rate limits could not be asked for in time.")
