@@ -78,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		{"config", "GET", "/api/v1/config", Options{State: healthy()}, 200,
 			"{\n  \"generation\": 7,\n  \"sources\": [\n    \"shop.yaml\"\n  ]\n}\n"},
 		{"identity", "GET", "/api/v1/identity", Options{State: &state{identity: gateway.IdentityView{Minters: []string{"Filter a/b"}}}}, 200,
-			"{\n  \"rules\": null,\n  \"key_sets\": null,\n  \"minters\": [\n    \"Filter a/b\"\n  ],\n  \"own_paths\": null,\n  \"injected\": null\n}\n"},
+			"{\n  \"rules\": null,\n  \"key_sets\": null,\n  \"minters\": [\n    \"Filter a/b\"\n  ],\n  \"signing_keys\": null,\n  \"own_paths\": null,\n  \"injected\": null\n}\n"},
 		{"limits", "GET", "/api/v1/limits", Options{State: &state{limits: gateway.LimitsView{Domain: "d", Store: "memory", Limits: []gateway.LimitView{}, Routes: []gateway.LimitedRoute{}}}}, 200,
 			"{\n  \"domain\": \"d\",\n  \"store\": \"memory\",\n  \"denies\": false,\n  \"failed\": 0,\n  \"limits\": [],\n  \"routes\": []\n}\n"},
 		{"no problems", "GET", "/api/v1/problems", Options{State: healthy()}, 200, "[]\n"},
