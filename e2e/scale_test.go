@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// scale is how many Mappings a large cluster has.
+const scale = 5000
+
+// create posts a Mapping, which is faster than kubectl by far.
+func (c *kubernetes) create(client *http.Client, name, service string) error {
+	body := fmt.Sprintf(`{"apiVersion":"getambassador.io/v3alpha1","kind":"Mapping","metadata":{"name":%q},"spec":{"hostname":"*","prefix":"/%s/","service":%q,"labels":{"ambassador":[{"group":["remote_address"]}]}}}`, name, name, service)
+	req, err := http.NewRequest(http.MethodPost, fmt.Sprintf("https://127.0.0.1:%d/apis/getambassador.io/v3alpha1/namespaces/default/mappings", c.port), bytes.NewReader([]byte(body)))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer admin-token")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusCreated {
+		err = fmt.Errorf("status %d: %s", resp.StatusCode, text)
+	}
+	return err
+}
+
+// In a cluster of five thousand Mappings one that is new serves at once, and what the
+// gateway remembers of all of them is little.
+func TestKubernetesScale(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.do("", "apply", "-k", crds)
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+	c.apply(everyone)
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16,
+	}}
+	defer client.CloseIdleConnections()
+	names := make(chan string)
+	var makers sync.WaitGroup
+	for range 16 {
+		makers.Go(func() {
+			for name := range names {
+				if err := c.create(client, name, up); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	for i := range scale {
+		names <- fmt.Sprintf("m-%d", i)
+	}
+	close(names)
+	makers.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+
+	g := c.gateway(setup{plain: true, args: []string{"--status=false"}})
+	if routes := view[configView](g, "config").Mappings; routes != scale {
+		t.Fatalf("%d of %d Mappings when ready", routes, scale)
+	}
+	visitor := &http.Client{Timeout: 5 * time.Second}
+	defer visitor.CloseIdleConnections()
+	var took []time.Duration
+	pace := time.NewTicker(1200 * time.Millisecond) // as people make changes: each is alone
+	defer pace.Stop()
+	for i := range 25 {
+		<-pace.C
+		name := fmt.Sprintf("late-%d", i)
+		must(t, c.create(client, name, up))
+		begun := time.Now()
+		for served := false; !served; {
+			resp, err := visitor.Get("http://" + g.clear + "/" + name + "/")
+			must(t, err)
+			_, err = io.Copy(io.Discard, resp.Body)
+			must(t, err)
+			resp.Body.Close()
+			served = resp.StatusCode == http.StatusOK
+			if time.Since(begun) > 10*time.Second {
+				t.Fatalf("%s does not serve", name)
+			}
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	rss := g.memory("VmRSS") >> 20
+	t.Logf("from created to serving: median %v, worst of %d %v; resident %d MiB", took[len(took)/2], len(took), took[len(took)-1], rss)
+	if worst := took[len(took)-1]; worst > patience(100*time.Millisecond) {
+		t.Errorf("a new Mapping serves after %v", worst)
+	}
+	if rss > 250 {
+		t.Errorf("%d MiB resident", rss)
+	}
+}
