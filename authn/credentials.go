@@ -99,7 +99,10 @@ func (m *Minter) believe(token []byte, now time.Time) (known *Verified, seen boo
 func (m *Minter) judge(raw string, now time.Time) (id *Identity, lapse time.Time, f *failure) {
 	_, rest, _ := strings.Cut(raw, ".")
 	payload, _, _ := strings.Cut(rest, ".")
-	issuer := issuerOf(payload)
+	issuer, subject := sourceOf(payload)
+	if m.accounts != nil && strings.HasPrefix(subject, accountPrefix) && issuer != m.f.Issuer {
+		return m.accounts.judge(raw, now) // nobody else speaks of them
+	}
 	if issuer == m.f.Issuer {
 		id, lapse, f = m.verifyOwn(raw, now)
 		if f == nil && !m.trustsItself && !m.forEdge(id.Token.Claims) {
@@ -122,19 +125,20 @@ func (m *Minter) judge(raw string, now time.Time) (id *Identity, lapse time.Time
 	return nil, lapse, failForeign
 }
 
-// issuerOf returns the issuer that an encoded payload claims, "" for none.
-func issuerOf(payload string) string {
+// sourceOf returns the issuer and the subject that an encoded payload claims, "" for none.
+func sourceOf(payload string) (issuer, subject string) {
 	text, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	var claims struct {
-		Issuer string `json:"iss"`
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
 	}
 	if json.Unmarshal(text, &claims) != nil {
-		return ""
+		return "", ""
 	}
-	return claims.Issuer
+	return claims.Issuer, claims.Subject
 }
 
 // generation is a number that grows whenever keys come or go that m believes tokens by.
@@ -143,6 +147,11 @@ func (m *Minter) generation(now time.Time) uint64 {
 	n := m.signer.current.Load().generation
 	for i := range m.issuers {
 		if k := m.issuers[i].keys.usable(now); k != nil {
+			n += k.generation + 1
+		}
+	}
+	if m.accounts != nil {
+		if k := m.accounts.keys.usable(now); k != nil {
 			n += k.generation + 1
 		}
 	}

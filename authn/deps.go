@@ -27,6 +27,7 @@ type Deps struct {
 
 	Revocations *Revocations // that other gateways share; nil for each part's own
 	Sessions    SessionStore // of who logged in; nil for browsers that keep them
+	Cluster     Cluster      // whose ServiceAccounts may ask for tokens; nil for none
 	SigningKeys KeyStore     // where keys are kept that Mint filters share; nil for nowhere
 	// AuthService and External return what asks the service of an object, its host and
 	// port, and what is wrong with how it is to be reached. They are for building, by one

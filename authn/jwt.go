@@ -28,6 +28,18 @@ type verifier struct {
 
 // newVerifier makes what verifies tokens as c says. c is not kept.
 func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, cache *Cache) (*verifier, error) {
+	v, err := newKeyless(by, c, scope, cache)
+	if err != nil {
+		return nil, err
+	}
+	if onlyUnsigned := !slices.ContainsFunc(v.algorithms, func(a string) bool { return a != none }); !onlyUnsigned {
+		v.keys = sets.of(c)
+	}
+	return v, nil
+}
+
+// newKeyless is newVerifier without keys.
+func newKeyless(by string, c *config.JWTFilter, scope []string, cache *Cache) (*verifier, error) {
 	inject, err := templates.NewHeaders(c.Inject)
 	if err != nil {
 		return nil, inField("injectRequestHeaders", err)
@@ -43,9 +55,6 @@ func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, 
 	}
 	if len(v.algorithms) == 0 {
 		v.algorithms = safeAlgorithms
-	}
-	if onlyUnsigned := !slices.ContainsFunc(v.algorithms, func(a string) bool { return a != none }); !onlyUnsigned {
-		v.keys = sets.of(c)
 	}
 	wishes, err := json.Marshal(struct {
 		By    string

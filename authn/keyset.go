@@ -369,6 +369,9 @@ type keySetKey struct {
 	uri    string
 	issuer string
 	policy config.FetchPolicy
+	// cluster says that uri only names the keys of the cluster around the gateway, which are
+	// asked of its API server.
+	cluster bool
 }
 
 // keySets are the key sets of one configuration. It is built by one goroutine and not
@@ -405,6 +408,9 @@ func (s *keySets) discover(issuer string, policy config.FetchPolicy) *keySet {
 	return s.take(keySetKey{uri: strings.TrimSuffix(issuer, "/") + discoverySuffix, issuer: issuer, policy: policy})
 }
 
+// cluster returns the keys of the ServiceAccounts of the cluster around the gateway.
+func (s *keySets) cluster() *keySet { return s.take(keySetKey{uri: clusterKeys, cluster: true}) }
+
 func (s *keySets) take(k keySetKey) *keySet {
 	if set := s.byKey[k]; set != nil {
 		return set
@@ -414,7 +420,11 @@ func (s *keySets) take(k keySetKey) *keySet {
 		set = s.prev.byKey[k]
 	}
 	if set == nil {
-		set = &keySet{uri: k.uri, issuer: k.issuer, policy: k.policy, deps: s.deps, client: s.deps.client(k.policy)}
+		client := s.deps.client(k.policy)
+		if k.cluster {
+			client.Transport = clusterClient{s.deps.Cluster}
+		}
+		set = &keySet{uri: k.uri, issuer: k.issuer, policy: k.policy, deps: s.deps, client: client}
 	}
 	s.byKey[k] = set
 	return set

@@ -26,6 +26,7 @@ type Minter struct {
 	signer      *signer
 	revoked     *Revocations
 	issuers     []trusted
+	accounts    *accounts  // ServiceAccounts; nil where none are recognised
 	passwords   *passwords // of users; nil where none are accepted
 	clients     *passwords // of clients of the token endpoints; nil where there are none
 	policy      [sha256.Size]byte

@@ -54,6 +54,11 @@ func newMinter(o *config.Filter, parts *mintParts, secrets Secrets, sets *keySet
 	if m.issuers, err = trust(by, &f.Credentials, sets, d); err != nil {
 		broken("Mint.credentials.issuers", err.Error())
 	}
+	if k := f.Credentials.Kubernetes; k != nil && d.Cluster != nil {
+		if m.accounts, err = newAccounts(by, k, sets, d); err != nil {
+			broken("Mint.credentials.kubernetes", err.Error())
+		}
+	}
 	seen := by + string(wishes)
 	passwords := func(field string, name config.SecretName, read func(*config.Secret, *lockout) (*passwords, error)) *passwords {
 		if name.Name == "" {

@@ -61,8 +61,8 @@ func newMints(w *config.World, prev *mints, sets *keySets, d *Deps) (*mints, []c
 			problems = append(problems, p)
 			t.settings.kept = config.SecretName{}
 		}
-		if o.Mint.Credentials.Kubernetes != nil {
-			p := o.Problem("Mint.credentials.kubernetes", "is not served yet", config.FieldIgnored)
+		if o.Mint.Credentials.Kubernetes != nil && d.Cluster == nil {
+			p := o.Problem("Mint.credentials.kubernetes", "there is no API server to ask (--kubernetes)", config.FieldIgnored)
 			p.Instead = "tokens of ServiceAccounts are refused, unless credentials.issuers names their issuer and its jwksURI"
 			problems = append(problems, p)
 		}

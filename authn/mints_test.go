@@ -92,7 +92,7 @@ func TestMintProblems(t *testing.T) {
 		}, "neither a bcrypt nor an argon2id hash", true},
 		{"no Secret of keys", func(f *config.MintFilter) { f.SigningKeys.Name = "gone" }, "there is no Secret gone.", false},
 		{"a Secret without keys", func(f *config.MintFilter) { f.SigningKeys = config.SecretName{Name: "plain", Namespace: "ambassador"} }, "holds no private key", false},
-		{"tokens of ServiceAccounts", func(f *config.MintFilter) { f.Credentials.Kubernetes = &config.KubernetesTokens{Audience: "x"} }, "is not served yet", false},
+		{"tokens of ServiceAccounts", func(f *config.MintFilter) { f.Credentials.Kubernetes = &config.KubernetesTokens{Audience: "x"} }, "there is no API server to ask", false},
 	}
 	plain := config.Secret{Meta: config.Meta{Name: "plain", Namespace: "ambassador"}, Data: map[string][]byte{"x": []byte("alice:wonderland")}}
 	for _, r := range rows {

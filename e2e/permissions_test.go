@@ -79,6 +79,9 @@ func TestPermissions(t *testing.T) {
 	}
 	for i := range rules {
 		p := &rules[i]
+		if p.Resources[0] == "tokenreviews" {
+			continue // is only needed once somebody brings a token: TestServiceAccountTokens
+		}
 		t.Run(strings.Join(p.Verbs, " ")+" "+strings.ReplaceAll(p.Resources[0], "/", " "), func(t *testing.T) {
 			fresh(c)
 			if slices.Contains(p.Names, "legate-signing-keys") {

@@ -39,6 +39,7 @@ type Options struct {
 	Patience    time.Duration           // that all Filters of a request may wait for others; 0 for as long as each likes
 	KeepHeaders bool                    // that Filters set: clients may send their own
 	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
+	Cluster     authn.Cluster           // whose ServiceAccounts may ask for tokens; nil for none
 	SigningKeys authn.KeyStore          // where keys are kept that Mint filters share; nil for nowhere
 	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
 	Revocations *authn.Revocations      // that all gateways share; nil for this one's own

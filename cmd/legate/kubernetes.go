@@ -33,6 +33,21 @@ func (p *Program) kubernetes(opts config.Options, log *slog.Logger) (*kube.Sourc
 	})
 }
 
+// cluster returns the API server as far as ServiceAccounts go: the one that is watched, or
+// that KUBECONFIG or the pod around the gateway leads to; nil for none.
+func (p *Program) cluster(watched bool, log *slog.Logger) authn.Cluster {
+	kubeconfig := p.getenv("KUBECONFIG")
+	if !watched && kubeconfig == "" && p.getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return nil
+	}
+	asker, err := kube.NewAsker(kubeconfig)
+	if err != nil {
+		log.Warn("no API server can be asked about ServiceAccounts", "error", err)
+		return nil
+	}
+	return asker
+}
+
 // watchCluster gives srv the API server, and who tells it what becomes of its objects.
 func (p *Program) watchCluster(srv *server) (err error) {
 	if srv.api, err = p.kubernetes(srv.settings.config, srv.log); err != nil {

@@ -43,6 +43,7 @@ func (p *Program) rehearseObjects(opts config.Options, objects []*config.Object)
 		Upstream: upstreamOptions(opts, p.getenv),
 		Routes:   routesOptions(opts, p.getenv),
 		OnlyAsk:  onlyAsk(p.getenv),
+		Cluster:  p.cluster(false, slog.New(slog.DiscardHandler)),
 		Limits:   limitOptions(p.getenv, opts.Namespace),
 		Metrics:  telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
 		Log:      slog.New(slog.DiscardHandler),

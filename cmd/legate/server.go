@@ -85,6 +85,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		KeepHeaders:      s.flags.keepInjected,
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
+		Cluster:          p.cluster(s.flags.kubernetes, log),
 		SigningKeys:      srv.signingKeys(),
 		Audit:            srv.audit.Audit,
 		Sessions:         srv.shared.sessions(),
