@@ -30,6 +30,7 @@ const (
 	ClientGone
 	StreamIdle
 	TooManyConnections
+	Overloaded
 
 	// Routing.
 	NoHost
@@ -227,6 +228,9 @@ var reasons = [NumReasons]reasonRow{
 	TooManyConnections: {"too_many_connections", at(Accept), 0, ClientFault, "-", "",
 		"the listener is at its connection limit",
 		"scale out or raise the limit"},
+	Overloaded: {"overloaded", at(Accept), 503, GatewayFault, "OM", "envoy overloaded",
+		"the gateway has as many requests in hand as --max-requests allows, or memory is short",
+		"add replicas or memory; look for services that are slow: their requests are those that wait"},
 
 	NoHost: {"no_host", at(Match), 404, OperatorFault, "NR", "",
 		"no Host serves this authority",

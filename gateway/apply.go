@@ -27,7 +27,9 @@ type Options struct {
 	Bind             string // address that Listeners bind; "" for all
 	Upstream         upstream.Options
 	Routes           routes.Options
-	MaxConnections   int              // per Listener; 0 for the default
+	MaxConnections   int              // per Listener; 0 for what file descriptors are for
+	MaxRequests      int              // served at once; 0 for what MemoryLimit is for
+	MemoryLimit      int64            // bytes that the process may use; 0 for as many as there are
 	ProxyProtocol    listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
 	ProxyTrust       []netip.Prefix   // whose PROXY headers are believed; empty: everybody's
 	MaxConnectionAge time.Duration    // of HTTP/2 connections; 0: they may live for ever
@@ -88,7 +90,9 @@ type Gateway struct {
 	left     sync.WaitGroup
 	shadows  shadows
 	leavers  leavers
-	limits   h1.Limits
+
+	admission admission
+	limits    h1.Limits
 }
 
 // readyWait is how long a change waits for the addresses of new upstreams before it
@@ -111,6 +115,7 @@ func New(opts Options) (*Gateway, error) {
 	if g.opts.Limits.Store == nil {
 		g.opts.Limits.Store = limiter.NewMemory(0)
 	}
+	g.admission = g.newAdmission(&opts)
 	g.snap.Store(&Snapshot{})
 	g.metrics.WatchUpstreams(g.upstreamStates)
 	g.deps = g.authnDeps()

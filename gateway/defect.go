@@ -34,6 +34,7 @@ func (g *Gateway) recover(x *Exchange) {
 	}
 	x.stop(stage, decision.Internal, x.Route.By, err)
 	g.shielded(x.letGo)
+	x.leave()
 	for x.ended < x.entered {
 		g.shielded(x.finishNext)
 	}

@@ -47,5 +47,6 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		s.authn.Retire(nil)
 	}
 	g.resolver.Close()
+	g.admission.memory.end()
 	return err
 }

@@ -128,12 +128,8 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	p.tunnels = func() *telemetry.Gauge { return g.metrics.Connections(name, "tcp") }
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
 	p.introduced = newIntroductions(g.metrics, name, proxy)
-	limit := g.opts.MaxConnections
-	if limit == 0 {
-		limit = listen.DefaultMaxConnections
-	}
 	ln, err := g.listen(ctx, addr, listen.Options{
-		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: limit,
+		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: g.opts.maxConnections(),
 		Config: p.config, Challenge: g.opts.ChallengeTLS, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
 	})
 	if err != nil {

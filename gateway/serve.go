@@ -16,7 +16,7 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	x := begin(g, s, req)
 	x.count()
 	defer g.recover(x)
-	if x.accept() == Continue && x.choose() == Continue {
+	if x.admittedHere() == Continue && x.accept() == Continue && x.choose() == Continue {
 		x.enter()
 	}
 	x.prepare()
@@ -26,6 +26,7 @@ func (g *Gateway) Serve(s wire.Stream, req *wire.Head) {
 	}
 	x.answer()
 	x.finish()
+	x.leave()
 	g.observe(x)
 	g.metrics.InFlight.Add(-1)
 	x.free()

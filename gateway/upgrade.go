@@ -172,6 +172,7 @@ func (x *Exchange) tunnel() {
 		x.ToClient.Upgrade = x.Resp.Get(wire.FieldUpgrade)
 	}
 	x.answering = true
+	x.leave() // it is no request any more, and may last for days
 	x.Route.metrics.Upgraded(1)
 	defer x.Route.metrics.Upgraded(-1)
 	if l := x.inbound(); l != nil {

@@ -17,6 +17,9 @@ type Threshold struct {
 	overflows atomic.Uint64
 }
 
+// NewThreshold returns one where nothing goes on.
+func NewThreshold(limit int64) *Threshold { return &Threshold{limit: limit} }
+
 // Enter counts one more, or refuses to. Who was let in leaves. Budget: 0 allocs.
 func (t *Threshold) Enter() bool {
 	for {

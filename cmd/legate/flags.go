@@ -33,6 +33,7 @@ type serveFlags struct {
 	logLevel      string
 	logFormat     string
 	maxAge        time.Duration
+	maxRequests   int
 	tokenCache    int
 	keepInjected  bool
 	pprof         bool
@@ -61,6 +62,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.IntVar(&f.tokenCache, "token-cache", 64, "MiB that verified tokens are remembered in; 0 remembers none")
 	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
+	flags.IntVar(&f.maxRequests, "max-requests", 0, "requests served at once; those beyond are refused (default one for each 64 KiB that may be used)")
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
 	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else a folder of this machine)")

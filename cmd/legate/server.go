@@ -81,6 +81,8 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		ProxyProtocol:    s.proxy,
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,
+		MaxRequests:      s.flags.maxRequests,
+		MemoryLimit:      limitMemory(log),
 		TokenCache:       tokenCache(s.flags.tokenCache),
 		KeepHeaders:      s.flags.keepInjected,
 		Metrics:          metrics,
