@@ -39,6 +39,7 @@ type arena struct {
 	addr     string // upstream's; those of its other two protocols follow
 	calls    string
 	pours    string
+	redis    *process // nil for none
 	cert     *certificate
 	issuer   *issuer
 }
@@ -84,9 +85,37 @@ func newArena(opts *options) (*arena, error) {
 }
 
 func (a *arena) close() {
+	if a.redis != nil {
+		a.redis.stop()
+	}
 	a.upstream.stop()
 	a.issuer.close()
 	a.lock.Close()
+}
+
+// startRedis starts a Redis that keeps nothing, and returns its address once somebody is
+// there.
+func (a *arena) startRedis() (string, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return "", err
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	a.redis, err = startPinned(a.opts.loadCore, nil, nil, filepath.Join(a.dir, "redis.err"), redisServer,
+		"--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", a.dir)
+	if err != nil {
+		return "", err
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			return addr, conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return "", fmt.Errorf("redis: %w", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // lockFolder keeps a second run out of dir, and off the cores.
@@ -116,6 +145,7 @@ type settings struct {
 	Issuer, Auth               string   // where its keys are, and where the service that is asked listens
 	PrefixLen, MaxConn         int
 	Root                       bool
+	Limited                    bool // every route by a rate limit that nothing meets
 }
 
 func (a *arena) settings(contestant string) (settings, error) {

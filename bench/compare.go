@@ -32,6 +32,9 @@ func compare(ctx context.Context, opts *options) error {
 func wantedContestants(opts *options) []contestant {
 	var wanted []contestant
 	for _, c := range contestants(opts) {
+		if c.asked && opts.only == nil {
+			continue
+		}
 		for _, r := range rows() {
 			if r.wanted(opts, c.name) {
 				wanted = append(wanted, c)

@@ -19,6 +19,7 @@ type contestant struct {
 	debian  string                                                // package that brings it
 	modules map[string]string                                     // files that must be there too, each with the package that brings it
 	version []string                                              // command line that tells
+	asked   bool                                                  // measured only where -only says something
 	argv    func(a *arena, s settings) (argv []string, err error) // writes the configuration; the log goes to standard output or s.Log
 	known   bool                                                  // is to know who asks
 }
@@ -34,11 +35,32 @@ func contestants(opts *options) []contestant {
 		{name: "nginx", command: "nginx", debian: "nginx-light", modules: map[string]string{nginxStream: "libnginx-mod-stream"}, version: []string{"nginx", "-v"}, argv: nginxArgv},
 		{name: "haproxy", command: "haproxy", debian: "haproxy", version: []string{"haproxy", "-v"}, argv: haproxyArgv},
 		{name: "reverseproxy", argv: reverseProxyArgv},
+		{name: "limits", asked: true, command: legate, version: []string{legate, "version"}, argv: limitsArgv},
+		{name: "limits-redis", asked: true, command: legate, modules: map[string]string{redisServer: "redis-server"}, version: []string{legate, "version"}, argv: limitsRedisArgv},
 	}
 }
 
 // nginxStream is where Debian puts nginx's module for TCP.
 const nginxStream = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+// redisServer is where Debian puts Redis.
+const redisServer = "/usr/bin/redis-server"
+
+// limitsArgv is Legate with a rate limit on every route, which nothing meets.
+func limitsArgv(a *arena, s settings) ([]string, error) {
+	s.Limited = true
+	return legateArgv(a, s)
+}
+
+// limitsRedisArgv is the same with a Redis, which has a core with load and upstream.
+func limitsRedisArgv(a *arena, s settings) ([]string, error) {
+	argv, err := limitsArgv(a, s)
+	if err != nil {
+		return nil, err
+	}
+	redis, err := a.startRedis()
+	return append(argv, "--redis", redis), err
+}
 
 func legateArgv(a *arena, s settings) ([]string, error) {
 	file, err := s.write("legate.yaml")

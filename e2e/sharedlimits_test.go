@@ -134,7 +134,7 @@ func TestReplicasCountTogether(t *testing.T) {
 	left.Store(2500)
 	c.ask(t, at, 100, request{target: "/shop/x"}, func() bool { return left.Add(-1) >= 0 })
 	var came, want int64
-	for _, key := range strings.Fields(strings.Trim(server.Do(t, "KEYS", "ambassador_generic_key_shop_*"), "[]")) {
+	for key := range strings.FieldsSeq(strings.Trim(server.Do(t, "KEYS", "ambassador_generic_key_shop_*"), "[]")) {
 		var n int64
 		if _, err := fmt.Sscan(server.Do(t, "GET", key), &n); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	waiting []*inquiry
+	active  int // workers that are awake
 
 	// Who has not answered for a while is asked once in a while only, and everybody else
 	// is told at once.
@@ -36,6 +37,8 @@ type lane struct {
 const (
 	// workers is how many batches of one lane are under way at the same time.
 	workers = 2
+	// crowd is how many wait until a second batch is under way beside the first.
+	crowd = 8
 	// together is how many questions are sent together where nothing else is said.
 	together = 256
 	// probeEvery is how often a Redis that does not answer is asked again.
@@ -69,10 +72,13 @@ func (l *lane) ask(q *inquiry) bool {
 	}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, q)
+	rouse := l.active == 0 || l.active < workers && len(l.waiting) >= crowd
+	if rouse {
+		l.active++
+	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default: // enough are awake
+	if rouse {
+		l.wake <- struct{}{}
 	}
 	return true
 }
@@ -80,21 +86,25 @@ func (l *lane) ask(q *inquiry) bool {
 // work sends what waits, until the store is closed.
 func (l *lane) work() {
 	var batch []*inquiry
+	var slips []*slip
 	for {
 		select {
 		case <-l.wake:
 		case <-l.r.stopped.Done():
-			l.finish(l.take(nil, 0), errClosed)
+			l.finish(l.take(), errClosed)
 			return
 		}
 		if l.window > 0 {
 			l.gather()
 		}
 		for {
-			if batch = l.take(batch[:0], l.limit); len(batch) == 0 {
+			if batch = l.next(batch[:0]); len(batch) == 0 {
 				break
 			}
-			l.send(batch)
+			for len(slips) < len(batch) {
+				slips = append(slips, &slip{})
+			}
+			l.send(batch, slips)
 			clear(batch)
 		}
 	}
@@ -116,11 +126,26 @@ func (l *lane) gather() {
 	}
 }
 
-// take moves up to limit of what waits into batch, all of it for 0. Those that nobody waits
-// for any more are passed over.
-func (l *lane) take(batch []*inquiry, limit int) []*inquiry {
+// next moves what is sent together into batch. Where nothing waits, who asks goes to sleep.
+func (l *lane) next(batch []*inquiry) []*inquiry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if batch = l.move(batch, l.limit); len(batch) == 0 {
+		l.active--
+	}
+	return batch
+}
+
+// take returns all that waits.
+func (l *lane) take() []*inquiry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.move(nil, 0)
+}
+
+// move moves up to limit of what waits into batch, all of it for 0. Those that nobody waits
+// for any more are passed over. It is for who holds mu.
+func (l *lane) move(batch []*inquiry, limit int) []*inquiry {
 	n := 0
 	for _, q := range l.waiting {
 		if limit > 0 && len(batch) == limit {
@@ -141,14 +166,14 @@ func (l *lane) take(batch []*inquiry, limit int) []*inquiry {
 
 // send asks everything in batch: in one round trip, unless Redis does not know the script
 // or a part of a cluster has just moved.
-func (l *lane) send(batch []*inquiry) {
+func (l *lane) send(batch []*inquiry, slips []*slip) {
 	l.sent.Add(1)
 	ctx, cancel := context.WithTimeout(l.r.stopped, patienceOf(batch))
 	defer cancel()
-	answered, left, err := l.exchange(ctx, batch, false)
+	answered, left, err := l.exchange(ctx, batch, slips, false)
 	for len(left) > 0 && ctx.Err() == nil {
 		var n int
-		n, left, err = l.exchange(ctx, left, true)
+		n, left, err = l.exchange(ctx, left, slips, true)
 		answered += n
 	}
 	l.finish(left, err)
@@ -167,11 +192,11 @@ func patienceOf(batch []*inquiry) time.Duration {
 // exchange sends batch once, with the whole script or its name. It returns how many were
 // answered, what is to be sent again as it came to nothing, and why the last one was not
 // answered.
-func (l *lane) exchange(ctx context.Context, batch []*inquiry, whole bool) (answered int, again []*inquiry, failed error) {
+func (l *lane) exchange(ctx context.Context, batch []*inquiry, slips []*slip, whole bool) (answered int, again []*inquiry, failed error) {
 	pipe := l.client.Pipeline()
 	cmds := make([]*redis.IntCmd, len(batch))
 	for i, q := range batch {
-		cmds[i] = q.command(ctx, whole)
+		cmds[i] = slips[i].command(ctx, q, whole)
 		_ = pipe.Process(ctx, cmds[i]) // it only lines up
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
@@ -239,7 +264,7 @@ func (l *lane) fall(now time.Time, err error) {
 	if l.down.CompareAndSwap(false, true) {
 		l.r.downNow(err)
 	}
-	l.finish(l.take(nil, 0), errDown)
+	l.finish(l.take(), errDown)
 }
 
 // told is what a question of nobody in particular says, while no other was asked.

@@ -116,28 +116,36 @@ func (q *inquiry) settle(t *Take, now time.Time) {
 	}
 }
 
-// command makes what is sent: by the script's name, or with all of it for a Redis that does
-// not know the name.
-func (q *inquiry) command(ctx context.Context, whole bool) *redis.IntCmd {
-	how, script := "evalsha", takeName
-	if whole {
-		how, script = "eval", takeScript
-	}
+// A slip is the memory in which one command is written down, again and again. What is sent
+// are pointers into it, so that numbers and keys need no memory of their own.
+type slip struct {
+	key                  string
+	gone, at, most, kept int64
+	args                 []any
+}
+
+// command makes what is sent of q: by the script's name, or with all of it for a Redis that
+// does not know the name. It is good until the slip's next one.
+func (s *slip) command(ctx context.Context, q *inquiry, whole bool) *redis.IntCmd {
+	s.key, s.gone, s.at, s.most, s.kept = string(q.key), q.gone, q.at, q.most, q.kept
 	counts := "1"
 	if q.peek {
 		counts = "0"
 	}
-	var cmd *redis.IntCmd
-	if q.slides {
-		cmd = redis.NewIntCmd(ctx, how, script, "1", string(q.key), "s", decimal(q.gone), decimal(q.at), decimal(q.most), decimal(q.kept), counts)
+	if whole {
+		s.args = append(s.args[:0], "eval", takeScript, "1", &s.key)
 	} else {
-		cmd = redis.NewIntCmd(ctx, how, script, "1", string(q.key), "c", decimal(q.kept), counts)
+		s.args = append(s.args[:0], "evalsha", &takeName, "1", &s.key)
 	}
+	if q.slides {
+		s.args = append(s.args, "s", &s.gone, &s.at, &s.most, &s.kept, counts)
+	} else {
+		s.args = append(s.args, "c", &s.kept, counts)
+	}
+	cmd := redis.NewIntCmd(ctx, s.args...)
 	cmd.SetFirstKeyPos(3)
 	return cmd
 }
-
-func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // appendKey appends the key of t: Edge Stack's for a counter of the calendar, whose window's
 // beginning it ends with. Budget: 0 allocs once dst has grown.
