@@ -78,10 +78,10 @@ func (b *breaker) refuse(x *Exchange, wait time.Duration) Verdict {
 	return x.stop(decision.Break, decision.BreakerOpen, b.by, nil)
 }
 
-// Respond judges a probe by the head of its answer: how long a client takes to receive
-// the rest says nothing of the upstream.
+// Respond judges a probe by the head of its answer where nothing bounds how long the rest
+// takes.
 func (b *breaker) Respond(x *Exchange) {
-	if x.pass.Probe {
+	if x.pass.Probe && (x.Route.timeout == 0 || x.link != nil && x.Resp.Status == 101) {
 		b.settle(x)
 	}
 }

@@ -147,8 +147,8 @@ func TestBreakerProbes(t *testing.T) {
 	g.waitFor("two requests try it", func() bool { return asked.Load()-before == 2 })
 }
 
-// A probe is judged by its head: a client that reads its answer slowly holds up nobody.
-func TestBreakerProbeOfSlowClient(t *testing.T) {
+// Where nothing bounds how long an answer takes, a probe is judged by its head.
+func TestBreakerProbeWithoutEnd(t *testing.T) {
 	up, mood, _ := moody(t)
 	g := open(t, everyone+mapping("r", "/r/", up, "failure_breaker: {consecutive_failures: 1, open_for: 1ms}", "timeout_ms: 0"))
 	mood.Store(status(500))

@@ -40,7 +40,8 @@ const (
 // A Pass is the leave to send one request. Its outcome is told once.
 type Pass struct {
 	period uint64
-	Probe  bool // the service is tried by it
+	round  uint64 // of probes
+	Probe  bool   // the service is tried by it
 }
 
 // A Transition is a change of a Breaker's state.
@@ -67,8 +68,9 @@ type Breaker struct {
 
 	mu      sync.Mutex // held while the machine is asked
 	state   BreakerState
-	period  uint64 // grows with every change of the state, and when probes are given up
+	period  uint64 // grows with every change of the state
 	result  error
+	round   uint64    // grows when probes are waited for no more
 	probes  int       // on their way
 	probed  time.Time // when the last was sent
 	until   time.Time // nothing is sent, when open
@@ -116,22 +118,21 @@ func (b *Breaker) Enter() (p Pass, wait time.Duration, ok bool) {
 	}
 }
 
-// probe lets a request through if not as many as may be are on their way or back. Probes
-// that have not come back for as long as b was open are given up, so that no client can
-// keep it as it is by being slow.
+// probe lets a request through if not as many as may be are on their way or back. Those
+// that have not come back for as long as b was open make room for others, so that no client
+// can keep it as it is by being slow; what they say in the end counts all the same.
 func (b *Breaker) probe() (p Pass, wait time.Duration, ok bool) {
 	now := b.clock()
 	if b.probes > 0 && now.Sub(b.probed) > b.settings.OpenFor {
 		b.probes = 0
-		b.period++
-		b.publish()
+		b.round++
 	}
 	if b.probes+int(b.machine.Counts().Requests) >= b.settings.Probes {
 		return Pass{}, 0, false
 	}
 	b.probes++
 	b.probed = now
-	return Pass{b.period, true}, 0, true
+	return Pass{b.period, b.round, true}, 0, true
 }
 
 // Done tells what became of a request. Budget: 0 allocs.
@@ -144,7 +145,7 @@ func (b *Breaker) Done(p Pass, o Outcome) {
 	if p.period != b.period {
 		return
 	}
-	if p.Probe {
+	if p.Probe && p.round == b.round {
 		b.probes--
 	}
 	if o == Unsaid {
@@ -172,6 +173,7 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	from := b.state
 	b.state = [...]BreakerState{gobreaker.StateClosed: Closed, gobreaker.StateHalfOpen: HalfOpen, gobreaker.StateOpen: Open}[to]
 	b.probes = 0
+	b.round++
 	b.period++
 	cause := ""
 	switch b.state {

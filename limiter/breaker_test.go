@@ -183,8 +183,8 @@ func TestBreakerIgnoresStragglers(t *testing.T) {
 	})
 }
 
-// A probe that does not come back for as long as the breaker was open is given up; what
-// it says in the end is not heard.
+// A probe that does not come back for as long as the breaker was open makes room for
+// another; what it says in the end counts as long as the breaker is half-open.
 func TestBreakerGivesProbesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(s *config.FailureBreaker) { s.Consecutive = 1 })
@@ -199,8 +199,18 @@ func TestBreakerGivesProbesUp(t *testing.T) {
 		}
 		b.Done(lost, Failure)
 		b.Done(probe, Success)
-		if b.View().State != Closed {
+		if b.View().State != Open {
 			t.Errorf("is %v", b.View().State)
+		}
+		time.Sleep(b.settings.OpenFor + time.Millisecond)
+		lost, _, _ = b.Enter()
+		time.Sleep(b.settings.OpenFor + time.Millisecond)
+		probe, _, _ = b.Enter()
+		b.Done(lost, Unsaid)
+		b.play("x")
+		b.Done(probe, Success)
+		if b.View().State != Closed {
+			t.Errorf("then it is %v", b.View().State)
 		}
 	})
 }
