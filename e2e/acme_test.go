@@ -224,16 +224,21 @@ func TestRenewCertificateUnderLoad(t *testing.T) {
 
 // Two replicas that share a storage order once, and each answers for the other.
 func TestOrderOnceForReplicas(t *testing.T) {
-	for _, storage := range []string{"folder", "Redis"} {
+	for _, storage := range []string{"folder", "Redis", "Secrets"} {
 		t.Run(storage, func(t *testing.T) {
 			ports := freePorts(t, 4)
 			p := startPebble(t, ports[0], ports[1])
 			folder := t.TempDir()
 			hosts := p.host("a", "a.example.com", "") + p.host("b", "b.example.com", "") + p.host("again", "a.example.com", "")
 			public, hidden := p.setup(ports[0], ports[1], folder, hosts), p.setup(ports[2], ports[3], folder, hosts)
-			if storage == "Redis" {
+			switch storage {
+			case "Redis":
 				r := redistest.Start(t)
 				public.args, hidden.args = []string{"--redis", r.Addr}, []string{"--redis", r.Addr}
+			case "Secrets":
+				c := newKubernetes(t)
+				public.args, hidden.args = nil, nil
+				public, hidden = c.setup(public), c.setup(hidden)
 			}
 			one := startAt(t, hidden, ports[2], ports[3])
 			other := startAt(t, public, ports[0], ports[1])

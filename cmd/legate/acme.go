@@ -15,12 +15,15 @@ import (
 )
 
 // newACME returns what orders certificates and keeps them where s says: in a folder that was
-// named, else in the Redis that replicas share, else in the folder of --state or one of this
-// machine.
-func newACME(s *settings, sh *shared, getenv func(string) string, log *slog.Logger) *acme.Client {
+// named, else in the Redis that replicas share, else in vault, the cluster's Secrets, nil for
+// none, else in the folder of --state or one of this machine.
+func newACME(s *settings, sh *shared, vault acme.Vault, getenv func(string) string, log *slog.Logger) *acme.Client {
 	folder := s.flags.acmeStorage
 	if client := sh.redis(); client != nil && folder == "" {
 		return acme.New(acme.Options{Storage: acme.NewRedis(client, log), Log: log})
+	}
+	if vault != nil && folder == "" {
+		return acme.New(acme.Options{Storage: acme.NewSecrets(vault, log), Log: log})
 	}
 	if folder == "" && s.flags.state != "" {
 		folder = filepath.Join(s.flags.state, "acme")

@@ -65,7 +65,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.IntVar(&f.maxRequests, "max-requests", 0, "requests served at once; those beyond are refused (default one for each 64 KiB that may be used)")
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
-	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else a folder of this machine)")
+	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else the Secrets of --kubernetes, else a folder of this machine)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 

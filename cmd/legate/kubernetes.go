@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"legate/authn"
 	"legate/certs"
+	"legate/certs/acme"
 	"legate/config"
 	"legate/config/kube"
 	"legate/folder"
@@ -146,6 +148,23 @@ func (c clusterKeys) Update(ctx context.Context, namespace, name string, change 
 		data[authn.StoredKeys] = next
 		return data, nil
 	})
+}
+
+// vault returns the Secrets that certificates are kept in, nil where there is no cluster.
+func (srv *server) vault() acme.Vault {
+	if !srv.settings.flags.kubernetes {
+		return nil
+	}
+	return clusterVault{srv}
+}
+
+// clusterVault keeps certificates in Secrets of the gateway's own namespace.
+type clusterVault struct{ srv *server }
+
+// Edit implements acme.Vault.
+func (v clusterVault) Edit(ctx context.Context, shard int, edit func(map[string][]byte) (map[string][]byte, error)) error {
+	name := kube.Name{Namespace: v.srv.settings.config.Namespace, Name: "legate-certificates-" + strconv.Itoa(shard)}
+	return v.srv.api.EditSecret(ctx, name, edit)
 }
 
 // ingressesOf returns the Ingresses that w serves.

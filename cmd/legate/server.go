@@ -68,7 +68,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.shared = openShared(s.redis, log)
 	limits := limitOptions(p.getenv, s.config.Namespace)
 	limits.Near, limits.Store = s.process.nearLimit, srv.shared.store()
-	srv.acme = newACME(s, srv.shared, p.getenv, log)
+	srv.acme = newACME(s, srv.shared, srv.vault(), p.getenv, log)
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
