@@ -21,7 +21,7 @@ func lively() *state {
 	s.routes = []gateway.RouteView{{Name: "orders.shop", Prefix: "/<script>alert(1)</script>/", Hostname: "*", Service: "orders:8080", Share: 100}}
 	s.upstreams = []gateway.UpstreamView{{Name: "orders_8080", Endpoints: []gateway.EndpointView{{Address: "10.0.0.7:8080", Healthy: true}, {Address: "10.0.0.8:8080"}}, Active: 3}}
 	until := time.Unix(0, 0)
-	s.identity.Rules = []authn.RuleView{{Rule: "FilterPolicy shop/p rule 1", Host: "*", Path: "/<script>/*", Filters: []authn.UseView{{Filter: "Filter shop/lost", If: "header x", Invalid: true}}}, {Path: "/open/*"}}
+	s.identity.Rules = []authn.RuleView{{Rule: "FilterPolicy shop/p rule 1", Host: "*", Path: "/<script>/*", Filters: []authn.UseView{{Filter: "Filter shop/lost", If: "header x", Invalid: true, Why: "the Filter lost.shop is missing or invalid"}}}, {Path: "/open/*"}}
 	s.identity.KeySets = []authn.KeySetView{{URI: "https://id.example.com/keys", Keys: []string{"kid-1"}, Until: &until, Error: "no answer"}}
 	s.limits = gateway.LimitsView{Store: "memory", Limits: []gateway.LimitView{
 		{Name: "per-user", By: "RateLimit shop/orders", Pattern: "user=<script>", Rate: 100, Unit: "minute", Burst: 3, Reached: true, Allowed: 4711, Limited: 815}, {Name: "dead", Unit: "day", LogOnly: true}}}
@@ -40,7 +40,7 @@ func TestDashboardPage(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", diagPath, nil))
 	page := w.Body.String()
-	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken", "Filter shop/lost (invalid)", "nobody is asked", "kid-1", "no answer",
+	for _, want := range []string{"<html lang=\"en\">", "orders_8080", "10.0.0.8:8080 (unhealthy)", "1 broken", "a.example.com", "(4 days)", "match, no_route", "is broken", "Filter shop/lost (invalid: the Filter lost.shop is missing or invalid)", "nobody is asked", "kid-1", "no answer",
 		"counted in this process, by itself", "user=&lt;script&gt;", "100 every minute, saved up for 3", "4711", "815", "dead <span class=\"warn\">(no request leads to it)", "0 every day, only logs"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)

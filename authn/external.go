@@ -35,7 +35,6 @@ type external struct {
 	returns [sha256.Size]byte // the policy of what is remembered of tokens that it returns
 
 	questions sync.Pool // of *question
-	serial    atomic.Uint64
 	counts    externalCounts
 	deps      *Deps
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -57,7 +58,7 @@ func (e *external) attributes(c *Call, body []byte, whole bool) *authv3.Attribut
 		scheme = "https"
 	}
 	r := &authv3.AttributeContext_HttpRequest{
-		Id: strconv.FormatUint(e.serial.Add(1), 10), Method: string(h.MethodName()), Path: valid(target), Host: valid(string(h.Host())),
+		Id: requestID(), Method: string(h.MethodName()), Path: valid(target), Host: valid(string(h.Host())),
 		Scheme: scheme, Protocol: protocol(h), Size: h.Length, Headers: c.headerMap(),
 	}
 	if h.NoBody && !h.Has(wire.FieldContentLength) {
@@ -87,6 +88,12 @@ func (e *external) attributes(c *Call, body []byte, whole bool) *authv3.Attribut
 		a.ContextExtensions = c.Service.ContextExtensions
 	}
 	return a
+}
+
+// requestID makes the id of a request, which no other one has, before a reload or after, at
+// this gateway or another: of as many random bits as Envoy's.
+func requestID() string {
+	return strconv.FormatUint(rand.Uint64(), 10) //nolint:gosec // because it tells requests apart, and nothing is gained by guessing it
 }
 
 // valid returns s with what is not UTF-8 replaced, as messages need it.

@@ -85,6 +85,9 @@ func (v *verifier) verify(c *Call, token []byte) (known *Verified, hit bool, f *
 	if f != nil {
 		return nil, false, f
 	}
+	if c.Dry { // the first use is still to come
+		return fresh, false, nil
+	}
 	k.generation = generation
 	return v.cache.put(&k, *fresh, now, lapse), false, nil
 }

@@ -122,9 +122,21 @@ var (
 	failBusy     = &failure{reason: decision.TooManyFailures, message: "too many passwords are being checked; try again later", retryAfter: busyWait}
 )
 
-// check says why name and password do not hold, nil if they do. It costs a good part of a
-// core's second, so nobody may make it do that for many at once.
+// check says why name and password do not hold, nil if they do, and counts failures.
 func (p *passwords) check(name, password string, client netip.Addr, now time.Time) *failure {
+	f := p.look(name, password, client, now)
+	switch f {
+	case nil:
+		p.locks.passed(name)
+	case failPassword:
+		p.locks.failed(name, client, now)
+	}
+	return f
+}
+
+// look says why name and password do not hold, nil if they do. It costs a good part of a
+// core's second, so nobody may make it do that for many at once.
+func (p *passwords) look(name, password string, client netip.Addr, now time.Time) *failure {
 	if pause := p.locks.locked(name, client, now); pause > 0 {
 		f := *failLocked
 		f.retryAfter = pause
@@ -141,10 +153,8 @@ func (p *passwords) check(name, password string, client netip.Addr, now time.Tim
 		h = p.stranger
 	}
 	if !h.matches([]byte(password)) || !known || len(password) > maxPassword {
-		p.locks.failed(name, client, now)
 		return failPassword
 	}
-	p.locks.passed(name)
 	return nil
 }
 

@@ -33,6 +33,7 @@ type UseView struct {
 	ContinueOnDeny bool   `json:"continue_on_deny,omitempty"`
 	BreakOnAllow   bool   `json:"break_on_allow,omitempty"`
 	Invalid        bool   `json:"invalid,omitempty"` // it refuses everything
+	Why            string `json:"why,omitempty"`     // it does; its Problem says more
 }
 
 // A KeySetView is what is known of a key set.
@@ -115,7 +116,9 @@ func (r *rule) view() RuleView {
 		if u.when != nil {
 			use.If = u.when.String()
 		}
-		_, use.Invalid = u.filter.(*invalidFilter)
+		if i, is := u.filter.(*invalidFilter); is {
+			use.Invalid, use.Why = true, i.message
+		}
 		v.Filters = append(v.Filters, use)
 	}
 	return v

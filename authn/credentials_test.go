@@ -1,0 +1,106 @@
+package authn
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"legate/config"
+	"legate/decision"
+)
+
+// Who only asks what would become of a request leaves nothing behind: no failure counts, no
+// login is remembered, and the first real use is still audited.
+func TestAskingLeavesNothing(t *testing.T) {
+	now := noon
+	d := testDeps(t, &now)
+	var log eventLog
+	d.Audit = log.audit
+	m := office(t, d)
+	log.kinds = nil
+	ask := func(password string, dry bool) decision.Reason {
+		c := call(now, nil, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice:"+password)))
+		c.Dry = dry
+		m.Filter(c)
+		return c.Reply.Reason
+	}
+	for range 2 * freeForAddress {
+		if got := ask("x", true); got != decision.PasswordWrong {
+			t.Fatalf("asked with a wrong password: %v", got)
+		}
+	}
+	if got := ask("wonder:land", true); got != decision.None {
+		t.Errorf("asked with the right one: %v", got)
+	}
+	if len(log.kinds) > 0 {
+		t.Errorf("audited %v", log.kinds)
+	}
+	if got := ask("wonder:land", false); got != decision.None || strings.Join(log.kinds, " ") != "login_success" {
+		t.Errorf("then the user: %v, audited %v", got, log.kinds)
+	}
+	for range freeForUser { // what was counted in earnest counts for who asks, too
+		ask("x", false)
+	}
+	if got := ask("x", true); got != decision.TooManyFailures {
+		t.Errorf("asked while nobody may try: %v", got)
+	}
+}
+
+// Of several issuers each speaks for itself, in whichever way a token says who issued it.
+func TestIssuersAreNotMixedUp(t *testing.T) {
+	one, other := newIssuer(t, jwks("ec")), newIssuer(t, strings.ReplaceAll(jwks("stranger"), `"kid":"stranger"`, `"kid":"ec"`))
+	d, _, _ := issuerDeps(t)
+	d.Clock, d.Namespace = func() time.Time { return midday }, "ambassador"
+	var log eventLog
+	d.Audit = log.audit
+	m := minter(t, d, mintFilter(func(f *config.MintFilter) {
+		f.Credentials.Issuers = []config.TrustedIssuer{
+			{Issuer: one.URL, JWKSURI: one.URL, Audiences: []string{"web"}}, {Issuer: other.URL, JWKSURI: other.URL, Audiences: []string{"app"}},
+		}
+	}))
+	log.kinds = nil
+	exp := midday.Add(time.Hour).Unix()
+	for _, r := range []struct {
+		name, key, claims string
+		want              decision.Reason
+	}{
+		{"one's own", "ec", `"iss":"ONE","aud":"web"`, decision.None},
+		{"the other's own", "stranger", `"iss":"OTHER","aud":"app"`, decision.None},
+		{"the other speaks for one", "stranger", `"iss":"ONE","aud":"web"`, decision.TokenInvalid},
+		{"one speaks for the other", "ec", `"iss":"OTHER","aud":"app"`, decision.TokenInvalid},
+		{"one's, for the other's client", "ec", `"iss":"ONE","aud":"app"`, decision.TokenAudience},
+		{"the other's, for one's client", "stranger", `"iss":"OTHER","aud":"web"`, decision.TokenAudience},
+		{"with a slash more", "ec", `"iss":"ONE/","aud":"web"`, decision.TokenIssuer},
+		{"nobody's", "ec", `"aud":"web"`, decision.TokenIssuer},
+		{"both's", "ec", `"iss":["ONE","OTHER"],"aud":"web"`, decision.TokenIssuer},
+		{"first one's, then the other's", "stranger", `"iss":"ONE","iss":"OTHER","aud":"app"`, decision.TokenMalformed},
+		{"first the other's, then one's", "stranger", `"iss":"OTHER","iss":"ONE","aud":"web"`, decision.TokenInvalid},
+		{"one's in capitals", "ec", `"ISS":"ONE","aud":"web"`, decision.TokenIssuer},
+		{"the other's, and one's in capitals", "ec", `"iss":"OTHER","ISS":"ONE","aud":"web"`, decision.TokenIssuer},
+		{"the gateway's own", "ec", `"iss":"ambassador-jwt-issuer","aud":"web"`, decision.TokenInvalid},
+	} {
+		claims := strings.NewReplacer("ONE", one.URL, "OTHER", other.URL).Replace(r.claims)
+		token := signedBy("ES256", r.key, `{"alg":"ES256","kid":"ec"}`, fmt.Sprintf(`{"sub":"alice",%s,"exp":%d}`, claims, exp))
+		before := len(log.kinds)
+		for _, dry := range []bool{true, false} {
+			c := call(midday, nil, "Authorization", "Bearer "+token)
+			c.Dry = dry
+			m.Filter(c)
+			if c.Reply.Reason != r.want {
+				t.Errorf("%s: %v, want %v", r.name, c.Reply.Reason, r.want)
+			}
+			if r.want != decision.None && c.Identity != nil {
+				t.Errorf("%s: taken for %+v", r.name, c.Identity)
+			}
+		}
+		kind := "token_rejected"
+		if r.want == decision.None {
+			kind = "token_accepted"
+		}
+		if got := strings.Join(log.kinds[before:], " "); got != kind {
+			t.Errorf("%s: audited %q, want %q", r.name, got, kind)
+		}
+	}
+}
