@@ -166,7 +166,7 @@ func TestAttacks(t *testing.T) {
 
 		// Where the token is.
 		{"in the query", "/api/x?access_token=" + good, nil, missing},
-		{"in the path", "/api/" + stranger.token(t, nil), nil, missing},
+		{"in the path", "/api/" + parts[1], nil, missing}, // paths are logged, so not all of it
 		{"in a cookie", "/api/x", []string{"Cookie: access_token=" + good}, missing},
 		{"in a cookie called Authorization", "/api/x", []string{"Cookie: Authorization=Bearer " + good}, missing},
 		{"in Proxy-Authorization", "/api/x", []string{"Proxy-Authorization: Bearer " + good}, missing},

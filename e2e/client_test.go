@@ -19,16 +19,25 @@ type client struct {
 	net.Conn
 	r     *bufio.Reader
 	state *tls.ConnectionState // nil on cleartext
+	told  *secrets             // what the other side was told, and tells; nil where nobody keeps it
 }
 
 // dial connects to the Listener that r wants.
 func (g *gateway) dial(t testing.TB, r request) (*client, error) {
 	t.Helper()
-	if !r.secure {
-		c, err := net.Dial("tcp", g.clear)
-		return newClient(c), err
+	var c *client
+	var err error
+	if r.secure {
+		c, err = dialTLS(g.secure, or(r.host, defaultHost))
+	} else {
+		var conn net.Conn
+		conn, err = net.Dial("tcp", g.clear)
+		c = newClient(conn)
 	}
-	return dialTLS(g.secure, or(r.host, defaultHost))
+	if c != nil {
+		c.told = &g.secrets
+	}
+	return c, err
 }
 
 func newClient(c net.Conn) *client {
@@ -75,6 +84,9 @@ func (g *gateway) connect(t testing.TB) *client {
 // exchange sends a request and reads all of its answer.
 func (c *client) exchange(r request) (answer, error) {
 	id := newID()
+	if c.told != nil {
+		c.told.note(r.header)
+	}
 	if _, err := c.Write(r.render(id)); err != nil {
 		return answer{}, err
 	}
@@ -91,6 +103,11 @@ func (c *client) answer(id, method string) (answer, error) {
 		return answer{}, err
 	}
 	a := answer{Response: resp, id: id}
+	if c.told != nil {
+		for _, value := range resp.Header["Set-Cookie"] {
+			c.told.note([]string{"Set-Cookie: " + value})
+		}
+	}
 	if a.body, err = io.ReadAll(resp.Body); err != nil {
 		return a, fmt.Errorf("body of a %d after %d bytes: %w", resp.StatusCode, len(a.body), err)
 	}

@@ -32,6 +32,7 @@ type program struct {
 	exited chan struct{}
 	status int
 	judged bool // the test looks at the exit status itself
+	secrets
 }
 
 // run starts a command. env is all of its environment but for what any program
@@ -78,6 +79,7 @@ func (p *program) end(t testing.TB) {
 			t.Errorf("the program says: %s", line)
 		}
 	}
+	p.unsaid(t, append(p.log.text(), p.errors.all()...))
 	if t.Failed() {
 		t.Logf("stderr, its end:\n%s", tail(p.errors.all(), 60))
 	}
