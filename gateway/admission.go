@@ -97,5 +97,5 @@ func connectionsFor(files uint64) int {
 	if files >= 2*listen.DefaultMaxConnections+spareFiles {
 		return listen.DefaultMaxConnections
 	}
-	return max((int(files)-spareFiles)/2, int(files)/4, 1) //nolint:gosec // because it is small
+	return max((int(files)-spareFiles)/2, int(files)/4, 1)
 }
