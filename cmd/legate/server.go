@@ -41,10 +41,10 @@ type server struct {
 	shared   *shared       // nil where this replica is alone
 	acme     *acme.Client
 	certs    *certs.Built
-	world    *config.World           // that certs was built for
-	shown    atomic.Pointer[showing] // for whoever asks
-	api      *kube.Source            // nil for none
-	teller   *kube.Teller            // nil where nobody is told
+	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
+	shown    atomic.Pointer[showing]      // for whoever asks
+	api      *kube.Source                 // nil for none
+	teller   *kube.Teller                 // nil where nobody is told
 	// ingresses are those of api that serve.
 	ingresses atomic.Pointer[map[kube.Name]bool]
 	stopLoop  context.CancelFunc
@@ -203,7 +203,7 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
 	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Ordered: srv.ordered}, srv.certs)
 	seen := *w // what is compiled further is another
-	srv.world = &seen
+	srv.world.Store(&seen)
 	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
 	for i := range srv.certs.Certificates {
 		expiries[srv.certs.Certificates[i].Hostname] = srv.certs.Certificates[i].NotAfter
@@ -267,8 +267,8 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	if srv.teller != nil {
 		srv.teller.Applied(mark)
 	}
-	if srv.world != nil {
-		srv.acme.Want(srv.world)
+	if seen := srv.world.Load(); seen != nil {
+		srv.acme.Want(seen)
 	}
 	for i := range problems {
 		level := slog.LevelInfo
