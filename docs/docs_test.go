@@ -113,7 +113,7 @@ func (d *document) steps(t *testing.T, s *session) []step {
 			s.write(t, name, b.text)
 		case b.lang == "sh" || b.lang == "console":
 			for _, st := range b.steps() {
-				if !byMake(st.command) && !inCluster(st.command) {
+				if !byMake(st.command) && !inCluster(st.command) && !measures(st.command) {
 					steps = append(steps, st)
 				}
 			}
@@ -149,6 +149,40 @@ func byMake(commands string) bool {
 		}
 	}
 	return true
+}
+
+var benchLine = regexp.MustCompile(`^go test -run '\^\$' -bench (\w+)( -[a-z]+ \S+)* \./(\S+)$`)
+
+// measures reports whether a block consists of nothing but benchmarks, which need a quiet
+// machine: TestBenchmarks sees to it that they exist.
+func measures(commands string) bool {
+	for line := range strings.Lines(commands) {
+		if !benchLine.MatchString(strings.TrimSpace(line)) {
+			return false
+		}
+	}
+	return true
+}
+
+// What the documents tell readers to measure can be measured.
+func TestBenchmarks(t *testing.T) {
+	t.Parallel()
+	for _, d := range documents(t) {
+		for i := range d.blocks {
+			for _, st := range d.blocks[i].steps() {
+				for line := range strings.Lines(st.command) {
+					m := benchLine.FindStringSubmatch(strings.TrimSpace(line))
+					if m == nil {
+						continue
+					}
+					out, err := exec.Command("go", "test", "-list", "^"+m[1], "../"+m[3]).CombinedOutput()
+					if err != nil || !strings.Contains(string(out), m[1]) {
+						t.Errorf("%s:%d: %s: %v\n%s", d.path, st.line, line, err, out)
+					}
+				}
+			}
+		}
+	}
 }
 
 // inCluster reports whether a command needs a cluster, which a test does not have: its

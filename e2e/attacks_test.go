@@ -1,18 +1,13 @@
 package e2e
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 )
 
 // guarded are routes that ask for tokens and for keys, and say who somebody is.
@@ -134,10 +129,10 @@ func (g *gateway) judged(t testing.TB, a answer) verdict {
 }
 
 // priorKnowledge speaks HTTP/2 in cleartext.
-func priorKnowledge() *http2.Transport {
-	return &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
+func priorKnowledge() *http.Transport {
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	return tr
 }
 
 // Requests and tokens of attackers, through the whole gateway: nobody gets past, and

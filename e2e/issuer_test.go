@@ -21,8 +21,7 @@ type issuer struct {
 	url string
 	mu  sync.Mutex
 	key *ecdsa.PrivateKey
-	id  string           // of key
-	ill http.HandlerFunc // answers in its place; nil while it is well
+	id  string // of key
 }
 
 func startIssuer(t testing.TB) *issuer {
@@ -50,22 +49,8 @@ func (i *issuer) rotate(t testing.TB, id string) {
 	i.key, i.id = key, id
 }
 
-// fail makes the issuer answer like that from now on; nil makes it well again.
-func (i *issuer) fail(ill http.HandlerFunc) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.ill = ill
-}
-
 // ServeHTTP answers with a discovery document at its address, and with keys at every other.
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	i.mu.Lock()
-	ill := i.ill
-	i.mu.Unlock()
-	if ill != nil {
-		ill(w, r)
-		return
-	}
 	if r.URL.Path == "/.well-known/openid-configuration" {
 		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.url, "jwks_uri": i.url + "/keys"})
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -86,9 +87,7 @@ func missionWith(t *testing.T, more string) *missionWorld {
 func (w *missionWorld) alice(t testing.TB, claims map[string]any) []string {
 	t.Helper()
 	all := map[string]any{"sub": "alice", "aud": "your-api-audience", "permissions": []string{"read", "write"}}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	return []string{"Authorization: Bearer " + w.i.token(t, all), "Origin: https://app.example.com", "X-User-ID: root"}
 }
 

@@ -52,7 +52,7 @@ func TestChallenge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			raw := dial(t, l)
-			conn := tls.Client(raw, &tls.Config{ServerName: c.sni, NextProtos: c.protocols, InsecureSkipVerify: true}) //nolint:gosec // because the names are compared
+			conn := tls.Client(raw, &tls.Config{ServerName: c.sni, NextProtos: c.protocols, InsecureSkipVerify: true})
 			err := conn.HandshakeContext(t.Context())
 			if (err != nil) != (c.want == "") {
 				t.Fatalf("handshake: %v", err)
