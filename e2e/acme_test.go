@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -306,4 +311,59 @@ func TestRevokedCertificateIsReplaced(t *testing.T) {
 	p.get(t, "/control/revoke?serial="+url.QueryEscape(leaf.SerialNumber.Text(16)))
 	g.signal(syscall.SIGHUP)
 	p.await(t, g, "shop.example.com", leaf)
+}
+
+// An account is that of the key in privateKeySecret: one that the authority knows goes on,
+// another one is made with it, bound to one elsewhere where the authority wants that.
+func TestOrderWithAccountKey(t *testing.T) {
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1], "EAB=kid-1:zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	der, err := x509.MarshalECPrivateKey(key)
+	must(t, err)
+	secret := fmt.Sprintf("---\napiVersion: v1\nkind: Secret\nmetadata: {name: account}\ndata: {user.key: %s, eab-kid: %s, eab-hmac-key: %s}\n",
+		base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})),
+		base64.StdEncoding.EncodeToString([]byte("kid-1")), base64.StdEncoding.EncodeToString([]byte("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")))
+	for range 2 { // the second starts with a storage that knows nothing
+		g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(), secret+
+			strings.Replace(p.host("shop", "shop.example.com", ""), "email: ops@example.com", "email: ops@example.com, privateKeySecret: {name: account}", 1)), ports[0], ports[1])
+		p.await(t, g, "shop.example.com", nil)
+		g.signal(syscall.SIGTERM)
+		g.exit(t)
+	}
+	accounts := map[string]int{}
+	must(t, json.Unmarshal([]byte(p.get(t, "/control/accounts")), &accounts))
+	if len(accounts) != 1 {
+		t.Errorf("%d accounts, want 1", len(accounts))
+	}
+}
+
+// The lock and the attempt of a replica that died hold up the others for a while only.
+func TestLockOfTheDead(t *testing.T) {
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1])
+	folder := t.TempDir()
+	locks := filepath.Join(folder, "locks")
+	must(t, os.MkdirAll(locks, 0o700))
+	now := time.Now().Format(time.RFC3339Nano)
+	must(t, os.WriteFile(filepath.Join(locks, "issue_cert_shop.example.com.lock"), []byte(`{"created":"`+now+`","updated":"`+now+`"}`), 0o600))
+	g := startAt(t, p.setup(ports[0], ports[1], folder, p.host("shop", "shop.example.com", "")), ports[0], ports[1])
+	p.await(t, g, "shop.example.com", nil)
+}
+
+// A storage that takes nothing is told of before anything is ordered, and holds up nobody else.
+func TestStorageThatTakesNothing(t *testing.T) {
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1])
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	g := startAt(t, p.setup(ports[0], ports[1], file, p.host("shop", "shop.example.com", "")), ports[0], ports[1])
+	eventually(t, 20*time.Second, "it is told", func() bool {
+		got := g.certificate("shop.example.com").Order
+		return got.State == "Error" && strings.Contains(got.Error, "not a directory")
+	})
+	if n := p.orders(t); n != 0 {
+		t.Errorf("%d orders", n)
+	}
 }

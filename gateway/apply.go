@@ -86,7 +86,8 @@ type Gateway struct {
 	applying sync.Mutex // guards ports and the building of snapshots
 	ports    map[string]*port
 	slots    int
-	leaving  sync.Map // of *port by slot: without a Listener, with connections that still end
+	tickets  [][32]byte // that seal TLS sessions; nil for each port's own
+	leaving  sync.Map   // of *port by slot: without a Listener, with connections that still end
 	left     sync.WaitGroup
 	shadows  shadows
 	leavers  leavers

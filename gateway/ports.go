@@ -138,9 +138,21 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	}
 	g.metrics.Bound()
 	p.listener = ln
+	ln.SetTicketKeys(g.tickets)
 	g.slots++
 	g.ports[key] = p
 	return p, nil
+}
+
+// SetTicketKeys has every port seal TLS sessions with the first of keys, and open them with all,
+// as other replicas do.
+func (g *Gateway) SetTicketKeys(keys [][32]byte) {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	g.tickets = keys
+	for _, p := range g.ports {
+		p.listener.SetTicketKeys(keys)
+	}
 }
 
 // listen binds addr. A Listener whose stack changes finds its own port taken by the

@@ -226,6 +226,9 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 		Apply:   func(w config.World, instead config.Instead) []config.Problem { return srv.apply(ctx, w, instead) },
 		Failed:  func(err error) { srv.log.Error("a source ended; its last objects keep serving", "error", err) },
 	}
+	if client := srv.shared.redis(); client != nil {
+		srv.done.Go(func() { certs.FollowTickets(ctx, client, srv.log, srv.gateway.SetTicketKeys) })
+	}
 	srv.done.Go(func() {
 		if err := loop.Run(ctx); err != nil {
 			failed <- err

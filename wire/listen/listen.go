@@ -127,6 +127,14 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 	return l, nil
 }
 
+// SetTicketKeys has sessions sealed with the first of keys, and opened with all, from now on.
+// Without it the listener has keys of its own, which change daily.
+func (l *Listener) SetTicketKeys(keys [][32]byte) {
+	if l.tls != nil && len(keys) > 0 {
+		l.tls.SetSessionTicketKeys(keys)
+	}
+}
+
 // Addr returns the bound address.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 

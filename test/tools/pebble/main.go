@@ -65,7 +65,7 @@ func serve() error {
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: life}})
 	validator := va.New(quiet, number("HTTP_PORT"), number("TLS_PORT"), false, resolver, store)
 	front := wfe.New(quiet, store, validator, authority, []string{"pebble.test"}, false, bound, 1, 1)
-	c := &control{pebble: front.Handler(), store: store, counts: map[string]int{}}
+	c := &control{pebble: front.Handler(), store: store, counts: map[string]int{}, accounts: map[string]int{}}
 	server := httptest.NewTLSServer(c)
 	c.answers = map[string]string{
 		"/control/ca":   string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
@@ -81,9 +81,10 @@ type control struct {
 	store   *db.MemoryStore
 	answers map[string]string
 
-	mu     sync.Mutex
-	counts map[string]int
-	fail   map[string]int // status by path
+	mu       sync.Mutex
+	counts   map[string]int
+	accounts map[string]int
+	fail     map[string]int // status by path
 }
 
 func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -95,6 +96,10 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/control/counts":
 		_ = json.NewEncoder(w).Encode(c.counts)
+		c.mu.Unlock()
+		return
+	case "/control/accounts": // their places, and how often they were given out
+		_ = json.NewEncoder(w).Encode(c.accounts)
 		c.mu.Unlock()
 		return
 	case "/control/fail": // path and status; status 0 to mend it
@@ -127,6 +132,11 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.pebble.ServeHTTP(w, r)
+	if at := w.Header().Get("Location"); strings.Contains(at, "/my-account/") && strings.Contains(r.URL.Path, "sign-me-up") {
+		c.mu.Lock()
+		c.accounts[at]++
+		c.mu.Unlock()
+	}
 }
 
 // everythingHere serves DNS that says of every name that it is this machine, over UDP and TCP.
