@@ -232,7 +232,7 @@ func TestIdentityView(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `[{"rule":"FilterPolicy default/p rule 2","host":"a.com","path":"/api/*","precedence":1,"filters":[` +
-		`{"filter":"Filter default/jwt","if":"not header x","continue_on_deny":true},{"filter":"Filter default/keys","break_on_allow":true},{"filter":"Filter default/lost","invalid":true}]},` +
+		`{"filter":"Filter default/jwt","if":"not header x","continue_on_deny":true},{"filter":"Filter default/keys","break_on_allow":true},{"filter":"Filter default/lost","invalid":true,"why":"the Filter lost.default is missing or invalid"}]},` +
 		`{"rule":"FilterPolicy default/p rule 1","host":"*","path":"/open/*","filters":[]}]`
 	if string(text) != want {
 		t.Errorf("rules:\n got %s\nwant %s", text, want)
