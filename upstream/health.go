@@ -147,7 +147,7 @@ func sleepFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// healthChanged lets an endpoint in or out of those that serve.
+// healthChanged lets an endpoint in or out of those that serve, and then says so.
 func (u *Upstream) healthChanged(c *checker, err error) {
 	e := c.end
 	var left int32
@@ -158,12 +158,16 @@ func (u *Upstream) healthChanged(c *checker, err error) {
 	}
 	switch {
 	case c.healthy && left == 0:
+		u.rebalance()
 		u.resolver.log.Info("upstream endpoint healthy", "upstream", u.Name(), "endpoint", e.text)
 	case !c.healthy && left == 1:
+		u.rebalance()
 		u.resolver.log.Warn("upstream endpoint unhealthy", "upstream", u.Name(), "endpoint", e.text, "error", err)
-	default:
-		return
 	}
+}
+
+// rebalance chooses anew among the endpoints that serve.
+func (u *Upstream) rebalance() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	old := u.ends.Load()

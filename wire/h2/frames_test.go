@@ -349,9 +349,18 @@ func TestServerDrain(t *testing.T) {
 	p.head(5, true, get()...)
 	p.want("5 RST REFUSED_STREAM")
 	close(release)
-	got := map[string]bool{p.describe(p.next()): true, p.describe(p.next()): true}
+	// Who writes for one stream writes what there is of the other, too: an answer's end may come
+	// with its head or after it.
+	got := map[string]bool{}
+	for ended := 0; ended < 2; {
+		said := p.describe(p.next())
+		got[strings.TrimSuffix(said, " end")] = true
+		if strings.HasSuffix(said, " end") {
+			ended++
+		}
+	}
 	for _, id := range []string{"1", "3"} {
-		if !got[id+" HEADERS :status=200 x-asked=GET example.com /a?b=c content-length=0 end"] {
+		if !got[id+" HEADERS :status=200 x-asked=GET example.com /a?b=c content-length=0"] {
 			t.Errorf("stream %s was not served: %v", id, got)
 		}
 	}
