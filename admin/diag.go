@@ -18,12 +18,16 @@ import (
 
 // A Certificate is what a Host shows to its clients, or is to show once it is ordered.
 type Certificate struct {
-	Host     string    `json:"host"`
-	Hostname string    `json:"hostname"`
-	Names    []string  `json:"names"`
-	Issuer   string    `json:"issuer"`
-	NotAfter time.Time `json:"not_after,omitzero"` // zero as long as there is none
-	Order    *Order    `json:"order,omitempty"`    // nil where nobody orders it
+	Host      string    `json:"host"`
+	Hostname  string    `json:"hostname"`
+	Names     []string  `json:"names"`
+	Issuer    string    `json:"issuer,omitempty"`
+	Serial    string    `json:"serial,omitempty"` // in hexadecimal
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"` // zero as long as there is none
+	Source    string    `json:"source,omitempty"`   // Secret, file, ACME or local CA
+	From      string    `json:"from,omitempty"`     // which of them: a name, a path, a directory
+	Order     *Order    `json:"order,omitempty"`    // nil where nobody orders it
 }
 
 // An Order says how far a certificate has come that is ordered, in the words of the status of

@@ -388,7 +388,7 @@ func TestWhoServesWhichName(t *testing.T) {
 			t.Errorf("listener %d, name %q: got %q, want %q", test.listener, test.sni, got, test.want)
 		}
 	}
-	if len(b.Certificates) != 5 || b.Certificates[0].Hostname != "*" || !b.Certificates[0].NotAfter.Equal(now.AddDate(1, 0, 0)) {
+	if c := b.Certificates; len(c) != 5 || c[0].Hostname != "*" || !c[0].NotAfter.Equal(now.AddDate(1, 0, 0)) || c[0].Serial != "02" || c[0].From != (Origin{FromSecret, "shop/any"}) {
 		t.Errorf("certificates: %+v", b.Certificates)
 	}
 }

@@ -118,6 +118,9 @@ func replaceFile(path string, text []byte, mode fs.FileMode) error {
 // File is where the authority's certificate is, for clients to trust.
 func (ca *CA) File() string { return ca.file }
 
+// signed reports whether leaf is of ca.
+func (ca *CA) signed(leaf *x509.Certificate) bool { return leaf.CheckSignatureFrom(ca.cert) == nil }
+
 // CertPEM returns the authority's certificate.
 func (ca *CA) CertPEM() []byte { return ca.certPEM }
 

@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Namespace string    // the gateway's own; "" for "default"
 	Now       time.Time // when certificates are judged; zero for time.Now
+	Local     *CA       // whose certificates are told apart from others; nil for none
 
 	// Ordered returns the certificate that was ordered for a Host with an authority, nil as
 	// long as there is none, and why the last order failed, "" where none has. A nil Ordered
@@ -34,20 +35,11 @@ type Built struct {
 	// cleartext, because the TLS they ask for cannot be had.
 	Dropped      []config.Ref
 	Problems     []config.Problem
-	Certificates []Certificate // of the Hosts that serve TLS, sorted as the World's
+	Certificates []Certificate // of the TCPMappings and then the Hosts that serve TLS, sorted as the World's
 	// Fallback is true when the World has no Host and the implicit one serves TLS.
 	Fallback bool
 
 	configs map[recipeKey]*tls.Config
-}
-
-// A Certificate says what a Host shows to its clients.
-type Certificate struct {
-	Host     config.Ref
-	Hostname string
-	Names    []string // the certificate's DNS names and addresses
-	Issuer   string
-	NotAfter time.Time
 }
 
 // Drops reports whether h must not be served.
@@ -193,15 +185,19 @@ func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 		return false
 	}
 	name, ok := b.serverName(h)
-	var c *tls.Config
+	var (
+		c    *tls.Config
+		from Origin
+	)
 	if ok {
-		c, ok = b.config(h)
+		c, from, ok = b.config(h)
 	}
 	if !ok {
 		b.out.Dropped = append(b.out.Dropped, h.Ref())
 		return false
 	}
-	b.describe(h, name, c)
+	b.describe(h.Ref(), h.Hostname, from, c)
+	b.dislikes(h, name, from, c)
 	for i := range b.w.Listeners {
 		l := &b.w.Listeners[i]
 		if !l.Has(config.ProtoTLS) || !l.Has(config.ProtoHTTP) || !binds(l) {

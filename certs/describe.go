@@ -2,30 +2,80 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"time"
 
 	"legate/config"
 )
 
-// describe notes what h shows to its clients, and tells what they will dislike.
-func (b *builder) describe(h *config.Host, name string, c *tls.Config) {
+// A Certificate says what a Host, or a TCPMapping that ends TLS, shows to its clients.
+type Certificate struct {
+	Host      config.Ref
+	Hostname  string
+	Names     []string // the certificate's DNS names and addresses
+	Issuer    string
+	Serial    string // in hexadecimal, as openssl prints it
+	NotBefore time.Time
+	NotAfter  time.Time
+	From      Origin
+}
+
+// An Origin is where a certificate comes from.
+type Origin struct {
+	Kind string // one of the constants below
+	Name string // the Secret as namespace/name, the file, the authority's directory, or the local authority's file
+}
+
+// The kinds of Origin.
+const (
+	FromSecret = "Secret"
+	FromFile   = "file"
+	FromACME   = "ACME"
+	FromLocal  = "local CA"
+)
+
+// String names the certificate that o is of.
+func (o Origin) String() string {
+	if o.Kind == FromACME {
+		return "the certificate ordered from " + o.Name
+	}
+	return "the certificate of " + o.Kind + " " + o.Name
+}
+
+// describe notes what ref shows to its clients under hostname.
+func (b *builder) describe(ref config.Ref, hostname string, from Origin, c *tls.Config) {
 	leaf := c.Certificates[0].Leaf
 	d := Certificate{
-		Host:     h.Ref(),
-		Hostname: h.Hostname,
-		Names:    append([]string(nil), leaf.DNSNames...),
-		Issuer:   leaf.Issuer.String(),
-		NotAfter: leaf.NotAfter,
+		Host:      ref,
+		Hostname:  hostname,
+		Names:     namesOf(leaf),
+		Issuer:    leaf.Issuer.String(),
+		Serial:    fmt.Sprintf("%X", leaf.SerialNumber.Bytes()),
+		NotBefore: leaf.NotBefore,
+		NotAfter:  leaf.NotAfter,
+		From:      from,
 	}
-	for _, ip := range leaf.IPAddresses {
-		d.Names = append(d.Names, ip.String())
+	if ca := b.opts.Local; ca != nil && ca.signed(leaf) {
+		d.From = Origin{FromLocal, ca.File()}
 	}
 	b.out.Certificates = append(b.out.Certificates, d)
+}
 
-	secret := "the certificate of Secret " + hostSecret(h).String()
+// namesOf returns the DNS names and addresses that leaf is for.
+func namesOf(leaf *x509.Certificate) []string {
+	names := append(make([]string, 0, len(leaf.DNSNames)+len(leaf.IPAddresses)), leaf.DNSNames...)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// dislikes tells what clients of h, who ask for name, will dislike.
+func (b *builder) dislikes(h *config.Host, name string, from Origin, c *tls.Config) {
+	leaf := c.Certificates[0].Leaf
 	notice := func(msg string) {
-		p := h.Problem("tlsSecret", secret+msg, config.Notice)
+		p := h.Problem("tlsSecret", from.String()+msg, config.Notice)
 		p.Instead = "it is served, and clients will refuse it"
 		b.problem(p)
 	}
@@ -39,6 +89,6 @@ func (b *builder) describe(h *config.Host, name string, c *tls.Config) {
 		return // what a wildcard will be asked for is not known
 	}
 	if err := leaf.VerifyHostname(name); err != nil {
-		notice(fmt.Sprintf(" is not for %s but for %v", name, d.Names))
+		notice(fmt.Sprintf(" is not for %s but for %v", name, namesOf(leaf)))
 	}
 }

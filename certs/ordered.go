@@ -40,7 +40,7 @@ func (b *builder) ordered(h *config.Host) (*pair, string) {
 	if s == nil {
 		return nil, failure
 	}
-	return &pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"], certName: "the certificate ordered", keyName: "its key"}, failure
+	return &pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"], certName: "the certificate ordered", keyName: "its key", from: Origin{FromACME, h.ACME.Authority}}, failure
 }
 
 // lastsLonger reports whether own ends after ordered. A broken one does not.

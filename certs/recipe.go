@@ -27,12 +27,12 @@ type recipe struct {
 
 type recipeKey [sha256.Size]byte
 
-// config makes the configuration of a Host with tlsSecret, or reports why it
-// cannot be had.
-func (b *builder) config(h *config.Host) (*tls.Config, bool) {
+// config makes the configuration of a Host with tlsSecret and says where its certificate
+// comes from, or reports why it cannot be had.
+func (b *builder) config(h *config.Host) (*tls.Config, Origin, bool) {
 	r, s, ok := b.recipe(h)
 	if !ok {
-		return nil, false
+		return nil, Origin{}, false
 	}
 	if r.protocols = protocols(&s); len(r.protocols) == 0 {
 		r.protocols = []string{"h2", "http/1.1"}
@@ -41,7 +41,7 @@ func (b *builder) config(h *config.Host) (*tls.Config, bool) {
 	if err != nil {
 		b.fail(h.Problem("tlsSecret", fmt.Sprintf("Secret %s: %v", hostSecret(h), err), config.ObjectDropped))
 	}
-	return c, err == nil
+	return c, r.pair.from, err == nil
 }
 
 // recipe finds all that makes h's configuration but its protocols, or reports why it

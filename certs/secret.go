@@ -27,6 +27,7 @@ type pair struct {
 	cert, key         []byte
 	certName, keyName string // how the author calls them
 	root              []byte // the CA that Istio puts beside them; nil for none
+	from              Origin
 }
 
 // The types of Secret in which Ambassador looks for certificates.
@@ -53,7 +54,7 @@ func (b *builder) certificate(name secretName) (pair, error) {
 		return pair{}, err
 	}
 	for _, keys := range [][2]string{{"tls.crt", "tls.key"}, {"cert-chain.pem", "key.pem"}} {
-		p := pair{cert: s.Data[keys[0]], key: s.Data[keys[1]], certName: keys[0], keyName: keys[1], root: s.Data["root-cert.pem"]}
+		p := pair{cert: s.Data[keys[0]], key: s.Data[keys[1]], certName: keys[0], keyName: keys[1], root: s.Data["root-cert.pem"], from: Origin{FromSecret, name.String()}}
 		switch {
 		case len(p.cert) > 0 && len(p.key) > 0:
 			return p, nil

@@ -26,8 +26,12 @@ func (b *builder) tcpMappings() {
 		host := strings.ToLower(m.Host)
 		c, known := configs[host]
 		if !known {
-			c = b.tcpConfig(host, hosts)
+			var from Origin
+			c, from = b.tcpConfig(host, hosts)
 			configs[host] = c
+			if c != nil {
+				b.describe(m.Ref(), m.Host, from, c)
+			}
 		}
 		if c == nil {
 			p := m.Problem("host", "No matching TLSContext found, disabling!", config.ObjectDropped)
@@ -54,9 +58,9 @@ func (b *builder) carry(m *config.TCPMapping, host string, c *tls.Config) {
 
 // tcpConfig finds the certificate of a TCPMapping's host: that of the first Host with
 // TLS that covers it, or else of a TLSContext that names it. nil stands for none.
-func (b *builder) tcpConfig(host string, hosts []*config.Host) *tls.Config {
+func (b *builder) tcpConfig(host string, hosts []*config.Host) (*tls.Config, Origin) {
 	if strings.Contains(strings.TrimPrefix(host, "*"), "*") {
-		return nil // no server name is like that
+		return nil, Origin{} // no server name is like that
 	}
 	for _, h := range hosts {
 		if h.TLSSecret.Name == "" || !covers(strings.ToLower(h.Hostname), host) {
@@ -64,7 +68,7 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) *tls.Config {
 		}
 		if r, s, ok := b.recipe(h); ok {
 			if c, ok := b.tcpReady(&r, &s); ok {
-				return c
+				return c, r.pair.from
 			}
 		}
 	}
@@ -76,11 +80,11 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) *tls.Config {
 		s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: b.w.SecretNamespacing(c)}
 		if r, ok := b.contextRecipe(c, &s); ok {
 			if c, ok := b.tcpReady(&r, &s); ok {
-				return c
+				return c, r.pair.from
 			}
 		}
 	}
-	return nil
+	return nil, Origin{}
 }
 
 // hostsByName returns the Hosts, or the one that stands in for none, in the order of
@@ -142,7 +146,7 @@ func readPair(cert, key string) (p pair, err error) {
 	if key == "" {
 		return p, errNoKeyFile
 	}
-	p = pair{certName: cert, keyName: key}
+	p = pair{certName: cert, keyName: key, from: Origin{FromFile, cert}}
 	if p.cert, err = os.ReadFile(cert); err != nil {
 		return p, err
 	}

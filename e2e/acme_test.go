@@ -126,7 +126,11 @@ func (p *pebble) await(t testing.TB, g *gateway, name string, old *x509.Certific
 
 type certificateView struct {
 	Host, Hostname string
+	Names          []string
+	Issuer, Serial string
+	NotBefore      time.Time `json:"not_before"`
 	NotAfter       time.Time `json:"not_after"`
+	Source, From   string
 	Order          struct {
 		State, Authority string
 		PhaseCompleted   string `json:"phase_completed"`
@@ -166,7 +170,8 @@ func TestOrderCertificate(t *testing.T) {
 			g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(),
 				p.host("shop", "shop.example.com", "")+mapping("all", "/", up)), ports[0], ports[1])
 			leaf := p.await(t, g, "shop.example.com", nil)
-			if got := g.certificate("shop.example.com"); got.Order.State != "Ready" || !got.NotAfter.Equal(leaf.NotAfter) || got.Order.PhaseCompleted != "ACMECertificateChallenge" {
+			if got := g.certificate("shop.example.com"); got.Order.State != "Ready" || !got.NotAfter.Equal(leaf.NotAfter) || got.Order.PhaseCompleted != "ACMECertificateChallenge" ||
+				got.Source != "ACME" || got.From != p.url+"/dir" || got.Serial != serialOf(leaf) {
 				t.Errorf("/api/v1/certificates says %+v", got)
 			}
 			if c.http {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,14 @@ func TestDev(t *testing.T) {
 		if !strings.Contains(body, `"X-Envoy-Original-Path"`) || i == 2 != strings.Contains(body, `"X-User"`) {
 			t.Errorf("%s did not reach the echo service through one of the example's routes, in somebody's name if it is the third:\n%s", command, body)
 		}
+	}
+	shown, err := (&http.Client{Timeout: 20 * time.Second}).Get("http://" + admin + "/api/v1/certificates")
+	must(t, err)
+	defer shown.Body.Close()
+	var certs []certificateView
+	must(t, json.NewDecoder(shown.Body).Decode(&certs))
+	if len(certs) == 0 || certs[0].Source != "local CA" || !strings.HasPrefix(certs[0].From, home) || !slices.Contains(certs[0].Names, "localhost") {
+		t.Errorf("/api/v1/certificates says %+v", certs)
 	}
 	p.signal(os.Interrupt)
 	if status := p.exit(t); status != 0 {

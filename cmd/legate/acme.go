@@ -70,9 +70,13 @@ func (srv *server) shownCertificates() []admin.Certificate {
 		c := &shown.certs[i]
 		name := c.Host.Name + "." + c.Host.Namespace
 		list = append(list, admin.Certificate{
-			Host: c.Host.String(), Hostname: c.Hostname, Names: c.Names, Issuer: c.Issuer, NotAfter: c.NotAfter, Order: orders[name],
+			Host: c.Host.String(), Hostname: c.Hostname, Names: c.Names, Issuer: c.Issuer, Serial: c.Serial,
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, Source: c.From.Kind, From: c.From.Name,
 		})
-		delete(orders, name)
+		if c.Host.Kind == "Host" {
+			list[i].Order = orders[name]
+			delete(orders, name)
+		}
 	}
 	for i := range shown.hosts {
 		if h := &shown.hosts[i]; orders[h.FullName()] != nil {

@@ -97,7 +97,7 @@ func (p *Program) dev(ctx context.Context, s *settings) int {
 		fmt.Fprintf(p.Stderr, "legate dev: identity provider: %v\n", err)
 		return exitError
 	}
-	s.applied = p.welcome(s, ca)
+	s.local, s.applied = ca, p.welcome(s, ca)
 	return p.serve(ctx, s, []config.Source{fixed{{Meta: secret.Meta, Value: &secret}}})
 }
 

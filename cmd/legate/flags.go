@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"legate/certs"
 	"legate/config"
 	"legate/gateway"
 	"legate/redis"
@@ -80,6 +81,7 @@ type settings struct {
 	redis    *redis.Shared           // nil for none
 	trust    []netip.Prefix          // whose PROXY headers are believed; empty: everybody's
 	also     map[string]http.Handler // what else the admin port answers, by pattern
+	local    *certs.CA               // of dev; nil for none
 	applied  func(*gateway.Gateway)  // called once a configuration serves; may be nil
 }
 

@@ -201,7 +201,7 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Ordered: srv.ordered}, srv.certs)
+	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Ordered: srv.ordered}, srv.certs)
 	seen := *w // what is compiled further is another
 	srv.world.Store(&seen)
 	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
