@@ -237,6 +237,7 @@ func TestRetryBodies(t *testing.T) {
 func TestRetryMidBody(t *testing.T) {
 	for _, early := range []string{"", status(503)} {
 		var n atomic.Int64
+		var failed atomic.Bool
 		bodies := make(chan string, 2)
 		up := service(t, func(p *peer) {
 			if n.Add(1) == 1 {
@@ -246,6 +247,7 @@ func TestRetryMidBody(t *testing.T) {
 				}
 				p.say(early)
 				p.reset()
+				failed.Store(true)
 				return
 			}
 			if r, body := p.request(); r != nil {
@@ -258,7 +260,7 @@ func TestRetryMidBody(t *testing.T) {
 		c := g.dial()
 		text := request("POST", "/r/", body)
 		c.say(text[:100_000])
-		g.waitFor("the first endpoint has failed", func() bool { return n.Load() > 0 })
+		g.waitFor("the first endpoint has failed", failed.Load)
 		c.say(text[100_000:])
 		a := c.hear("POST")
 		if r := g.next(); a.StatusCode != 200 || r.Retries != 1 {
