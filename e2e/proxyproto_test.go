@@ -359,7 +359,7 @@ func TestIdleProxiedConnections(t *testing.T) {
 	}
 	proxied, plain := cost(ports[0], headerAWS), cost(ports[1], "")
 	for n := 0; n < 3 && proxied > plain+slack; n++ { // resident memory has the collector's pace in it: the least of a few is theirs
-		proxied, plain = min(proxied, cost(ports[0], headerAWS)), max(plain, cost(ports[1], ""))
+		proxied, plain = min(proxied, cost(ports[0], headerAWS)), min(plain, cost(ports[1], ""))
 	}
 	t.Logf("%d idle connections: %d bytes each behind a PROXY header, %d without", count, proxied, plain)
 	if proxied > plain+slack {
