@@ -1,9 +1,10 @@
 // Command pebble is Let's Encrypt's test authority on a free loopback port, with real
 // validation: it prints where its directory is. Environment: HTTP_PORT and TLS_PORT are where
 // names are looked at, LIFE how many seconds certificates are good for, EAB a key's id and
-// its base64url MAC key, joined by a colon, without which no account is made. PEBBLE_… are
-// Pebble's own. At /control/ca is the certificate of its server, at /control/root the root
-// that it signs with, at /control/counts how often each path was asked for.
+// its base64url MAC key, joined by a colon, without which no account is made, REJECT of how
+// many requests one fails without being looked at. PEBBLE_… are Pebble's own. At /control/ca
+// is the certificate of its server, at /control/root the root that it signs with, at
+// /control/counts how often each path was asked for.
 package main
 
 import (
@@ -65,7 +66,11 @@ func serve() error {
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: life}})
 	validator := va.New(quiet, number("HTTP_PORT"), number("TLS_PORT"), false, resolver, store)
 	front := wfe.New(quiet, store, validator, authority, []string{"pebble.test"}, false, bound, 1, 1)
-	c := &control{pebble: front.Handler(), store: store, counts: map[string]int{}, accounts: map[string]int{}}
+	every := 0
+	if os.Getenv("REJECT") != "" {
+		every = number("REJECT")
+	}
+	c := &control{pebble: front.Handler(), store: store, every: every, counts: map[string]int{}, accounts: map[string]int{}}
 	server := httptest.NewTLSServer(c)
 	c.answers = map[string]string{
 		"/control/ca":   string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
@@ -85,6 +90,8 @@ type control struct {
 	counts   map[string]int
 	accounts map[string]int
 	fail     map[string]int // status by path
+	every    int            // so many requests one fails; 0 for none
+	seen     int
 }
 
 func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -120,6 +127,10 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.counts[r.URL.Path]++
 	status := c.fail[r.URL.Path]
+	if c.seen++; c.every > 0 && c.seen%c.every == 0 {
+		status = http.StatusServiceUnavailable
+		c.counts["rejected"]++
+	}
 	c.mu.Unlock()
 	if status != 0 {
 		kind := "serverInternal"
