@@ -31,6 +31,9 @@ type Endpoint struct {
 	Ready     bool         // should get requests
 	Serving   bool         // could answer one although it may be about to end
 	Ending    bool         // has been told to end
+	Node      string       // on which it runs; "" where that is not said
+	Zone      string       // in which that is; "" where that is not said
+	Zones     []string     // whose requests the cluster would have it get; nil for all
 }
 
 // An EndpointPort is where the addresses of a list listen for one port of their

@@ -52,9 +52,10 @@ var (
 	errWrongPorts = errors.New("no endpoint of the Service listens for that port")
 )
 
-// find returns where the Service that host names listens for port, sorted. Of host
-// only the first two labels count: the Service and its namespace, own if there is none.
-func (d *directory) find(host string, port uint16, family Family, own string) ([]netip.AddrPort, error) {
+// find returns where the Service that host names listens for requests from zone to port,
+// sorted. Of host only the first two labels count: the Service and its namespace, own if
+// there is none.
+func (d *directory) find(host string, port uint16, family Family, own, zone string) ([]netip.AddrPort, error) {
 	name, rest, _ := strings.Cut(host, ".")
 	namespace, _, _ := strings.Cut(rest, ".")
 	key := serviceKey{cmp.Or(namespace, own), name}
@@ -74,14 +75,22 @@ func (d *directory) find(host string, port uint16, family Family, own string) ([
 	} else if e := d.endpoints[key]; e != nil {
 		f.endpoints(e)
 	}
-	return f.result(key, family)
+	return f.result(key, family, zone)
 }
 
 // A finding collects what listens for one port of a Service.
 type finding struct {
-	port  *config.ServicePort
-	found []netip.AddrPort
-	ready bool // something is, though perhaps not on that port
+	port   *config.ServicePort
+	ready  []instance
+	ending []instance // could answer, but would rather not be asked any more
+	some   bool       // there are any, though perhaps not on that port
+}
+
+// An instance is one address of a Service, and where it is.
+type instance struct {
+	addr  netip.AddrPort
+	zone  string
+	zones []string // see config.Endpoint
 }
 
 // listens returns where endpoints with those ports listen; 0 for nowhere. Kubernetes
@@ -106,51 +115,63 @@ func (f *finding) listens(ports []config.EndpointPort) int {
 
 func (f *finding) slice(s *config.EndpointSlice) {
 	port := f.listens(s.Ports)
-	for _, e := range s.Endpoints {
-		if e.Ready {
-			f.add(e.Addresses, port)
+	for i := range s.Endpoints {
+		switch e := &s.Endpoints[i]; {
+		case e.Ready && !e.Ending:
+			f.add(&f.ready, e, port)
+		case e.Ending && (e.Serving || e.Ready):
+			f.add(&f.ending, e, port)
 		}
 	}
 }
 
 func (f *finding) endpoints(e *config.Endpoints) {
 	for _, s := range e.Subsets {
-		f.add(s.Ready, f.listens(s.Ports))
+		f.add(&f.ready, &config.Endpoint{Addresses: s.Ready}, f.listens(s.Ports))
 	}
 }
 
-func (f *finding) add(addrs []netip.Addr, port int) {
-	f.ready = f.ready || len(addrs) > 0
+func (f *finding) add(list *[]instance, e *config.Endpoint, port int) {
+	f.some = f.some || len(e.Addresses) > 0
 	if port == 0 {
 		return
 	}
-	for _, a := range addrs {
-		f.found = append(f.found, netip.AddrPortFrom(a.Unmap(), uint16(port))) //nolint:gosec // a port
+	for _, a := range e.Addresses {
+		*list = append(*list, instance{netip.AddrPortFrom(a.Unmap(), uint16(port)), e.Zone, e.Zones}) //nolint:gosec // a port
 	}
 }
 
-// result sorts what was found. Of a Service with addresses of both families one is
-// used, as of a name in DNS: they are the same pods.
-func (f *finding) result(key serviceKey, family Family) ([]netip.AddrPort, error) {
+// result returns who gets requests from zone, sorted: who is ready, and who is about to
+// end only where nobody is. Of a Service with addresses of both families one is used, as
+// of a name in DNS: they are the same pods.
+func (f *finding) result(key serviceKey, family Family, zone string) ([]netip.AddrPort, error) {
+	list := f.ready
+	if len(list) == 0 {
+		list = f.ending
+	}
 	switch {
-	case len(f.found) > 0:
-		return sortedPorts(oneFamily(f.found, family)), nil
-	case f.ready:
+	case len(list) > 0:
+		return sortedPorts(near(oneFamily(list, family), zone)), nil
+	case f.some:
 		return nil, fmt.Errorf("%s.%s: %w", key.name, key.namespace, errWrongPorts)
 	}
 	return nil, fmt.Errorf("%s.%s: %w", key.name, key.namespace, errNotReady)
 }
 
 // oneFamily keeps the addresses of the family that is preferred, if there are any.
-func oneFamily(list []netip.AddrPort, family Family) []netip.AddrPort {
-	preferred := func(a netip.AddrPort) bool { return a.Addr().Is4() == (family == IPv4) }
+func oneFamily(list []instance, family Family) []instance {
+	preferred := func(i instance) bool { return i.addr.Addr().Is4() == (family == IPv4) }
 	if slices.ContainsFunc(list, preferred) {
-		list = slices.DeleteFunc(list, func(a netip.AddrPort) bool { return !preferred(a) })
+		list = slices.DeleteFunc(list, func(i instance) bool { return !preferred(i) })
 	}
 	return list
 }
 
-func sortedPorts(list []netip.AddrPort) []netip.AddrPort {
-	slices.SortFunc(list, netip.AddrPort.Compare)
-	return slices.Compact(list)
+func sortedPorts(list []instance) []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(list))
+	for i := range list {
+		addrs[i] = list[i].addr
+	}
+	slices.SortFunc(addrs, netip.AddrPort.Compare)
+	return slices.Compact(addrs)
 }

@@ -37,6 +37,9 @@ func shop() *config.World {
 		return config.Service{Meta: meta("Service", name, "shop"), Ports: ports}
 	}
 	down := config.Endpoint{Addresses: addrs("10.0.0.9")}
+	ending := func(ready, serving bool, addr string) config.Endpoint {
+		return config.Endpoint{Addresses: addrs(addr), Ready: ready, Serving: serving, Ending: true}
+	}
 	return &config.World{
 		Services: []config.Service{
 			service("orders", config.ServicePort{Name: "http", Port: 80, TargetPort: "web"}, config.ServicePort{Name: "admin", Port: 9000, TargetPort: "9001"}),
@@ -47,6 +50,9 @@ func shop() *config.World {
 			service("dual", config.ServicePort{Port: 80}),
 			service("down", config.ServicePort{Port: 80}),
 			service("empty", config.ServicePort{Port: 80}),
+			service("leaving", config.ServicePort{Port: 80}),
+			service("left", config.ServicePort{Port: 80}),
+			service("gone", config.ServicePort{Port: 80}),
 			service("udp", config.ServicePort{Name: "dns", Port: 53}),
 			{Meta: meta("Service", "orders", "default"), Ports: []config.ServicePort{{Port: 80}}},
 		},
@@ -67,6 +73,9 @@ func shop() *config.World {
 			slice("dual-4", "dual", []config.EndpointPort{port("", 80)}, ready("10.0.5.1")),
 			slice("dual-6", "dual", []config.EndpointPort{port("", 80)}, ready("fd00::1")),
 			slice("down-1", "down", []config.EndpointPort{port("", 80)}, down),
+			slice("leaving-1", "leaving", []config.EndpointPort{port("", 80)}, ending(false, true, "10.0.8.1"), ending(true, true, "10.0.8.2"), ready("10.0.8.3")),
+			slice("left-1", "left", []config.EndpointPort{port("", 80)}, ending(false, true, "10.0.8.4"), ending(true, true, "10.0.8.5"), ending(false, false, "10.0.8.6"), down),
+			slice("gone-1", "gone", []config.EndpointPort{port("", 80)}, ending(false, false, "10.0.8.7")),
 			slice("udp-1", "udp", []config.EndpointPort{{Name: "dns", Port: 53, Protocol: "UDP"}}, ready("10.0.6.1")),
 			slice("stray", "", []config.EndpointPort{port("", 80)}, ready("10.0.7.1")),
 		},
@@ -95,13 +104,16 @@ func TestDirectory(t *testing.T) {
 		{"dual.shop", 80, PreferIPv6, "[fd00::1]:80", nil},
 		{"old.shop", 80, IPv6, "10.0.1.1:8080 10.0.1.2:8080 10.0.1.4:8081", nil}, // better than none
 		{"orders.shop", 8080, IPv4, "", errNoPort},                               // the pods', not the Service's
+		{"leaving.shop", 80, IPv4, "10.0.8.3:80", nil},                           // who is about to end is not asked any more,
+		{"left.shop", 80, IPv4, "10.0.8.4:80 10.0.8.5:80", nil},                  // unless nobody else can answer
+		{"gone.shop", 80, IPv4, "", errNotReady},
 		{"down.shop", 80, IPv4, "", errNotReady},
 		{"empty.shop", 80, IPv4, "", errNotReady},
 		{"udp.shop", 53, IPv4, "", errWrongPorts},
 		{"nobody.shop", 80, IPv4, "", errNoService},
 		{"orders.elsewhere", 80, IPv4, "", errNoService},
 	} {
-		list, err := d.find(row.host, row.port, row.family, "default")
+		list, err := d.find(row.host, row.port, row.family, "default", "")
 		var got []string
 		for _, a := range list {
 			got = append(got, a.String())
@@ -214,7 +226,7 @@ func BenchmarkDirectory(b *testing.B) {
 	for b.Loop() {
 		d := newDirectory(w)
 		for i := range 2000 {
-			if _, err := d.find(w.Services[i].FullName(), 80, IPv4, "default"); err != nil {
+			if _, err := d.find(w.Services[i].FullName(), 80, IPv4, "default", ""); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -19,6 +19,11 @@ type Options struct {
 	ClusterDomain string     // "" for "cluster.local"
 	Namespace     string     // the gateway's own; "" for "default"
 
+	// Zone is where the gateway runs: endpoints of that zone are preferred. "" has it found
+	// out from those that run on Node, of which the gateway's own pod is one; "" for both
+	// prefers none.
+	Zone, Node string
+
 	// DisableEndpoints looks Services of endpoint resolvers up in DNS instead.
 	DisableEndpoints bool
 

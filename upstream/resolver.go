@@ -42,6 +42,7 @@ type Resolver struct {
 
 	mu    sync.Mutex
 	names map[nameKey]*name
+	own   string // see zone
 
 	consul   *consul.Watcher
 	followed map[consul.Query]*instances
@@ -67,6 +68,7 @@ func NewResolver(opts Options) (*Resolver, error) {
 		log:   opts.Log,
 		hosts: newFile(opts.HostsFile, "/etc/hosts", parseHosts),
 		names: map[nameKey]*name{},
+		own:   opts.Zone,
 
 		consul:   consul.New(),
 		followed: map[consul.Query]*instances{},

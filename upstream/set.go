@@ -70,15 +70,20 @@ func (s *Set) All() []*Upstream { return s.list }
 // which they are now. It does not block.
 func (s *Set) Start() {
 	var d *directory
+	var zone string
 	for _, u := range s.list {
 		u.Start()
 		if u.spec.Source != FromEndpoints || !u.placed() {
 			continue
 		}
 		if d == nil {
-			d = newDirectory(s.world)
+			d, zone = newDirectory(s.world), s.resolver.zone(s.world)
 		}
-		u.place(d.find(u.spec.Host, u.spec.Port, u.spec.Family, s.resolver.opts.namespace()))
+		from := ""
+		if u.spec.zoned() {
+			from = zone
+		}
+		u.place(d.find(u.spec.Host, u.spec.Port, u.spec.Family, s.resolver.opts.namespace(), from))
 	}
 	s.prev, s.world = nil, nil
 }

@@ -29,6 +29,7 @@ type serveFlags struct {
 	resolve       []string
 	dns           string
 	clusterDomain string
+	zone          string
 	drainDelay    time.Duration
 	drainTimeout  time.Duration
 	logLevel      string
@@ -54,6 +55,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.resolve, "resolve", nil, "NAME[:PORT]=ADDR[:PORT]: an upstream's address, before DNS; * matches all; repeatable")
 	flags.StringVar(&f.dns, "dns", "", "DNS server for upstream names (default the system's)")
 	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names")
+	flags.StringVar(&f.zone, "zone", "", "zone whose endpoints are preferred (default that of the node that NODE_NAME names)")
 	flags.DurationVar(&f.drainDelay, "drain-delay", 0, "on SIGTERM, keep accepting, not ready, for this long")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", time.Minute, "then finish what is in flight within this long")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -115,6 +117,7 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	}
 	s.upstream = upstreamOptions(s.config, getenv)
 	s.upstream.DNS, s.upstream.ClusterDomain = f.dns, f.clusterDomain
+	s.upstream.Zone, s.upstream.Node = f.zone, getenv("NODE_NAME")
 	for _, r := range f.resolve {
 		o, err := upstream.ParseOverride(r)
 		if err != nil {

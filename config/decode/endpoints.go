@@ -11,7 +11,7 @@ import (
 const serviceNameLabel = "kubernetes.io/service-name"
 
 // decodeEndpoints reads the addresses and ports of an Endpoints. Who they are, and on
-// which node, does not matter to a gateway.
+// which node, says nothing about their zone here.
 func decodeEndpoints(o *object, top *fields) any {
 	e := &config.Endpoints{}
 	for _, subset := range top.objects("subsets") {
@@ -37,8 +37,8 @@ func endpointAddresses(subset *fields, name string) []netip.Addr {
 	return addresses
 }
 
-// decodeEndpointSlice reads the addresses and ports of an EndpointSlice. Names instead
-// of addresses are something that nobody but its author could resolve.
+// decodeEndpointSlice reads the addresses, ports and zones of an EndpointSlice. Names
+// instead of addresses are something that nobody but its author could resolve.
 func decodeEndpointSlice(o *object, top *fields) any {
 	s := &config.EndpointSlice{Service: o.Meta.Labels[serviceNameLabel]}
 	switch family := top.text("addressType"); family {
@@ -65,6 +65,12 @@ func sliceEndpoint(f *fields) config.Endpoint {
 		e.Ready = ready == nil || *ready
 		e.Serving = serving == nil && e.Ready || serving != nil && *serving
 		e.Ending = conditions.isSet("terminating")
+	}
+	e.Node, e.Zone = f.text("nodeName"), f.text("zone")
+	if hints := f.object("hints"); hints != nil {
+		for _, zone := range hints.objects("forZones") {
+			e.Zones = append(e.Zones, zone.text("name"))
+		}
 	}
 	list := f.value("addresses")
 	if list == nil {
