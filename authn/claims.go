@@ -1,7 +1,7 @@
 package authn
 
 import (
-	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -25,12 +25,12 @@ type claimRules struct {
 
 // parseClaims reads a token's payload, whose signature holds.
 func parseClaims(payload []byte) (map[string]any, *failure) {
-	var claims map[string]any
-	if err := uniqueNames(payload); err != nil {
-		return nil, refuse(decision.TokenMalformed, malformed, "the token's claims cannot be read: "+err.Error())
-	}
-	if json.Unmarshal(payload, &claims) != nil || claims == nil { // also numbers beyond all bounds
+	claims, err := readObject(payload)
+	switch {
+	case errors.Is(err, errNotObject):
 		return nil, refuse(decision.TokenMalformed, malformed, "the token's claims are no JSON object")
+	case err != nil:
+		return nil, refuse(decision.TokenMalformed, malformed, "the token's claims cannot be read: "+err.Error())
 	}
 	return claims, nil
 }

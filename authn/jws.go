@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -150,15 +149,14 @@ func decodePart(text string) ([]byte, error) {
 // readHeader reads the JOSE header. Keys that it brings or points to (jwk, jku, x5c, x5u)
 // are never looked at: whoever forges a token can write them.
 func (t *jws) readHeader(text []byte) error {
-	if err := uniqueNames(text); err != nil {
-		if errors.Is(err, errTwice) {
-			return errHeaderTwice
-		}
+	header, err := readObject(text)
+	switch {
+	case errors.Is(err, errTwice):
+		return errHeaderTwice
+	case err != nil:
 		return errHeader
 	}
-	if json.Unmarshal(text, &t.header) != nil || t.header == nil {
-		return errHeader
-	}
+	t.header = header
 	var ok bool
 	if t.alg, ok = t.header["alg"].(string); !ok || t.alg == "" {
 		return errAlgorithm

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"legate/config"
 	"legate/decision"
 	"legate/wire"
@@ -209,14 +207,14 @@ func (m *Minter) sign(g *grant, now time.Time) (*mintedToken, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := m.encode(key, m.payload(g, jti, issued, expires))
+	line, err := m.encode(key, m.payload(g, jti, issued, expires))
 	if err != nil {
 		return nil, err
 	}
 	return &mintedToken{
 		profile: g.profile, client: g.client, key: key.id, jti: jti, expires: expires,
 		renew: now.Add(expires.Sub(now) * 2 / 3),
-		line:  wire.Add{ID: wire.FieldAuthorization, Value: append([]byte("Bearer "), token...)},
+		line:  wire.Add{ID: wire.FieldAuthorization, Value: line},
 	}, nil
 }
 
@@ -229,20 +227,22 @@ func (m *Minter) newID() (string, error) {
 	return base64url(id[:]), nil
 }
 
-// encode signs a payload (RFC 7515 §7.1).
+// encode signs a payload (RFC 7515 §7.1), and returns the value of an Authorization that
+// brings the token.
 func (m *Minter) encode(key *signingKey, payload []byte) ([]byte, error) {
+	const scheme = "Bearer "
 	header := []byte(`{"alg":` + strconv.Quote(key.alg) + `,"kid":` + strconv.Quote(key.id) + `,"typ":` + strconv.Quote(m.f.TokenType) + `}`)
 	enc := base64.RawURLEncoding
-	token := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+enc.EncodedLen(512))
-	token = append(enc.AppendEncode(token, header), '.')
-	token = enc.AppendEncode(token, payload)
-	sig, err := jwt.GetSigningMethod(key.alg).Sign(string(token), key.private)
+	line := make([]byte, 0, len(scheme)+enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+enc.EncodedLen(key.signatureSize()))
+	line = enc.AppendEncode(append(line, scheme...), header)
+	line = enc.AppendEncode(append(line, '.'), payload)
+	sig, err := key.sign(line[len(scheme):])
 	if err != nil {
 		return nil, fmt.Errorf("sign token: %w", err)
 	}
-	token = enc.AppendEncode(append(token, '.'), sig)
-	if len(token) > maxToken {
+	line = enc.AppendEncode(append(line, '.'), sig)
+	if len(line)-len(scheme) > maxToken {
 		return nil, errTooLong
 	}
-	return token, nil
+	return line, nil
 }

@@ -11,10 +11,13 @@ import (
 // knownClaims are those of the source that a token says again wherever they are known.
 var knownClaims = []string{"auth_time", "acr", "amr", "azp", "sid", "may_act", "cnf"}
 
+// usualPayload is room for most payloads.
+const usualPayload = 768
+
 // payload renders the claims of g's token, those of RFC 7519 first.
 func (m *Minter) payload(g *grant, jti string, issued, expires time.Time) []byte {
 	id := g.identity
-	b := appendMember(nil, "iss", m.f.Issuer)
+	b := appendMember(make([]byte, 0, usualPayload), "iss", m.f.Issuer)
 	b[0] = '{' // in place of the first comma
 	b = appendMember(b, "sub", id.Subject)
 	b = append(b, g.profile.claims...)
@@ -46,7 +49,7 @@ func (m *Minter) payload(g *grant, jti string, issued, expires time.Time) []byte
 			b = appendMember(b, name, value)
 		}
 	}
-	b = appendMember(b, "act", m.acting(id))
+	b = m.appendActor(b, id)
 	if id.Issuer != "" {
 		b = appendMember(b, "src_iss", id.Issuer)
 	}
@@ -83,19 +86,16 @@ func clientOf(id *Identity) string {
 	return ""
 }
 
-// An actor is who acts on somebody's behalf (RFC 8693 §4.1).
-type actor struct {
-	Subject string `json:"sub"`
-	Act     any    `json:"act,omitempty"` // on whose behalf it was done before
-}
-
-// acting says that the gateway acts for the user, after whoever did before it.
-func (m *Minter) acting(id *Identity) actor {
-	before, _ := id.claim("act")
-	if a, ok := before.(map[string]any); ok {
-		return actor{m.actor, a}
+// appendActor says that the gateway acts for the user, after whoever did before it (RFC
+// 8693 §4.1).
+func (m *Minter) appendActor(b []byte, id *Identity) []byte {
+	b = appendValue(append(b, `,"act":{"sub":`...), m.actor)
+	if before, _ := id.claim("act"); before != nil {
+		if object, ok := before.(map[string]any); ok {
+			b = appendMember(b, "act", object)
+		}
 	}
-	return actor{Subject: m.actor}
+	return append(b, '}')
 }
 
 // mapped returns what a minted claim says: the first of the source claims that is there,

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // A profile is what a route decides about the tokens that are minted for its service. It
@@ -93,10 +95,53 @@ func serialised(origins []string) []string {
 
 // appendMember appends a member of a JSON object, a comma before it.
 func appendMember(b []byte, name string, value any) []byte {
+	return appendValue(append(append(append(b, ',', '"'), name...), '"', ':'), value)
+}
+
+// appendValue appends value as encoding/json renders it, which claims mostly need no help
+// for.
+func appendValue(b []byte, value any) []byte {
+	switch v := value.(type) {
+	case string:
+		if isPlain(v) {
+			return append(append(append(b, '"'), v...), '"')
+		}
+	case int64:
+		return strconv.AppendInt(b, v, 10)
+	case []string:
+		if v != nil {
+			return appendList(b, v)
+		}
+	case []any:
+		if v != nil {
+			return appendList(b, v)
+		}
+	}
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic("BUG: claim " + name + " cannot be rendered: " + err.Error()) // it came out of JSON, or is a list of texts
+		panic("BUG: a claim cannot be rendered: " + err.Error()) // it came out of JSON, or is a list of texts
 	}
-	b = append(append(append(b, ',', '"'), name...), '"', ':')
 	return append(b, text...)
+}
+
+func appendList[T any](b []byte, list []T) []byte {
+	b = append(b, '[')
+	for i, item := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendValue(b, item)
+	}
+	return append(b, ']')
+}
+
+// isPlain reports whether s stands in JSON as it is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }

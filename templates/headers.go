@@ -10,13 +10,19 @@ import (
 	"legate/wire"
 )
 
-const requestHeader = "httpRequestHeader"
+// What templates call the parts of their data.
+const (
+	requestHeader = "httpRequestHeader"
+	token         = "token"
+	idToken       = "idToken"
+)
 
 // Headers are headers whose values are templates, in the order in which they are set.
 type Headers struct {
 	list       []header
 	names      names
 	perRequest bool
+	anyClaim   bool // some of them may look at claims that they do not name
 }
 
 type header struct {
@@ -62,6 +68,7 @@ func NewHeaders(list []config.HeaderTemplate) (*Headers, error) {
 			s.names[name] = s.names[name] || parent
 		}
 		s.perRequest = s.perRequest || t.PerRequest()
+		s.anyClaim = s.anyClaim || t.whole || t.ends[token] || t.ends[idToken]
 		s.list = append(s.list, header{h.Name, wire.Add{ID: id, Name: []byte(lower)}, t})
 	}
 	return s, nil

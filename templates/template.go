@@ -17,8 +17,9 @@ import (
 // A Template is compiled once and used by many requests at once.
 type Template struct {
 	tree  *template.Template
-	whole bool  // it uses its data as a whole
-	names names // that it uses
+	whole bool            // it uses its data as a whole
+	names names           // that it uses
+	ends  map[string]bool // names of what it uses as a whole
 }
 
 // names are the names that a template uses of anything, and whether it looks further
@@ -46,7 +47,7 @@ func compile(text string, funcs template.FuncMap) (*Template, error) {
 	if err != nil {
 		return nil, plain(err)
 	}
-	t := &Template{tree: tree, names: names{}}
+	t := &Template{tree: tree, names: names{}, ends: map[string]bool{}}
 	for _, defined := range tree.Templates() {
 		if defined.Tree != nil {
 			t.walk(defined.Root)
@@ -158,7 +159,8 @@ func (t *Template) walk(n parse.Node) {
 
 func (t *Template) uses(chain []string) {
 	for i, name := range chain {
-		t.names[name] = t.names[name] || i+1 < len(chain)
+		last := i+1 == len(chain)
+		t.names[name], t.ends[name] = t.names[name] || !last, t.ends[name] || last
 	}
 }
 

@@ -17,7 +17,7 @@ type Token map[string]any
 // TokenFor returns a token for the templates of s. header and claims are as encoding/json
 // decodes them, and are not changed.
 func (s *Headers) TokenFor(raw string, header, claims map[string]any, signature string) Token {
-	t := make(Token, len(claims)+len(s.names)+4)
+	t := make(Token, len(s.names)+4)
 	for name, parent := range s.names {
 		if parent {
 			t[name] = absentObject(nil)
@@ -25,9 +25,17 @@ func (s *Headers) TokenFor(raw string, header, claims map[string]any, signature 
 			t[name] = absent("")
 		}
 	}
-	for name, claim := range claims {
-		if claim != nil {
-			t[name] = short(claim)
+	if s.anyClaim {
+		for name, claim := range claims {
+			if claim != nil {
+				t[name] = short(claim)
+			}
+		}
+	} else {
+		for name := range s.names {
+			if claim := claims[name]; claim != nil {
+				t[name] = short(claim)
+			}
 		}
 	}
 	t["Raw"], t["Header"], t["Claims"], t["Signature"] = raw, orEmpty(header), orEmpty(claims), signature
