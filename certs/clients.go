@@ -22,6 +22,10 @@ func (b *builder) clients(s *settings, r *recipe) bool {
 		b.fail(s.problem(field, "a certificate comes from the Host's tlsSecret or from files, not both", config.ObjectDropped))
 		return false
 	}
+	if s.SPIFFEIDs != nil {
+		b.fail(s.problem("spiffe_ids", "says whom upstreams may be; clients are not let in by it", config.ObjectDropped))
+		return false
+	}
 	required := s.CertRequired != nil && *s.CertRequired
 	if !b.authority(s, r, &required) || !b.revocations(s, r) {
 		return false

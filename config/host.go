@@ -50,6 +50,7 @@ type TLSSettings struct {
 	CipherSuites                  []string
 	ECDHCurves                    []string
 	SNI                           string
+	SPIFFEIDs                     []string // whom the peer may be; nil where that is not asked, empty for nobody
 }
 
 // A TLSContext is Ambassador's TLSContext: named TLS settings for termination

@@ -95,6 +95,8 @@ const (
 	DialTimeout
 	DialFailed
 	TLSFailed
+	UpstreamNotAllowed
+	SVIDMissing
 	UpstreamOverflow
 	UpstreamNotHTTP2
 	UpstreamRefusedStream
@@ -403,6 +405,12 @@ var reasons = [NumReasons]reasonRow{
 	TLSFailed: {"tls_failed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
 		"the TLS handshake with the endpoint failed",
 		"compare both sides' versions, authorities and certificates"},
+	UpstreamNotAllowed: {"upstream_not_allowed", at(Proxy), 503, UpstreamFault, "UF", connectError + "connection failure",
+		"the endpoint has proved its SPIFFE ID, and the TLSContext's spiffe_ids does not allow that one",
+		"the line's error names it: if that is who should answer, add it to spiffe_ids, else find out who answers in the service's place"},
+	SVIDMissing: {"svid_missing", at(Proxy), 503, GatewayFault, "UF", connectError + "connection failure",
+		"the gateway cannot say who it is to an upstream in the mesh: the Workload API has not given it an SVID, or the one that it gave has expired",
+		"the line's error tells why: look whether the agent behind --spiffe-socket runs, and whether the gateway is registered with it"},
 	UpstreamOverflow: {"upstream_overflow", at(Break, Proxy), 503, UpstreamFault, "UO", connectError + "overflow",
 		"the upstream has as many requests, requests that wait for a connection, or TCP connections as its circuit_breakers allow",
 		"scale the service out, or raise max_requests, max_pending_requests or max_connections; legate_upstream_overflows_total tells which"},

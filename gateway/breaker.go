@@ -115,7 +115,7 @@ func (b *breaker) outcome(x *Exchange) limiter.Outcome {
 // work as it should.
 func isBreakdown(r decision.Reason) bool {
 	switch r {
-	case decision.DialRefused, decision.DialTimeout, decision.DialFailed, decision.TLSFailed, decision.UpstreamNotHTTP2,
+	case decision.DialRefused, decision.DialTimeout, decision.DialFailed, decision.TLSFailed, decision.UpstreamNotAllowed, decision.UpstreamNotHTTP2,
 		decision.UpstreamRefusedStream, decision.UpstreamRemoteReset, decision.UpstreamResetBeforeHead, decision.UpstreamResetAfterHead,
 		decision.UpstreamTimeout, decision.UpstreamTryTimeout, decision.UpstreamIdle, decision.UpstreamBadAnswer, decision.UpstreamHeaderTooLarge:
 		return true

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"legate/config"
-	"legate/decision"
 	"legate/format"
 	"legate/telemetry"
 	"legate/telemetry/als"
@@ -114,7 +113,7 @@ func (x *Exchange) logConnection(e *als.Entry) {
 	e.Upstream, e.Route = x.Route.upstreamName, x.Route.name
 	d := &x.Decision
 	e.Flag, e.Details = responseFlag(d), x.details()
-	if d.Err != nil && d.Reason() == decision.TLSFailed {
+	if d.Err != nil && isBadTLS(d.Reason()) {
 		e.Failure = d.Err.Error()
 	}
 	if x.upstream != nil {
@@ -177,7 +176,7 @@ func (s *Snapshot) tellTCP(peer *wire.Peer, entry *telemetry.Entry) {
 				BytesIn: entry.BytesIn, BytesOut: entry.BytesOut,
 			}
 			e.Endpoint, _ = netip.ParseAddrPort(entry.Endpoint)
-			if err := entry.Record.Err; err != nil && entry.Record.Reason() == decision.TLSFailed {
+			if err := entry.Record.Err; err != nil && isBadTLS(entry.Record.Reason()) {
 				e.Failure = err.Error()
 			}
 		}

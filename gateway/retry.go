@@ -68,7 +68,7 @@ func namesStatus(req *wire.Head, status int) bool {
 // Budget: 0 allocs.
 func (r *retry) wantsReason(reason decision.Reason) bool {
 	switch reason {
-	case decision.DialRefused, decision.DialTimeout, decision.DialFailed, decision.TLSFailed, decision.UpstreamNotHTTP2:
+	case decision.DialRefused, decision.DialTimeout, decision.DialFailed, decision.TLSFailed, decision.UpstreamNotAllowed, decision.UpstreamNotHTTP2:
 		return r.on == config.RetryServerErrors || r.on == config.RetryGatewayErrors || r.on == config.RetryConnectFailure
 	case decision.UpstreamRefusedStream:
 		return r.on == config.RetryServerErrors || r.on == config.RetryGatewayErrors || r.on == config.RetryRefusedStream

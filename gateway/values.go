@@ -82,7 +82,7 @@ func (x *Exchange) appendRoute(dst []byte, c *format.Command) ([]byte, bool) {
 		}
 		return x.link.Local().AppendTo(dst), true
 	case format.UpstreamTransportFailureReason:
-		if x.Decision.Err == nil || x.Decision.Reason() != decision.TLSFailed {
+		if x.Decision.Err == nil || !isBadTLS(x.Decision.Reason()) {
 			return dst, false
 		}
 		return appendString(dst, x.Decision.Err.Error())
@@ -94,6 +94,11 @@ func (x *Exchange) appendRoute(dst []byte, c *format.Command) ([]byte, bool) {
 	default:
 		return appendConnection(dst, c, x.peer, x.Client, x.Snap)
 	}
+}
+
+// isBadTLS reports whether r is what Envoy calls a failure of the transport's security.
+func isBadTLS(r decision.Reason) bool {
+	return r == decision.TLSFailed || r == decision.UpstreamNotAllowed || r == decision.SVIDMissing
 }
 
 // answerStatus is the status that the client gets, 0 for none yet.

@@ -45,6 +45,8 @@ var (
 	problemsDesc     = describe("config_problems", "Problems in the configuration that serves, by what happens instead.", "effect")
 	successDesc      = describe("config_last_success_timestamp_seconds", "When the configuration that serves was applied.")
 	expiryDesc       = describe("certificate_expiry_seconds", "Time until the certificate of a Host expires.", "host")
+	svidExpiryDesc   = describe("svid_expiry_seconds", "Time until the SVID expires by which the mesh knows the gateway.", "spiffe_id")
+	workloadDesc     = describe("workload_api_updates_total", "What the Workload API said (success), and how often it could not be followed or understood (failure).", "outcome")
 	drainingDesc     = describe("draining", "1 while the gateway is shutting down.")
 	kubernetesDesc   = describe("kubernetes_up", "1 while the API server answers whatever it is asked.")
 	logDroppedDesc   = describe("access_log_dropped_total", "Lines of the access log that were lost.")
@@ -136,6 +138,7 @@ func (c collector) collect(out sink) {
 	for host, at := range expiries {
 		out.gauge(expiryDesc, time.Until(at).Seconds(), host)
 	}
+	m.mesh.collect(out)
 	m.limits.collect(out)
 	c.envoy.collect(out, now)
 }

@@ -62,6 +62,7 @@ type Metrics struct {
 	reported    reportedMetrics
 	problems    map[string]int
 	expiries    map[string]time.Time
+	mesh        meshMetrics
 }
 
 type connectionKey struct{ listener, protocol string }

@@ -70,7 +70,7 @@ func (u *UpstreamMetrics) failed(when int, reasons ...decision.Reason) (n uint64
 // unsent are the reasons for which a request never left.
 var unsent = map[decision.Reason]bool{
 	decision.NoEndpoints: true, decision.DialRefused: true, decision.DialTimeout: true, decision.DialFailed: true, decision.TLSFailed: true,
-	decision.UpstreamOverflow: true, decision.UpstreamNotHTTP2: true,
+	decision.UpstreamNotAllowed: true, decision.SVIDMissing: true, decision.UpstreamOverflow: true, decision.UpstreamNotHTTP2: true,
 }
 
 // unanswered returns how many requests were sent and got no answer.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"legate/decision"
+	"legate/spiffe"
 	"legate/wire"
 )
 
@@ -19,6 +20,7 @@ func (u *Upstream) dial(c *conn, by time.Time) (decision.Reason, error) {
 	if err != nil {
 		return reason, err
 	}
+	c.until = u.until(secure)
 	c.link = newCarrier(raw, secure, c)
 	return decision.None, nil
 }
@@ -34,6 +36,7 @@ func (u *Upstream) dialMux(s *shared, by time.Time) (decision.Reason, error) {
 		_ = raw.Close() // nothing was said on it
 		return decision.UpstreamNotHTTP2, fmt.Errorf("%s (%s): %w", u.spec.Host, s.end.text, errNoALPN)
 	}
+	s.until = u.until(secure)
 	if s.mux, err = newMultiplexer(raw, secure, s, by); err != nil {
 		reason = decision.UpstreamNotHTTP2
 		if isTimeout(err) {
@@ -51,6 +54,9 @@ var errNoALPN = errors.New("the endpoint did not choose h2 by ALPN")
 
 // socket connects to e, and speaks TLS on the connection if that is wanted, before by.
 func (u *Upstream) socket(e *endpoint, by time.Time) (*wire.Conn, *tls.Conn, decision.Reason, error) {
+	if err := u.identified(); err != nil {
+		return nil, nil, decision.SVIDMissing, err
+	}
 	// Nagle's algorithm is off by default, keepalive every 15 s is what an idle pool
 	// needs to outlive NAT tables.
 	keep := &u.spec.Keepalive
@@ -90,6 +96,12 @@ func (u *Upstream) handshake(raw *wire.Conn, by time.Time) (*tls.Conn, error) {
 func handshakeReason(err error, h2 bool) decision.Reason {
 	if isTimeout(err) {
 		return decision.DialTimeout
+	}
+	if errors.Is(err, errNoSVID) {
+		return decision.SVIDMissing
+	}
+	if _, ok := errors.AsType[*spiffe.NotAllowedError](err); ok {
+		return decision.UpstreamNotAllowed
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && h2 && op.Err != nil && op.Err.Error() == errNoProtocol.Error() {
 		return decision.UpstreamNotHTTP2

@@ -439,7 +439,7 @@ func TestTLSContexts(t *testing.T) {
 			t.Errorf("tls %q, service %q: got problems %v, want %q", row.context, row.service, problems, row.problems)
 		}
 		if spec.TLS.On {
-			spec.TLS.config() // must not panic whatever the settings
+			spec.TLS.config(nil, time.Now) // must not panic whatever the settings
 		}
 		for _, text := range []string{fmt.Sprintf("%v %+v %#v %s", spec, spec, spec, spec.TLS.Key), fmt.Sprint(problems)} {
 			if strings.Contains(text, "PRIVATE KEY") {

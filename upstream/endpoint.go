@@ -22,7 +22,9 @@ type conn struct {
 	end  *endpoint
 	link carrier
 	born time.Time
-	rest time.Time // when it came to rest; only while idle
+	// until is when who is on its ends can no longer be told; zero for never.
+	until time.Time
+	rest  time.Time // when it came to rest; only while idle
 }
 
 // keep is asked when an exchange is complete and the connection can carry another.
@@ -44,8 +46,13 @@ func (c *conn) closed() {
 
 // old reports whether c has reached its maximum lifetime.
 func (c *conn) old(now time.Time) bool {
-	limit := c.end.up.spec.MaxLifetime
-	return limit > 0 && now.Sub(c.born) >= limit
+	return outlived(now, c.born, c.until, c.end.up.spec.MaxLifetime)
+}
+
+// outlived reports whether a connection that was born at a time must not be used any more, by
+// a limit to its lifetime, 0 for none, or because it is until, zero for never.
+func outlived(now, born, until time.Time, limit time.Duration) bool {
+	return limit > 0 && now.Sub(born) >= limit || !until.IsZero() && !now.Before(until)
 }
 
 // expired reports whether an idle c must not be used any more.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"legate/spiffe"
 )
 
 // Options say where names are looked up and how far pools may grow. The zero value
@@ -29,6 +31,12 @@ type Options struct {
 
 	ResolvConf string // "" for /etc/resolv.conf
 	HostsFile  string // "" for /etc/hosts
+
+	// Workload says who the gateway is to upstreams that a TLSContext's spiffe_ids names. nil
+	// has none: whatever must be reached so is not. NoWorkload says that there will be none
+	// as long as this process lives, which is a Problem of the TLSContexts that need it.
+	Workload   spiffe.Workload
+	NoWorkload bool
 
 	MaxIdle int // idle connections kept per endpoint; 0 for 1024
 

@@ -8,8 +8,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"legate/config"
+	"legate/spiffe"
 	"legate/wire"
 )
 
@@ -28,6 +30,8 @@ type Origination struct {
 	HostCAs    bool   // verify against the system's authorities where CA is ""
 	Name       string // that the upstream's certificate must be for; "" for any
 	CRL        string // PEM revocation lists of those authorities; "" for none
+	SPIFFE     string // comma-separated, whom spiffe_ids allows the upstream to be; "" for anybody
+	Workload   bool   // certificate and authorities are the Workload API's, as they are at each handshake
 }
 
 // A Secret is text that must not be printed.
@@ -52,8 +56,8 @@ type originator struct {
 // newOriginator reads ctx. A context whose authorities cannot be had is broken: who
 // asks for verification must not get a connection without it. One whose client
 // certificate cannot be had is used without: the upstream decides.
-func newOriginator(ctx *config.TLSContext, w *config.World) (originator, []config.Problem) {
-	r := contextReader{ctx: ctx, world: w}
+func newOriginator(ctx *config.TLSContext, w *config.World, opts *Options) (originator, []config.Problem) {
+	r := contextReader{ctx: ctx, world: w, noWorkload: opts.NoWorkload}
 	r.o.On = true
 	r.o.ServerName = ctx.SNI
 	r.o.Min = r.version("min_tls_version", ctx.MinTLSVersion)
@@ -67,15 +71,17 @@ func newOriginator(ctx *config.TLSContext, w *config.World) (originator, []confi
 	r.o.Curves = r.known("ecdh_curves", ctx.ECDHCurves, curveNames)
 	r.certificate()
 	r.authorities()
+	r.identities()
 	r.revocations()
 	return r.o, r.problems
 }
 
 type contextReader struct {
-	ctx      *config.TLSContext
-	world    *config.World
-	o        originator
-	problems []config.Problem
+	ctx        *config.TLSContext
+	world      *config.World
+	noWorkload bool // there is no Workload API
+	o          originator
+	problems   []config.Problem
 }
 
 func (r *contextReader) problem(field, msg string, effect config.Effect) {
@@ -195,7 +201,7 @@ func (r *contextReader) revocations() {
 		return
 	}
 	const field = "crl_secret"
-	if r.o.CA == "" {
+	if r.o.CA == "" && !r.o.Workload {
 		r.problem(field, "is of no use without ca_secret: nothing is verified", config.FieldIgnored)
 		return
 	}
@@ -271,8 +277,9 @@ var curveNames = map[string]uint16{
 const sessions = 64
 
 // config returns the ready configuration. It has its own session cache: a session
-// must not be resumed under other settings than those it was verified with.
-func (o *Origination) config() *tls.Config {
+// must not be resumed under other settings than those it was verified with. w may be nil
+// where o does not ask for it; now is asked what identities are verified at.
+func (o *Origination) config(w spiffe.Workload, now func() time.Time) *tls.Config {
 	c := &tls.Config{
 		ServerName: o.ServerName,
 		MinVersion: max(o.Min, tls.VersionTLS12),
@@ -305,15 +312,18 @@ func (o *Origination) config() *tls.Config {
 		// Shown whatever authorities the upstream says it likes, as Envoy does.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	if o.CA != "" || o.HostCAs {
+	lists, err := wire.ParseRevocations([]byte(o.CRL))
+	if err != nil {
+		panic("BUG: a revocation list was not checked when its Spec was read")
+	}
+	switch {
+	case o.SPIFFE != "":
+		o.identify(c, w, lists, now)
+	case o.CA != "" || o.HostCAs:
 		var roots *x509.CertPool // the system's
 		if o.CA != "" {
 			roots = x509.NewCertPool()
 			roots.AppendCertsFromPEM([]byte(o.CA))
-		}
-		lists, err := wire.ParseRevocations([]byte(o.CRL))
-		if err != nil {
-			panic("BUG: a revocation list was not checked when its Spec was read")
 		}
 		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, lists, o.Name, cs.PeerCertificates) }
 	}

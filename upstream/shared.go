@@ -35,7 +35,9 @@ type shared struct {
 	end  *endpoint
 	mux  multiplexer
 	born time.Time
-	rest atomic.Int64 // when the last exchange ended, in Unix nanoseconds
+	// until is when who is on its ends can no longer be told; zero for never.
+	until time.Time
+	rest  atomic.Int64 // when the last exchange ended, in Unix nanoseconds
 }
 
 // Rested is told that the last of the exchanges has ended. Budget: 0 allocs.
@@ -53,8 +55,7 @@ func (s *shared) Closed() {
 
 // old reports whether s has reached its maximum lifetime.
 func (s *shared) old(now time.Time) bool {
-	limit := s.end.up.spec.MaxLifetime
-	return limit > 0 && now.Sub(s.born) >= limit
+	return outlived(now, s.born, s.until, s.end.up.spec.MaxLifetime)
 }
 
 // expired reports whether s must take no further exchange.

@@ -251,7 +251,7 @@ func (r *specReader) originator(name string) (o originator, problems []config.Pr
 	if ctx == nil {
 		return originator{}, nil, false
 	}
-	o, problems = newOriginator(ctx, r.world)
+	o, problems = newOriginator(ctx, r.world, &r.opts)
 	r.originators[name] = o
 	return o, problems, true
 }

@@ -34,7 +34,7 @@ func (c *counters) failed(r decision.Reason) {
 		c.refused.Add(1)
 	case decision.DialTimeout:
 		c.timeout.Add(1)
-	case decision.TLSFailed:
+	case decision.TLSFailed, decision.UpstreamNotAllowed:
 		c.badTLS.Add(1)
 	default:
 		c.failure.Add(1)

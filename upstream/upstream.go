@@ -78,7 +78,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 	}
 	u.connect, u.connectMux = u.dial, u.dialMux
 	if spec.TLS.On {
-		u.tls = spec.TLS.config()
+		u.tls = spec.TLS.config(r.opts.Workload, r.now)
 	}
 	u.turn.Store(rand.Uint64N(1 << 16)) //nolint:gosec // because it only keeps replicas from starting at the same endpoint
 	u.ends.Store(&endpoints{err: errNotStarted})

@@ -38,13 +38,15 @@ func environment(flags *pflag.FlagSet, getenv func(string) string) error {
 	return failed
 }
 
-// ambassadorFlags say what Ambassador's variables make of a flag: which variable, and
-// the flag's value, "" for none. They lose against the flag and against LEGATE_<FLAG>.
+// ambassadorFlags say what Ambassador's variables, and those that others have agreed upon, make
+// of a flag: which variable, and the flag's value, "" for none. They lose against the flag and against LEGATE_<FLAG>.
 var ambassadorFlags = map[string]func(getenv func(string) string) (name, value string, err error){
 	"admin": adminFromEnv,
 	"bind":  sameAs("AMBASSADOR_ENVOY_BIND_ADDRESS"),
 	"file":  sameAs("AMBASSADOR_CONFIG_DIR"),
 	"redis": sameAs("REDIS_URL"),
+	// SPIFFE's own (Workload Endpoint §4).
+	"spiffe-socket": sameAs("SPIFFE_ENDPOINT_SOCKET"),
 	"drain-timeout": func(getenv func(string) string) (string, string, error) {
 		const name = "AMBASSADOR_DRAIN_TIME"
 		d, err := seconds(getenv(name))

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"legate/certs"
+	"legate/certs/workload"
 	"legate/config"
 	"legate/gateway"
 	"legate/redis"
@@ -42,6 +43,7 @@ type serveFlags struct {
 	redis         string
 	state         string
 	acmeStorage   string
+	spiffeSocket  string
 	proxyProtocol string
 	proxyTrust    []string
 }
@@ -69,6 +71,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
 	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else the Secrets of --kubernetes, else a folder of this machine)")
+	flags.StringVar(&f.spiffeSocket, "spiffe-socket", "", "URL, or path, of the SPIFFE Workload API that says who the gateway is in the mesh (default none)")
 	flags.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ on the admin port")
 }
 
@@ -115,7 +118,13 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	if s.redis, err = redis.Read(f.redis, getenv); err != nil {
 		return nil, err
 	}
+	if f.spiffeSocket != "" {
+		if s.flags.spiffeSocket, err = workload.Address(f.spiffeSocket); err != nil {
+			return nil, fmt.Errorf("--spiffe-socket: %w", err)
+		}
+	}
 	s.upstream = upstreamOptions(s.config, getenv)
+	s.upstream.NoWorkload = f.spiffeSocket == ""
 	s.upstream.DNS, s.upstream.ClusterDomain = f.dns, f.clusterDomain
 	s.upstream.Zone, s.upstream.Node = f.zone, getenv("NODE_NAME")
 	for _, r := range f.resolve {

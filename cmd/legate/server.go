@@ -16,6 +16,7 @@ import (
 	"legate/admin"
 	"legate/certs"
 	"legate/certs/acme"
+	"legate/certs/workload"
 	"legate/config"
 	"legate/config/kube"
 	"legate/gateway"
@@ -40,6 +41,7 @@ type server struct {
 	statsd   *statsdReport // nil for none
 	shared   *shared       // nil where this replica is alone
 	acme     *acme.Client
+	mesh     *workload.Source // nil for none
 	certs    *certs.Built
 	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
 	shown    atomic.Pointer[showing]      // for whoever asks
@@ -69,6 +71,9 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	limits := limitOptions(p.getenv, s.config.Namespace)
 	limits.Near, limits.Store = s.process.nearLimit, srv.shared.store()
 	srv.acme = newACME(s, srv.shared, srv.vault(), p.getenv, log)
+	if err := srv.joinMesh(); err != nil {
+		return nil, err
+	}
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
@@ -229,6 +234,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	if client := srv.shared.redis(); client != nil {
 		srv.done.Go(func() { certs.FollowTickets(ctx, client, srv.log, srv.gateway.SetTicketKeys) })
 	}
+	srv.followMesh(ctx)
 	srv.done.Go(func() {
 		if err := loop.Run(ctx); err != nil {
 			failed <- err

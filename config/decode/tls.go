@@ -36,7 +36,20 @@ func tlsSettings(f *fields) *config.TLSSettings {
 		CipherSuites:    f.list(f.spelling("cipher_suites")),
 		ECDHCurves:      f.list(f.spelling("ecdh_curves")),
 		SNI:             f.text("sni"),
+		SPIFFEIDs:       f.spiffeIDs(),
 	}
+}
+
+// spiffeIDs reads spiffe_ids: nil if it is missing, never if it is there.
+func (f *fields) spiffeIDs() []string {
+	name := f.spelling("spiffe_ids")
+	if !f.has(name) {
+		return nil
+	}
+	if list := f.list(name); list != nil {
+		return list
+	}
+	return []string{}
 }
 
 // cleartextFrom reads redirect_cleartext_from, 0 if missing.
