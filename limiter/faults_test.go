@@ -222,6 +222,40 @@ func TestRedisForeignKey(t *testing.T) {
 	}
 }
 
+// A key that somebody else uses hurts nobody whose question is sent together with it.
+func TestRedisForeignKeyAmongOthers(t *testing.T) {
+	server := redistest.Start(t)
+	store := newRedis(t, RedisOptions{Main: RedisPool{Client: client(t, server.Addr), Window: 100 * time.Millisecond}})
+	calendar, sliding := fmt.Sprintf("theirs_%d", noon.Unix()), "theirs_~60x2"
+	for _, row := range []struct {
+		about, key, set string
+		window          Window
+	}{
+		{"a list", calendar, "LPUSH KEY x", tenAMinute},
+		{"a text that is no number", calendar, "SET KEY x", tenAMinute},
+		{"a list instead of what slides", sliding, "LPUSH KEY x", Window{Rate: 10, Unit: time.Minute, Burst: 2}},
+		{"a hash of something else", sliding, "HSET KEY h x t y", Window{Rate: 10, Unit: time.Minute, Burst: 2}},
+		{"a hash that lacks what it promises", sliding, "HSET KEY n 1 h 0 t 1", Window{Rate: 10, Unit: time.Minute, Burst: 2}},
+	} {
+		for _, peek := range []bool{true, false} {
+			server.Do(t, "FLUSHALL")
+			befall(t, server, strings.ReplaceAll(row.set, "KEY", row.key))
+			before := server.Do(t, "DUMP", row.key)
+			takes := slices.Concat(take("before", tenAMinute), take("theirs", row.window), take("after", Window{Rate: 10, Unit: time.Minute, Burst: 1}))
+			err := store.Take(0, takes, noon, peek)
+			if err == nil || takes[0].Remaining != 9 || takes[0].Unknown || !takes[1].Unknown || takes[2].Remaining != 9 || takes[2].Unknown {
+				t.Errorf("%s, peek %v: %+v, %v", row.about, peek, takes, err)
+			}
+			if after := server.Do(t, "DUMP", row.key); after != before {
+				t.Errorf("%s, peek %v: was written to", row.about, peek)
+			}
+		}
+	}
+	if sent := store.main[0].sent.Load(); sent != 10 {
+		t.Errorf("%d batches for ten times three questions", sent)
+	}
+}
+
 // Keys are Edge Stack's, and go some time after their window.
 func TestRedisKeys(t *testing.T) {
 	server := redistest.Start(t)
@@ -419,5 +453,19 @@ func TestAllocsRedisAsk(t *testing.T) {
 		slotOf(q.key)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// What is sent of many questions takes no more memory than what is sent of one.
+func TestAllocsRedisSend(t *testing.T) {
+	var d desk
+	batch := make([]*inquiry, together)
+	for i := range batch {
+		batch[i] = &inquiry{}
+		batch[i].prepare(&take(fmt.Sprint("user", i), tenAMinute)[0], noon, 0, false)
+	}
+	d.write(t.Context(), batch, false, false)
+	if n := testing.AllocsPerRun(100, func() { d.write(t.Context(), batch, false, false) }); n > 2 {
+		t.Errorf("%v allocations for %d questions, want those of the command and the keys", n, together)
 	}
 }

@@ -3,6 +3,8 @@ package limiter
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ type lane struct {
 	client redis.UniversalClient
 	window time.Duration // that a question waits for others
 	limit  int           // of what is sent together
+	apart  atomic.Bool   // one command must not have two keys, as they are at several nodes
 
 	wake chan struct{}
 
@@ -56,6 +59,8 @@ func newLane(r *Redis, p *RedisPool) *lane {
 	if l.limit <= 0 {
 		l.limit = together
 	}
+	_, cluster := p.Client.(*redis.ClusterClient)
+	l.apart.Store(cluster)
 	for range workers {
 		r.running.Go(l.work)
 	}
@@ -86,7 +91,7 @@ func (l *lane) ask(q *inquiry) bool {
 // work sends what waits, until the store is closed.
 func (l *lane) work() {
 	var batch []*inquiry
-	var slips []*slip
+	var desk desk
 	for {
 		select {
 		case <-l.wake:
@@ -96,15 +101,14 @@ func (l *lane) work() {
 		}
 		if l.window > 0 {
 			l.gather()
+		} else {
+			runtime.Gosched() // who can run now may have something to ask, too
 		}
 		for {
 			if batch = l.next(batch[:0]); len(batch) == 0 {
 				break
 			}
-			for len(slips) < len(batch) {
-				slips = append(slips, &slip{})
-			}
-			l.send(batch, slips)
+			l.send(batch, &desk)
 			clear(batch)
 		}
 	}
@@ -166,14 +170,14 @@ func (l *lane) move(batch []*inquiry, limit int) []*inquiry {
 
 // send asks everything in batch: in one round trip, unless Redis does not know the script
 // or a part of a cluster has just moved.
-func (l *lane) send(batch []*inquiry, slips []*slip) {
+func (l *lane) send(batch []*inquiry, d *desk) {
 	l.sent.Add(1)
 	ctx, cancel := context.WithTimeout(l.r.stopped, patienceOf(batch))
 	defer cancel()
-	answered, left, err := l.exchange(ctx, batch, slips, false)
+	answered, left, err := l.exchange(ctx, batch, d, false)
 	for len(left) > 0 && ctx.Err() == nil {
 		var n int
-		n, left, err = l.exchange(ctx, left, slips, true)
+		n, left, err = l.exchange(ctx, left, d, true)
 		answered += n
 	}
 	l.finish(left, err)
@@ -192,29 +196,31 @@ func patienceOf(batch []*inquiry) time.Duration {
 // exchange sends batch once, with the whole script or its name. It returns how many were
 // answered, what is to be sent again as it came to nothing, and why the last one was not
 // answered.
-func (l *lane) exchange(ctx context.Context, batch []*inquiry, slips []*slip, whole bool) (answered int, again []*inquiry, failed error) {
+func (l *lane) exchange(ctx context.Context, batch []*inquiry, d *desk, whole bool) (answered int, again []*inquiry, failed error) {
 	pipe := l.client.Pipeline()
-	cmds := make([]*redis.IntCmd, len(batch))
-	for i, q := range batch {
-		cmds[i] = slips[i].command(ctx, q, whole)
-		_ = pipe.Process(ctx, cmds[i]) // it only lines up
+	letters := d.write(ctx, batch, l.apart.Load(), whole)
+	for i := range letters {
+		_ = pipe.Process(ctx, letters[i].sent) // it only lines up
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
-	for i, q := range batch {
-		err := cmds[i].Err()
+	for i := range letters {
+		letter := &letters[i]
+		err := letter.read()
 		switch {
 		case err == nil:
-			q.answer = cmds[i].Val()
-			answered++
+			answered += len(letter.of)
 		case comesToNothing(err):
-			again, failed = append(again, q), err
-			continue
+			again, failed = append(again, letter.of...), err
+		case len(letter.of) > 1 && strings.Contains(err.Error(), "same slot"): // of what looks like one Redis, and is many
+			l.apart.Store(true)
+			again, failed = append(again, letter.of...), err
 		case redis.HasErrorPrefix(err, "WRONGTYPE"): // somebody else's key: Redis is well
-			answered++
+			answered += len(letter.of)
+			l.finish(letter.of, err)
 		default:
 			failed = err
+			l.finish(letter.of, err)
 		}
-		q.end(err)
 	}
 	return answered, again, failed
 }

@@ -1,20 +1,18 @@
 package limiter
 
 import (
-	"context"
 	"crypto/sha1" //nolint:gosec // because that is how Redis names scripts
 	"encoding/hex"
 	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// takeScript counts in one key, in one step, and answers with one number. With one more
-// argument than a counter of the calendar needs it only looks.
+// takeScript counts in each of its keys, each in one step, and answers with one number for
+// each, in their order: foreign for a key in which somebody else keeps something, and where
+// none of them could be counted in, why the first could not.
 //
-// A counter of the calendar is a number; ARGV: "c", the seconds that it is kept, and how
-// much to add, 0 to look. The answer is how many there are with this one.
+// A counter of the calendar is a number; ARGV: the seconds that it is kept, or 0 to look. The
+// answer is how many there are with this one.
 //
 // A counter that slides is a hash of what passed, as in a slide of a Memory: at h stands the
 // oldest moment, at t-1 the last one, at n how many passed in all of them, and at a minus
@@ -23,40 +21,65 @@ import (
 // and 1 to count. The answer is how many have passed without this one, or, where it does
 // not pass, minus one minus the oldest moment.
 const takeScript = `
-local key = KEYS[1]
-if ARGV[1] == 'c' then
-  if ARGV[3] == '0' then return tonumber(redis.call('GET', key) or 0) + 1 end
-  local n = redis.call('INCR', key)
-  if n == 1 then redis.call('EXPIRE', key, ARGV[2]) end
+local call = redis.call
+local function look(key) return tonumber(call('GET', key) or 0) + 1 end
+local function slide(key, gone, at, most, kept, counts)
+  local is = call('HMGET', key, 'n', 'h', 't')
+  local n, h, t = tonumber(is[1] or 0), tonumber(is[2] or 0), tonumber(is[3] or 0)
+  local first, oldest = h, 0
+  while h < t do
+    local moment = call('HMGET', key, h, -h - 1)
+    oldest = tonumber(moment[1])
+    if oldest > gone then break end
+    n, h = n - tonumber(moment[2]), h + 1
+    if counts then call('HDEL', key, h - 1, -h) end
+  end
+  if counts and h > first then call('HSET', key, 'n', n, 'h', h) end
+  if n >= most then
+    if h == t then return -1 end
+    return -1 - oldest
+  end
+  if not counts then return n end
+  if h < t and tonumber(call('HGET', key, t - 1)) >= at then
+    call('HINCRBY', key, -t, 1)
+  else
+    call('HSET', key, t, at, -t - 1, 1)
+    t = t + 1
+  end
+  call('HSET', key, 'n', n + 1, 'h', h, 't', t)
+  call('PEXPIRE', key, kept)
   return n
 end
-local gone, at, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local is = redis.call('HMGET', key, 'n', 'h', 't')
-local n, h, t = tonumber(is[1] or 0), tonumber(is[2] or 0), tonumber(is[3] or 0)
-local counts, first, oldest = ARGV[6] == '1', h, 0
-while h < t do
-  local moment = redis.call('HMGET', key, h, -h - 1)
-  oldest = tonumber(moment[1])
-  if oldest > gone then break end
-  n, h = n - tonumber(moment[2]), h + 1
-  if counts then redis.call('HDEL', key, h - 1, -h) end
+local answers, a, lost, why = {}, 1, 0, nil
+for i, key in ipairs(KEYS) do
+  local first, n, _ = ARGV[a], nil, nil
+  if first == 's' then
+    _, n = pcall(slide, key, tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), ARGV[a + 4], ARGV[a + 5] == '1')
+    a = a + 5
+  elseif first == '0' then
+    _, n = pcall(look, key)
+  else
+    n = redis.pcall('INCR', key)
+    if n == 1 then call('EXPIRE', key, first) end
+  end
+  if type(n) ~= 'number' then
+    why, lost = why or n, lost + 1
+    n = ` + foreign + `
+  end
+  answers[i], a = n, a + 1
 end
-if counts and h > first then redis.call('HSET', key, 'n', n, 'h', h) end
-if n >= most then
-  if h == t then return -1 end
-  return -1 - oldest
+if lost == #KEYS then
+  if type(why) == 'table' then return {err = why.err} end
+  return {err = why}
 end
-if not counts then return n end
-if h < t and tonumber(redis.call('HGET', key, t - 1)) >= at then
-  redis.call('HINCRBY', key, -t, 1)
-else
-  redis.call('HSET', key, t, at, -t - 1, 1)
-  t = t + 1
-end
-redis.call('HSET', key, 'n', n + 1, 'h', h, 't', t)
-redis.call('PEXPIRE', key, ARGV[5])
-return n
+return answers
 `
+
+// foreign is no count and no moment, and a number that Lua knows exactly.
+const (
+	foreign       = "-4503599627370496"
+	foreignAnswer = -1 << 52
+)
 
 // takeName is by what a Redis that has seen takeScript knows it.
 var takeName = func() string {
@@ -114,37 +137,6 @@ func (q *inquiry) settle(t *Take, now time.Time) {
 		oldest := time.UnixMilli(-1 - q.answer)
 		t.RetryAfter = oldest.Add(t.Window.Unit * time.Duration(t.Window.Burst)).Sub(now)
 	}
-}
-
-// A slip is the memory in which one command is written down, again and again. What is sent
-// are pointers into it, so that numbers and keys need no memory of their own.
-type slip struct {
-	key                  string
-	gone, at, most, kept int64
-	args                 []any
-}
-
-// command makes what is sent of q: by the script's name, or with all of it for a Redis that
-// does not know the name. It is good until the slip's next one.
-func (s *slip) command(ctx context.Context, q *inquiry, whole bool) *redis.IntCmd {
-	s.key, s.gone, s.at, s.most, s.kept = string(q.key), q.gone, q.at, q.most, q.kept
-	counts := "1"
-	if q.peek {
-		counts = "0"
-	}
-	if whole {
-		s.args = append(s.args[:0], "eval", takeScript, "1", &s.key)
-	} else {
-		s.args = append(s.args[:0], "evalsha", &takeName, "1", &s.key)
-	}
-	if q.slides {
-		s.args = append(s.args, "s", &s.gone, &s.at, &s.most, &s.kept, counts)
-	} else {
-		s.args = append(s.args, "c", &s.kept, counts)
-	}
-	cmd := redis.NewIntCmd(ctx, s.args...)
-	cmd.SetFirstKeyPos(3)
-	return cmd
 }
 
 // appendKey appends the key of t: Edge Stack's for a counter of the calendar, whose window's

@@ -28,6 +28,7 @@ func stores(tb testing.TB) map[string]Store {
 		"redis that is waited for":   newRedis(tb, RedisOptions{Main: RedisPool{Client: client(tb, single.Addr), Window: 200 * time.Microsecond, Limit: 3}}),
 		"redis with a local cache":   newRedis(tb, RedisOptions{Main: pool(tb, single.Addr), LocalCache: 1 << 16}),
 		"cluster":                    newRedis(tb, RedisOptions{Main: pool(tb, nodes...)}),
+		"cluster behind one address": newRedis(tb, RedisOptions{Main: pool(tb, redistest.StartCluster(tb, 1)[0].Addr)}),
 		"redis, another for seconds": newRedis(tb, RedisOptions{Main: pool(tb, single.Addr), PerSecond: &RedisPool{Client: client(tb, other.Addr)}}),
 	}
 }
