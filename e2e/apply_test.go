@@ -25,6 +25,7 @@ func everyKind(t *testing.T) *kubernetes {
 	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(istio)), "manifests/charts/base/files/crd-all.gen.yaml"))
 	must(t, err)
 	c.do(string(text), "apply", "--server-side", "-f", "-")
+	c.apply(looseCRD("monitoring.coreos.com", "ServiceMonitor", "{strategy: None}", "v1"))
 	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	c.do("", "create", "namespace", "istio-system")
 	for _, layer := range []string{"base", "examples/zero-trust"} {
@@ -43,7 +44,7 @@ func TestManifestsApply(t *testing.T) {
 	t.Parallel()
 	c := everyKind(t)
 	for _, layer := range layers {
-		manifests := string(kustomized(t, layer))
+		manifests := string(shortened(t, kustomized(t, layer)))
 		if out, err := c.kubectl(manifests, "apply", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil || strings.Contains(out, "Warning") {
 			t.Errorf("k8s/%s: %v\n%s", layer, err, out)
 		}
@@ -56,6 +57,25 @@ func TestManifestsApply(t *testing.T) {
 	lax := strings.Replace(podsOf(t, kustomized(t, "base"))[0], "runAsNonRoot: true", "runAsNonRoot: false", 1)
 	if out, err := c.kubectl(lax, "apply", "--dry-run=server", "-f", "-"); err == nil || !strings.Contains(out, "runAsNonRoot") {
 		t.Errorf("a lax pod is let in: %v\n%s", err, out)
+	}
+}
+
+// In a cluster that has none of our kinds, an overlay with the CRDs is enough: applied once where it has
+// no objects of them, and again where it has, as the API server takes objects of kinds that it serves only.
+func TestOverlaysBringTheirKinds(t *testing.T) {
+	t.Parallel()
+	c := newKubernetes(t)
+	c.do("", "apply", "-k", "../k8s/overlays/dev")
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+
+	c = newKubernetes(t)
+	if out, err := c.kubectl("", "apply", "-k", "../k8s/overlays/eks-nlb-fresh"); err == nil || !strings.Contains(out, `no matches for kind "Listener"`) || !strings.Contains(out, "deployment.apps/legate created") {
+		t.Errorf("the first time: %v\n%s", err, out)
+	}
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	c.do("", "apply", "-k", "../k8s/overlays/eks-nlb-fresh")
+	if out := c.do("", "get", "listeners.getambassador.io", "-n", "ambassador", "-o", "name"); strings.Count(out, "\n") != 2 {
+		t.Errorf("Listeners: %s", out)
 	}
 }
 

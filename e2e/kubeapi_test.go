@@ -141,26 +141,33 @@ func (c *kubernetes) setup(s setup) setup {
 // looseCRDs are CRDs of Ambassador's kinds that check nothing. conversion is their way to
 // convert objects between versions.
 func looseCRDs(conversion string) string {
-	const schema = "{openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}"
 	var b strings.Builder
 	for _, kind := range []string{"Mapping", "Host", "Filter", "FilterPolicy"} {
-		plural := strings.ToLower(kind) + "s"
-		if kind == "FilterPolicy" {
-			plural = "filterpolicies"
-		}
-		fmt.Fprintf(&b, `---
+		b.WriteString(looseCRD("getambassador.io", kind, conversion, "v3alpha1", "v2"))
+	}
+	return b.String()
+}
+
+// looseCRD is one of them. The last of versions is stored.
+func looseCRD(group, kind, conversion string, versions ...string) string {
+	plural := strings.ToLower(kind) + "s"
+	if kind == "FilterPolicy" {
+		plural = "filterpolicies"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `---
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: %[2]s.getambassador.io}
+metadata: {name: %[2]s.%[3]s}
 spec:
-  group: getambassador.io
+  group: %[3]s
   scope: Namespaced
   names: {kind: %[1]s, plural: %[2]s}
   conversion: %[4]s
   versions:
-  - {name: v3alpha1, served: true, storage: false, schema: %[3]s}
-  - {name: v2, served: true, storage: true, schema: %[3]s}
-`, kind, plural, schema, conversion)
+`, kind, plural, group, conversion)
+	for i, version := range versions {
+		fmt.Fprintf(&b, "  - {name: %s, served: true, storage: %t, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}\n", version, i == len(versions)-1)
 	}
 	return b.String()
 }
