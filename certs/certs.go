@@ -86,11 +86,6 @@ func Build(w *config.World, opts Options, old *Built) *Built {
 			b.add(h, func(l *config.Listener) bool { return l.Binds(h) })
 		}
 	}
-	for i := range b.out.Table.Listeners {
-		slices.SortStableFunc(b.out.Table.Listeners[i].Suffixes, func(p, q wire.TLSSuffix) int {
-			return cmp.Compare(len(q.Suffix), len(p.Suffix))
-		})
-	}
 	slices.SortStableFunc(b.out.Problems, config.CompareProblems)
 	return b.out
 }
@@ -211,11 +206,11 @@ func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 			continue
 		}
 		if first := b.owners[key]; first != nil {
-			b.shadowed(h, first, b.out.Table.Listeners[i], name, c)
+			b.shadowed(h, first, &b.out.Table.Listeners[i], name, c)
 			continue
 		}
 		b.owners[key] = h
-		enter(&b.out.Table.Listeners[i], name, c)
+		b.out.Table.Listeners[i].Add(name, c)
 	}
 	return true
 }
@@ -236,8 +231,8 @@ func (b *builder) unused(h *config.Host) {
 
 // shadowed tells that h's name belongs to another Host. It matters only if their
 // configurations differ.
-func (b *builder) shadowed(h, first *config.Host, names wire.TLSNames, name string, c *tls.Config) {
-	if lookup(names, name) == c {
+func (b *builder) shadowed(h, first *config.Host, names *wire.TLSNames, name string, c *tls.Config) {
+	if names.Added(name) == c {
 		return
 	}
 	p := h.Problem("tlsSecret", "TLS for "+name+" is already served as "+first.Ref().String()+" says, and differs", config.FieldIgnored)
@@ -257,37 +252,6 @@ func (b *builder) serverName(h *config.Host) (string, bool) {
 		return "", false
 	}
 	return name, true
-}
-
-// enter adds c under name.
-func enter(names *wire.TLSNames, name string, c *tls.Config) {
-	switch {
-	case name == "*":
-		names.Default = c
-	case name[0] == '*':
-		names.Suffixes = append(names.Suffixes, wire.TLSSuffix{Suffix: name[1:], Config: c})
-	default:
-		if names.Exact == nil {
-			names.Exact = map[string]*tls.Config{}
-		}
-		names.Exact[name] = c
-	}
-}
-
-// lookup returns what enter added under name.
-func lookup(names wire.TLSNames, name string) *tls.Config {
-	switch {
-	case name == "*":
-		return names.Default
-	case name[0] == '*':
-		for _, s := range names.Suffixes {
-			if s.Suffix == name[1:] {
-				return s.Config
-			}
-		}
-		return nil
-	}
-	return names.Exact[name]
 }
 
 // problem adds p unless the same was said before.

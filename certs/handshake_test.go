@@ -241,31 +241,3 @@ func (o oneSession) Get(string) (*tls.ClientSessionState, bool) {
 	return o.ClientSessionCache.Get("any")
 }
 func (o oneSession) Put(_ string, s *tls.ClientSessionState) { o.ClientSessionCache.Put("any", s) }
-
-func BenchmarkHandshake(b *testing.B) {
-	t := b
-	a := newAuthority(t, "ca")
-	var w world
-	w.listener(8443)
-	w.tlsSecret(t, a, "open", "open.example.com")
-	w.host("open", "open.example.com", "open")
-	table := w.build(nil).Table
-	base := &tls.Config{Time: clock, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		return table.Config(0, h.ServerName), nil
-	}}
-	c := asks(a, "open.example.com")
-	b.ReportAllocs()
-	for b.Loop() {
-		near, far := net.Pipe()
-		go func() {
-			server := tls.Server(far, base)
-			_ = server.Handshake()
-		}()
-		client := tls.Client(near, c)
-		if err := client.Handshake(); err != nil {
-			b.Fatal(err)
-		}
-		_ = near.Close()
-		_ = far.Close()
-	}
-}

@@ -52,7 +52,7 @@ func (b *builder) carry(m *config.TCPMapping, host string, c *tls.Config) {
 			continue // one of the same group has entered it
 		}
 		b.carried[key] = m.Ref()
-		enter(&b.out.Table.Listeners[i], host, c)
+		b.out.Table.Listeners[i].Add(host, c)
 	}
 }
 

@@ -87,7 +87,7 @@ func TestTCPMappings(t *testing.T) {
 			if tc.want == "" {
 				return
 			}
-			c := lookup(b.Table.Listeners[0], strings.ToLower(tc.host))
+			c := b.Table.Listeners[0].Added(strings.ToLower(tc.host))
 			if c == nil || c.Certificates[0].Leaf.DNSNames[0] != tc.want || !slices.Equal(c.NextProtos, tc.alpn) {
 				t.Errorf("got %+v, want the certificate of %s and %v", c, tc.want, tc.alpn)
 			}

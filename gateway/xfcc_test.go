@@ -55,7 +55,8 @@ func mutual(t testing.TB) (*wire.Peer, *Snapshot) {
 	client := certified(t, pkix.Name{CommonName: `a"b`, Organization: []string{"Shop, Inc."}}, []string{"a.test", "b.test"}, "spiffe://mesh/ns/a", "spiffe://mesh/ns/b")
 	issuer := certified(t, pkix.Name{CommonName: "issuer"}, nil)
 	server := certified(t, pkix.Name{CommonName: "edge"}, []string{"edge.test"}, "spiffe://mesh/edge")
-	s := &Snapshot{slots: []int{0}, TLS: &wire.TLSTable{Listeners: []wire.TLSNames{{Default: &tls.Config{Certificates: []tls.Certificate{{Leaf: server}}}}}}}
+	s := &Snapshot{slots: []int{0}, TLS: &wire.TLSTable{Listeners: make([]wire.TLSNames, 1)}}
+	s.TLS.Listeners[0].Add("*", &tls.Config{Certificates: []tls.Certificate{{Leaf: server}}})
 	return &wire.Peer{
 		Remote: netip.MustParseAddrPort("198.51.100.7:5000"),
 		TLS: &wire.TLSInfo{
