@@ -44,7 +44,7 @@ func New(w *config.World, old *Set, d *Deps) (*Set, []config.Problem) {
 	b.ask()
 	var problems []config.Problem
 	s.policies, problems = newPolicies(w, b.use)
-	s.policies.patience = d.Patience
+	s.policies.patience, s.policies.offenders = d.Patience, d.Offenders
 	b.problems = append(b.problems, problems...)
 	b.require()
 	slices.SortFunc(s.injected, func(x, y fieldName) int { return strings.Compare(x.text, y.text) })

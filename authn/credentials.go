@@ -27,7 +27,7 @@ func trust(by string, c *config.Credentials, sets *keySets, d *Deps) ([]trusted,
 			JWKSURI: i.JWKSURI, Issuer: i.Issuer, RequireIssuer: true, Audiences: i.Audiences, RequireAudience: len(i.Audiences) > 0,
 			ExpiresAt: config.ClaimRule{Required: true},
 		}
-		v, err := newVerifier(by, &j, nil, sets, d.Cache)
+		v, err := newVerifier(by, &j, nil, sets, d)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (m *Minter) recognise(c *Call) *failure {
 // recogniseToken returns whom a bearer token speaks of, by whoever the filter trusts. One
 // that m made is for some requests only. Budget: 0 allocs for a token seen before.
 func (m *Minter) recogniseToken(c *Call, token []byte) (*Identity, *failure) {
-	known, seen, f := m.believe(token, c.Now, c.Dry)
+	known, seen, f := m.believe(c, token)
 	if f != nil {
 		return nil, f
 	}
@@ -80,18 +80,24 @@ func (m *Minter) recogniseToken(c *Call, token []byte) (*Identity, *failure) {
 }
 
 // believe returns what a bearer token proves, from memory where it was seen before.
-// Who only asks has nothing remembered. Budget: 0 allocs for one seen before.
-func (m *Minter) believe(token []byte, now time.Time, dry bool) (known *Verified, seen bool, f *failure) {
+// Who only asks has nothing remembered, and nobody looks at one that was not seen before of
+// a client whose tokens fail too often. Budget: 0 allocs for one seen before.
+func (m *Minter) believe(c *Call, token []byte) (known *Verified, seen bool, f *failure) {
+	now := c.Now
 	k := cacheKey{credential: sha256.Sum256(token), policy: m.policy, generation: m.generation(now)}
 	if known = m.deps.Cache.get(&k, now); known != nil {
 		return known, true, nil
 	}
+	if f = m.deps.Offenders.flooded(c); f != nil {
+		return nil, false, f
+	}
 	raw := string(token)
 	id, lapse, f := m.judge(raw, now)
 	if f != nil {
+		m.deps.Offenders.note(c, f)
 		return nil, false, f
 	}
-	if dry {
+	if c.Dry {
 		return &Verified{Identity: id}, false, nil
 	}
 	k.generation = m.generation(now) // judging may have fetched keys

@@ -35,8 +35,9 @@ type Deps struct {
 	AuthService func(a *config.AuthService) (to wire.Asker, address string, problems []config.Problem)
 	External    func(m *config.Meta, a *config.ExternalAuth) (to wire.Asker, address string, problems []config.Problem)
 
-	Cache     *Cache // of credentials that held, one for the process
-	Namespace string // the gateway's own
+	Cache     *Cache     // of credentials that held, one for the process
+	Offenders *Offenders // whose tokens do not hold, again and again; nil for nobody
+	Namespace string     // the gateway's own
 
 	Patience time.Duration // what all Filters of a request may wait for others together; 0 for as long as each likes
 }
@@ -125,7 +126,7 @@ var tokenOutcomes = []decision.Reason{
 	decision.TokenExpired, decision.TokenNotYetValid, decision.TokenClaims, decision.TokenAudience, decision.TokenIssuer,
 	decision.TokenScope, decision.KeySetUnavailable, decision.TemplateFailed,
 	decision.IdentityMissing, decision.MintFailed, decision.TokenRevoked, decision.TokenOrigin, decision.TokenAddress, decision.TokenService,
-	decision.PasswordWrong, decision.TooManyFailures,
+	decision.PasswordWrong, decision.TooManyFailures, decision.TokenFlood,
 }
 
 // verdicts are the counters of what becomes of one filter's tokens, by the reason.

@@ -54,6 +54,8 @@ type Call struct {
 	Tick      wire.Tick   // tells who waits for others whether the client still does; may be nil
 	Metadata  *Metadata   // what is kept of answers for the access log; may be nil
 
+	failures int // that were counted of its tokens
+
 	Patience time.Duration // how long all that filters wait for others may last; 0 for as long as each likes
 	until    time.Time     // by Patience; zero before anybody has waited
 

@@ -22,13 +22,14 @@ type verifier struct {
 	algorithms []string
 	rules      claimRules
 	cache      *Cache
+	offenders  *Offenders
 	policy     [sha256.Size]byte // of all that makes a difference to a verdict
 	inject     *templates.Headers
 }
 
 // newVerifier makes what verifies tokens as c says. c is not kept.
-func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, cache *Cache) (*verifier, error) {
-	v, err := newKeyless(by, c, scope, cache)
+func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, d *Deps) (*verifier, error) {
+	v, err := newKeyless(by, c, scope, d)
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +40,13 @@ func newVerifier(by string, c *config.JWTFilter, scope []string, sets *keySets, 
 }
 
 // newKeyless is newVerifier without keys.
-func newKeyless(by string, c *config.JWTFilter, scope []string, cache *Cache) (*verifier, error) {
+func newKeyless(by string, c *config.JWTFilter, scope []string, d *Deps) (*verifier, error) {
 	inject, err := templates.NewHeaders(c.Inject)
 	if err != nil {
 		return nil, inField("injectRequestHeaders", err)
 	}
 	v := &verifier{
-		by: by, cache: cache, inject: inject,
+		by: by, cache: d.Cache, offenders: d.Offenders, inject: inject,
 		algorithms: c.ValidAlgorithms,
 		rules: claimRules{
 			audiences: c.Audiences, requireAudience: c.RequireAudience,
@@ -66,7 +67,7 @@ func newKeyless(by string, c *config.JWTFilter, scope []string, cache *Cache) (*
 }
 
 // verify returns what c's token proves, from memory where it was seen before. hit reports
-// whether it was. Budget: 0 allocs for a token seen before.
+// whether it was. Nobody looks at one that was not, of a client whose tokens fail too often. Budget: 0 allocs for a token seen before.
 func (v *verifier) verify(c *Call, token []byte) (known *Verified, hit bool, f *failure) {
 	k := cacheKey{credential: sha256.Sum256(token), policy: v.policy}
 	now, current := c.Now, true
@@ -81,8 +82,12 @@ func (v *verifier) verify(c *Call, token []byte) (known *Verified, hit bool, f *
 			return known, true, nil
 		}
 	}
+	if f = v.offenders.flooded(c); f != nil {
+		return nil, false, f
+	}
 	fresh, generation, lapse, f := v.look(c, string(token), now)
 	if f != nil {
+		v.offenders.note(c, f)
 		return nil, false, f
 	}
 	if c.Dry { // the first use is still to come
@@ -199,7 +204,7 @@ func newJWT(by, name string, c *config.JWTFilter, args *config.Arguments, sets *
 	if c.JWKSURI == "" && !(len(c.ValidAlgorithms) == 1 && c.ValidAlgorithms[0] == none) {
 		return nil, &fieldError{"jwksURI", errNoURI} // a rule may ask for more than its Filter
 	}
-	v, err := newVerifier(by, c, scope, sets, d.Cache)
+	v, err := newVerifier(by, c, scope, sets, d)
 	if err != nil {
 		return nil, err
 	}
@@ -320,6 +325,9 @@ func (r *refusals) refuse(c *Call, f *failure) {
 		c.Reply.Reason, c.Reply.Err = decision.TemplateFailed, errors.Join(f.err, answer.Err)
 	} else if challenge := f.challenge(r.realm); challenge != "" {
 		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldWWWAuthenticate, Value: []byte(challenge)})
+	}
+	if f.retryAfter > 0 {
+		c.Reply.Headers = append(c.Reply.Headers, retryLine(f))
 	}
 	r.counters[f.reason].Add()
 	kind := decision.TokenRejected

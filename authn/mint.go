@@ -60,11 +60,8 @@ func mintFailed(err error) *failure {
 // deny refuses c.
 func (m *Minter) deny(c *Call, f *failure) Outcome {
 	m.refuse(c, f)
-	switch {
-	case f.reason == decision.IdentityMissing && m.passwords != nil:
+	if f.reason == decision.IdentityMissing && m.passwords != nil {
 		c.Reply.Headers = append(c.Reply.Headers, wire.Add{ID: wire.FieldWWWAuthenticate, Value: []byte(basicChallenge(m.realm))})
-	case f.retryAfter > 0:
-		c.Reply.Headers = append(c.Reply.Headers, retryLine(f))
 	}
 	return Deny
 }

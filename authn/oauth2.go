@@ -40,7 +40,7 @@ func newOAuth2(l *login, args *config.Arguments, judge *jwtFilter, filters *rule
 		Issuer: l.f.AuthorizationURL, ValidAlgorithms: []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}, Fetch: l.f.Fetch,
 	}
 	var err error
-	if x.access, err = newVerifier(l.by, rules, nil, sets, d.Cache); err != nil {
+	if x.access, err = newVerifier(l.by, rules, nil, sets, d); err != nil {
 		return nil, err
 	}
 	x.access.rules.issuer = "" // it is the document's, which differs by a slash

@@ -54,6 +54,7 @@ func (p *policies) Filter(c *Call) Outcome {
 			outcome = second.decide(c, other)
 		}
 	}
+	p.offenders.settle(c)
 	c.Patience, c.until = 0, time.Time{} // an AuthService has a time of its own
 	return outcome
 }

@@ -39,7 +39,7 @@ func newRequirement(m *config.Mapping, trusted []believer, sets *keySets, d *Dep
 	if !own {
 		c.ValidAlgorithms = []string{none} // nothing is verified by it, so it needs no keys
 	}
-	v, err := newVerifier(by, &c, nil, sets, d.Cache)
+	v, err := newVerifier(by, &c, nil, sets, d)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,7 @@ func (q *requirement) Filter(c *Call) Outcome {
 	if !q.propagate {
 		c.Edits.Remove(wire.FieldAuthorization, nil)
 	}
+	q.offenders.settle(c)
 	return Allow
 }
 

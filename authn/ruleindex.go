@@ -14,7 +14,8 @@ type policies struct {
 	hosts  map[string]*pathIndex // of rules for one host, by that
 	others pathIndex             // rules for several hosts
 
-	patience time.Duration // see Call.Patience
+	patience  time.Duration // see Call.Patience
+	offenders *Offenders
 }
 
 // A pathIndex finds rules by the text that the paths they match begin with.

@@ -65,7 +65,7 @@ type accounts struct {
 func newAccounts(by string, c *config.KubernetesTokens, sets *keySets, d *Deps) (*accounts, error) {
 	v, err := newKeyless(by, &config.JWTFilter{
 		JWKSURI: clusterKeys, Audiences: []string{c.Audience}, RequireAudience: true, RequireIssuer: true, ExpiresAt: config.ClaimRule{Required: true},
-	}, nil, d.Cache)
+	}, nil, d)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,7 @@ func (m *Minter) byToken(c *Call, f *form) (*Identity, *oauthError) {
 	case f.get("actor_token") != "" || f.get("actor_token_type") != "":
 		return nil, oauthRefusal("invalid_request", "actor_token is not supported")
 	}
-	known, seen, failed := m.believe([]byte(token), c.Now, c.Dry)
+	known, seen, failed := m.believe(c, []byte(token))
 	if failed == nil && known.Identity.Issuer == m.f.Issuer {
 		failed = m.enforce(c, known.Identity.Token.Claims)
 	}
@@ -152,6 +152,9 @@ func (m *Minter) byToken(c *Call, f *form) (*Identity, *oauthError) {
 		m.deps.audit(c, decision.Event{Kind: decision.TokenRejected, Reason: failed.reason, By: m.by})
 		e := oauthRefusal("invalid_request", "subject_token: "+failed.message)
 		e.cause = failed
+		if failed.reason == decision.TokenFlood {
+			e.status = failed.reason.Status()
+		}
 		return nil, e
 	case known.Identity.Subject == "":
 		return nil, oauthRefusal("invalid_request", "subject_token: it does not say who it is about")
@@ -270,8 +273,13 @@ func (m *Minter) serveRevocation(c *Call) {
 		m.refuseOAuth(c, e)
 		return
 	}
+	if failed := m.deps.Offenders.flooded(c); failed != nil {
+		m.refuseOAuth(c, &oauthError{code: "temporarily_unavailable", description: failed.message, status: failed.reason.Status(), cause: failed})
+		return
+	}
 	id, lapse, failed := m.verifyOwn(f.get("token"), c.Now)
 	if failed != nil {
+		m.deps.Offenders.note(c, failed)
 		m.answer(c, nil)
 		return
 	}

@@ -68,6 +68,7 @@ const (
 	TokenService
 	PasswordWrong
 	TooManyFailures
+	TokenFlood
 	TokenRequestRefused
 	LoginRedirect
 	LoginRequired
@@ -335,6 +336,9 @@ var reasons = [NumReasons]reasonRow{
 	TooManyFailures: {"too_many_failures", at(Authn), 429, ClientFault, "UAEX", "",
 		"so many passwords were wrong, of that user or from that address, that no further one is looked at for a while",
 		"nothing: the pause ends by itself"},
+	TokenFlood: {"token_flood", at(Authn), 429, ClientFault, "UAEX", "",
+		"so many tokens from the client's address did not hold that no further one is looked at for a moment, unless it was seen before and held",
+		"look whose the line's client_ip is: somebody tries tokens, or a client sends one that has expired again and again. If it is a proxy's, let the gateway know the clients behind it; else raise --token-failures"},
 	TokenRequestRefused: {"token_request_refused", at(Authn), 400, ClientFault, "UAEX", "",
 		"a token endpoint refused what it was asked for; its answer says why in the words of OAuth",
 		"look at the client"},

@@ -37,15 +37,16 @@ type Options struct {
 	Log              *slog.Logger
 	Clock            func() time.Time
 
-	TokenCache  int64                   // bytes that verified credentials may take; 0 for the default, less for none
-	Patience    time.Duration           // that all Filters of a request may wait for others; 0 for as long as each likes
-	KeepHeaders bool                    // that Filters set: clients may send their own
-	OnlyAsk     bool                    // AuthServices where there are any, and no Filters
-	Cluster     authn.Cluster           // whose ServiceAccounts may ask for tokens; nil for none
-	SigningKeys authn.KeyStore          // where keys are kept that Mint filters share; nil for nowhere
-	Audit       func(e *decision.Event) // told of what was decided about whom; nil for nobody
-	Revocations *authn.Revocations      // that all gateways share; nil for this one's own
-	Sessions    authn.SessionStore      // of who logged in; nil for browsers that keep them
+	TokenCache    int64                   // bytes that verified credentials may take; 0 for the default, less for none
+	TokenFailures int                     // that an address may send each second before its tokens are looked at no more; 0 for any number
+	Patience      time.Duration           // that all Filters of a request may wait for others; 0 for as long as each likes
+	KeepHeaders   bool                    // that Filters set: clients may send their own
+	OnlyAsk       bool                    // AuthServices where there are any, and no Filters
+	Cluster       authn.Cluster           // whose ServiceAccounts may ask for tokens; nil for none
+	SigningKeys   authn.KeyStore          // where keys are kept that Mint filters share; nil for nowhere
+	Audit         func(e *decision.Event) // told of what was decided about whom; nil for nobody
+	Revocations   *authn.Revocations      // that all gateways share; nil for this one's own
+	Sessions      authn.SessionStore      // of who logged in; nil for browsers that keep them
 
 	Limits LimitOptions
 	Node   Node // by which collectors know the gateway

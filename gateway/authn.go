@@ -42,7 +42,7 @@ func (g *Gateway) authnDeps() *authn.Deps {
 			return g.resolver.Connect(ctx, network, addr)
 		},
 		Clock: g.clock, Log: g.log, Metrics: authnMetrics{g.metrics}, Audit: g.opts.Audit, Random: rand.Reader,
-		Cache: cache, SigningKeys: g.opts.SigningKeys, Cluster: g.opts.Cluster, Namespace: g.opts.Upstream.Namespace,
+		Cache: cache, Offenders: authn.NewOffenders(g.opts.TokenFailures, g.clock()), SigningKeys: g.opts.SigningKeys, Cluster: g.opts.Cluster, Namespace: g.opts.Upstream.Namespace,
 		Patience: g.opts.Patience, Sessions: g.opts.Sessions, Revocations: g.opts.Revocations,
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"legate/authn"
 	"legate/certs"
 	"legate/certs/workload"
 	"legate/config"
@@ -38,6 +39,7 @@ type serveFlags struct {
 	maxAge        time.Duration
 	maxRequests   int
 	tokenCache    int
+	tokenFailures int
 	keepInjected  bool
 	pprof         bool
 	redis         string
@@ -65,6 +67,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.proxyProtocol, "proxy-protocol", "required", "on Listeners with PROXY in their stack: required, or optional to serve connections without a header too")
 	flags.StringSliceVar(&f.proxyTrust, "proxy-protocol-trust", nil, "ADDR or CIDR whose PROXY headers are believed; comma-separated, repeatable (default everybody)")
 	flags.IntVar(&f.tokenCache, "token-cache", 64, "MiB that verified tokens are remembered in; 0 remembers none")
+	flags.IntVar(&f.tokenFailures, "token-failures", authn.DefaultTokenFailures, "tokens that do not hold, each second from one address, before no more of them are looked at; 0 for any number")
 	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.IntVar(&f.maxRequests, "max-requests", 0, "requests served at once; those beyond are refused (default one for each 64 KiB that may be used)")
@@ -111,6 +114,9 @@ func (f *serveFlags) understand(getenv func(string) string) (*settings, error) {
 	}
 	if s.proxy, err = listen.ParseProxyMode(f.proxyProtocol); err != nil {
 		return nil, fmt.Errorf("--proxy-protocol: %w", err)
+	}
+	if f.tokenFailures < 0 || f.tokenFailures > authn.MaxTokenFailures {
+		return nil, fmt.Errorf("--token-failures: must be between 0 and %d, got %d", authn.MaxTokenFailures, f.tokenFailures)
 	}
 	if s.trust, err = prefixes(f.proxyTrust); err != nil {
 		return nil, fmt.Errorf("--proxy-protocol-trust: %w", err)

@@ -89,6 +89,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		MaxRequests:      s.flags.maxRequests,
 		MemoryLimit:      limitMemory(log),
 		TokenCache:       tokenCache(s.flags.tokenCache),
+		TokenFailures:    s.flags.tokenFailures,
 		KeepHeaders:      s.flags.keepInjected,
 		Metrics:          metrics,
 		AccessLog:        srv.logs.open,
