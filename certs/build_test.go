@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,6 +118,10 @@ func TestSettings(t *testing.T) {
 	if err := os.WriteFile(caFile, a.pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	listFile, noise := filepath.Join(t.TempDir(), "crl.pem"), filepath.Join(t.TempDir(), "noise")
+	if err := errors.Join(os.WriteFile(listFile, a.revoke(t, now.AddDate(0, 0, 1)), 0o600), os.WriteFile(noise, []byte("noise"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	const tail = "; the Host is not served at all, the others are"
 	inline := func(s config.TLSSettings) func(*world, *config.Host) {
 		return func(_ *world, h *config.Host) { h.TLS = &s }
@@ -177,7 +182,7 @@ func TestSettings(t *testing.T) {
 		}, func(*tls.Config) bool { return true },
 			[]string{"Host/web.shop: tlsContext: hosts of TLSContext shop/strict does not name shop.example.com; the context is used all the same"}},
 		{"suites and curves", inline(config.TLSSettings{
-			CipherSuites: []string{"[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]", "AES128-SHA", "DHE-RSA-AES128-SHA"},
+			CipherSuites: []string{"[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]", "AES128-SHA", "DHE-RSA-AES128-SHA", "TLS_AES_128_GCM_SHA256"},
 			ECDHCurves:   []string{"P-256", "X448"},
 		}), func(c *tls.Config) bool {
 			return slices.Equal(c.CipherSuites, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -185,10 +190,14 @@ func TestSettings(t *testing.T) {
 				slices.Equal(c.CurvePreferences, []tls.CurveID{tls.CurveP256})
 		}, []string{
 			`Host/web.shop: tls.cipher_suites: "DHE-RSA-AES128-SHA" is not served here; it is left out of the list`,
+			`Host/web.shop: tls.cipher_suites: "TLS_AES_128_GCM_SHA256" is a suite of TLS 1.3, of which none can be chosen; it is left out of the list`,
 			`Host/web.shop: tls.ecdh_curves: "X448" is not served here; it is left out of the list`,
 		}},
 		{"ALPN", inline(config.TLSSettings{ALPNProtocols: []string{" http/1.1, h2", "http/1.1"}}), func(c *tls.Config) bool {
 			return slices.Equal(c.NextProtos, []string{"http/1.1", "h2"})
+		}, nil},
+		{"ALPN of a mesh", inline(config.TLSSettings{ALPNProtocols: []string{"istio"}}), func(c *tls.Config) bool {
+			return slices.Equal(c.NextProtos, []string{"istio", "http/1.1"})
 		}, nil},
 		{"HTTP/1.1 only", inline(config.TLSSettings{ALPNProtocols: []string{"http/1.1"}}), func(c *tls.Config) bool {
 			return slices.Equal(c.NextProtos, []string{"http/1.1"})
@@ -261,10 +270,23 @@ func TestSettings(t *testing.T) {
 			h.TLS = &config.TLSSettings{CASecret: "ca"}
 		}, nil, []string{"Host/web.shop: tls.ca_secret: Secret shop/ca: tls.crt holds a broken certificate (number 2): malformed certificate" + tail}},
 		{"CA file missing", inline(config.TLSSettings{CACertChainFile: "/nowhere/ca.pem"}), nil,
-			[]string{"Host/web.shop: tls.cacert_chain_file: open /nowhere/ca.pem: no such file or directory" + tail}},
+			[]string{"Host/web.shop: tls.cacert_chain_file: /nowhere/ca.pem cannot be read: no such file or directory" + tail}},
+		{"CA file that is none", inline(config.TLSSettings{CACertChainFile: noise}), nil,
+			[]string{"Host/web.shop: tls.cacert_chain_file: " + noise + " holds no PEM certificate" + tail}},
 		{"two CAs", inline(config.TLSSettings{CASecret: "ca", CACertChainFile: caFile}), nil,
 			[]string{"Host/web.shop: tls.ca_secret: ca_secret and cacert_chain_file exclude each other" + tail}},
-		{"no revocation list", inline(config.TLSSettings{CRLSecret: "crl"}), nil, []string{"Host/web.shop: tls.crl_secret: there is no Secret shop/crl" + tail}},
+		{"no revocation list", inline(config.TLSSettings{CACertChainFile: caFile, CRLSecret: "crl"}), nil,
+			[]string{"Host/web.shop: tls.crl_secret: there is no Secret shop/crl" + tail}},
+		{"revocation list from a file", inline(config.TLSSettings{CACertChainFile: caFile, CRLFile: listFile}),
+			func(c *tls.Config) bool {
+				return c.ClientAuth == tls.VerifyClientCertIfGiven && c.VerifyConnection != nil
+			}, nil},
+		{"revocation list of nobody from a file", inline(config.TLSSettings{CRLFile: listFile}), nil,
+			[]string{"Host/web.shop: tls.crl_file: without ca_secret nobody is verified, and so nobody's certificate is known to be revoked" + tail}},
+		{"revocation list that is none from a file", inline(config.TLSSettings{CACertChainFile: caFile, CRLFile: noise}), nil,
+			[]string{"Host/web.shop: tls.crl_file: " + noise + " parse revocation list: not PEM" + tail}},
+		{"two revocation lists", inline(config.TLSSettings{CACertChainFile: caFile, CRLFile: listFile, CRLSecret: "crl"}), nil,
+			[]string{"Host/web.shop: tls.crl_file: crl_secret and crl_file exclude each other" + tail}},
 		{"revocation list of nobody", func(w *world, h *config.Host) {
 			w.secret("shop", "crl", "crl.pem", "")
 			h.TLS = &config.TLSSettings{CRLSecret: "crl"}

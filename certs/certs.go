@@ -22,6 +22,8 @@ type Options struct {
 	Now       time.Time // when certificates are judged; zero for time.Now
 	Local     *CA       // whose certificates are told apart from others; nil for none
 
+	Files config.NamedFiles // that settings name; nil for a config.Disk
+
 	// Ordered returns the certificate that was ordered for a Host with an authority, nil as
 	// long as there is none, and why the last order failed, "" where none has. A nil Ordered
 	// stands for a gateway that does not serve, and so has nothing ordered.
@@ -121,6 +123,7 @@ type told struct {
 
 func newBuilder(w *config.World, opts Options, old *Built) *builder {
 	opts.Namespace = cmp.Or(opts.Namespace, "default")
+	opts.Files = cmp.Or[config.NamedFiles](opts.Files, config.Disk{})
 	if opts.Now.IsZero() {
 		opts.Now = time.Now()
 	}

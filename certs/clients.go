@@ -2,9 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"legate/config"
@@ -69,13 +67,13 @@ func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
 			*required = strings.EqualFold(strings.TrimSpace(string(secret.Data["cert_required"])), "true")
 		}
 	case s.CACertChainFile != "":
-		field = "cacert_chain_file"
-		text, err := os.ReadFile(s.CACertChainFile)
-		if err != nil {
-			b.fail(s.problem(field, err.Error(), config.ObjectDropped))
-			return false
-		}
-		r.ca, r.caName = text, s.CACertChainFile
+		var ok bool
+		r.ca, ok = b.file(s, "cacert_chain_file", s.CACertChainFile, func(text []byte) error {
+			_, err := parsePool(text)
+			return err
+		})
+		r.caName = s.CACertChainFile
+		return ok
 	case len(r.pair.root) > 0:
 		r.ca, r.caName = r.pair.root, "root-cert.pem"
 		return true
@@ -91,26 +89,71 @@ func (b *builder) authority(s *settings, r *recipe, required *bool) bool {
 
 // revocations finds the lists of clients that are let in no more.
 func (b *builder) revocations(s *settings, r *recipe) bool {
-	if s.CRLSecret == "" {
-		return true
+	field := "crl_secret"
+	if s.CRLFile != "" {
+		field = "crl_file"
 	}
-	text, err := b.revocationText(s, r)
+	switch {
+	case s.CRLSecret == "" && s.CRLFile == "":
+		return true
+	case s.CRLSecret != "" && s.CRLFile != "":
+		b.fail(s.problem(field, "crl_secret and crl_file exclude each other", config.ObjectDropped))
+		return false
+	case r.ca == nil:
+		b.fail(s.problem(field, "without ca_secret nobody is verified, and so nobody's certificate is known to be revoked", config.ObjectDropped))
+		return false
+	case s.CRLFile != "":
+		var ok bool
+		r.crl, ok = b.file(s, field, s.CRLFile, func(text []byte) error {
+			_, err := wire.ParseRevocations(text)
+			return err
+		})
+		return ok
+	}
+	text, err := b.revocationText(s)
 	if err != nil {
-		b.fail(s.problem("crl_secret", err.Error(), config.ObjectDropped))
+		b.fail(s.problem(field, err.Error(), config.ObjectDropped))
 		return false
 	}
 	r.crl = text
 	return true
 }
 
-func (b *builder) revocationText(s *settings, r *recipe) ([]byte, error) {
+// file reads a file that s names, or what was good last where it is not now.
+func (b *builder) file(s *settings, field, path string, check func(text []byte) error) ([]byte, bool) {
+	contents, err := b.opts.Files.Read(func(c [][]byte) error {
+		if err := check(c[0]); err != nil {
+			return fmt.Errorf("%s %w", path, err)
+		}
+		return nil
+	}, path)
+	if !b.usable(s, field, contents, err) {
+		return nil, false
+	}
+	return contents[0], true
+}
+
+// usable tells what is wrong with files that s names, and reports whether there is something
+// to go on with: what they held when all was well.
+func (b *builder) usable(s *settings, field string, contents [][]byte, err error) bool {
+	switch {
+	case err == nil:
+		return true
+	case contents == nil:
+		b.fail(s.problem(field, err.Error(), config.ObjectDropped))
+		return false
+	}
+	p := s.problem(field, err.Error(), config.ObjectStale)
+	p.Instead = "what was there before is used as long as that is so"
+	b.problem(p)
+	return true
+}
+
+func (b *builder) revocationText(s *settings) ([]byte, error) {
 	name := s.secretName(s.CRLSecret)
 	secret, err := b.secret(name)
 	if err != nil {
 		return nil, err
-	}
-	if r.ca == nil {
-		return nil, errors.New("without ca_secret nobody is verified, and so nobody's certificate is known to be revoked")
 	}
 	text, ok := secret.Data["crl.pem"]
 	if !ok {

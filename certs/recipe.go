@@ -34,9 +34,7 @@ func (b *builder) config(h *config.Host) (*tls.Config, Origin, bool) {
 	if !ok {
 		return nil, Origin{}, false
 	}
-	if r.protocols = protocols(&s); len(r.protocols) == 0 {
-		r.protocols = []string{"h2", "http/1.1"}
-	}
+	r.protocols = hostProtocols(&s)
 	c, err := b.ready(&r)
 	if err != nil {
 		b.fail(h.Problem("tlsSecret", fmt.Sprintf("Secret %s: %v", hostSecret(h), err), config.ObjectDropped))
@@ -62,6 +60,20 @@ func (b *builder) recipe(h *config.Host) (r recipe, s settings, ok bool) {
 		return r, s, false
 	}
 	return r, s, true
+}
+
+// hostProtocols are those that a Host's clients may choose from: the author's, and in any
+// case HTTP/1.1, as Ambassador's clients get where they want nothing of a list. crypto/tls
+// would turn them away, unless h2 is on it.
+func hostProtocols(s *settings) []string {
+	list := protocols(s)
+	switch {
+	case len(list) == 0:
+		return []string{"h2", "http/1.1"}
+	case slices.Contains(list, "h2"), slices.Contains(list, "http/1.1"):
+		return list
+	}
+	return append(list, "http/1.1")
 }
 
 // ready makes r's configuration, unless there is one already.
@@ -143,8 +155,8 @@ func (b *builder) plain(s *settings, r *recipe) bool {
 	if s.MinTLSVersion == "" {
 		r.min = min(r.min, r.max)
 	}
-	r.suites, ok[2] = choose(b, s, "cipher_suites", s.CipherSuites, suiteIDs, defaultSuites)
-	r.curves, ok[3] = choose(b, s, "ecdh_curves", s.ECDHCurves, curveIDs, DefaultCurves)
+	r.suites, ok[2] = choose(b, s, "cipher_suites", s.CipherSuites, config.TLSSuites, defaultSuites)
+	r.curves, ok[3] = choose(b, s, "ecdh_curves", s.ECDHCurves, config.TLSCurves, DefaultCurves)
 	if ok != [4]bool{true, true, true, true} {
 		return false
 	}
@@ -162,7 +174,7 @@ func (b *builder) version(s *settings, field, value string, otherwise uint16) (u
 	if value == "" {
 		return otherwise, true
 	}
-	v, ok := versionIDs[value]
+	v, ok := config.TLSVersions[value]
 	if !ok {
 		b.fail(s.problem(field, fmt.Sprintf("must be v1.0, v1.1, v1.2 or v1.3, got %q", value), config.ObjectDropped))
 	}
@@ -181,7 +193,7 @@ func choose[T comparable](b *builder, s *settings, field string, names []string,
 			id, ok := known[strings.TrimSpace(one)]
 			switch {
 			case !ok:
-				p := s.problem(field, fmt.Sprintf("%q is not served here", one), config.FieldIgnored)
+				p := s.problem(field, config.UnknownTLSName(strings.TrimSpace(one)), config.FieldIgnored)
 				p.Instead = "it is left out of the list"
 				b.problem(p)
 			case !slices.Contains(ids, id):
@@ -210,38 +222,12 @@ func protocols(s *settings) (offered []string) {
 	return offered
 }
 
-// The names of the objects, and what crypto/tls calls them.
-var (
-	versionIDs = map[string]uint16{
-		"v1.0": tls.VersionTLS10, "v1.1": tls.VersionTLS11, "v1.2": tls.VersionTLS12, "v1.3": tls.VersionTLS13,
-	}
-	suiteIDs = map[string]uint16{
-		"ECDHE-ECDSA-AES128-GCM-SHA256": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-		"ECDHE-RSA-AES128-GCM-SHA256":   tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		"ECDHE-ECDSA-AES256-GCM-SHA384": tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-		"ECDHE-RSA-AES256-GCM-SHA384":   tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-		"ECDHE-ECDSA-CHACHA20-POLY1305": tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-		"ECDHE-RSA-CHACHA20-POLY1305":   tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		"ECDHE-ECDSA-AES128-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
-		"ECDHE-RSA-AES128-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-		"ECDHE-ECDSA-AES256-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
-		"ECDHE-RSA-AES256-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
-		"AES128-GCM-SHA256":             tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
-		"AES128-SHA":                    tls.TLS_RSA_WITH_AES_128_CBC_SHA,
-		"AES256-GCM-SHA384":             tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-		"AES256-SHA":                    tls.TLS_RSA_WITH_AES_256_CBC_SHA,
-	}
-	curveIDs = map[string]tls.CurveID{
-		"X25519": tls.X25519, "P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521,
-		"X25519MLKEM768": tls.X25519MLKEM768,
-	}
-	// Envoy's, which have no CBC and no RSA key exchange.
-	defaultSuites = []uint16{
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-	}
-)
+// defaultSuites are Envoy's, which have no CBC and no RSA key exchange.
+var defaultSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+}
 
 // DefaultCurves are the key exchanges offered where ecdh_curves says nothing:
 // Envoy's, and before them the one that a later quantum computer cannot undo.

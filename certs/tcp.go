@@ -3,9 +3,7 @@ package certs
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -121,37 +119,44 @@ func covers(hostname, host string) bool {
 
 // contextRecipe finds the certificate of a TLSContext that is for termination by itself.
 func (b *builder) contextRecipe(c *config.TLSContext, s *settings) (r recipe, ok bool) {
-	var err error
-	field := "secret"
 	switch {
 	case c.Secret != "":
-		r.pair, err = b.certificate(s.secretName(c.Secret))
+		var err error
+		if r.pair, err = b.certificate(s.secretName(c.Secret)); err != nil {
+			b.fail(s.problem("secret", err.Error(), config.ObjectDropped))
+			return r, false
+		}
 	case c.CertChainFile != "":
-		field, s.files = "cert_chain_file", true
-		r.pair, err = readPair(c.CertChainFile, c.PrivateKeyFile)
+		s.files = true
+		if r.pair, ok = b.filedPair(s); !ok {
+			return r, false
+		}
 	default:
 		return r, false // it has no certificate
-	}
-	if err != nil {
-		b.fail(s.problem(field, err.Error(), config.ObjectDropped))
-		return r, false
 	}
 	return r, b.plain(s, &r) && b.clients(s, &r)
 }
 
-var errNoKeyFile = errors.New("a certificate needs its key: private_key_file is missing")
-
-// readPair reads a certificate and its key from files.
-func readPair(cert, key string) (p pair, err error) {
-	if key == "" {
-		return p, errNoKeyFile
+// filedPair reads the certificate and its key from the files that s names. They are judged
+// together: whoever renews them writes one after the other.
+func (b *builder) filedPair(s *settings) (pair, bool) {
+	const field = "cert_chain_file"
+	if s.PrivateKeyFile == "" {
+		b.fail(s.problem(field, "a certificate needs its key: private_key_file is missing", config.ObjectDropped))
+		return pair{}, false
 	}
-	p = pair{certName: cert, keyName: key, from: Origin{FromFile, cert}}
-	if p.cert, err = os.ReadFile(cert); err != nil {
-		return p, err
+	p := pair{certName: s.CertChainFile, keyName: s.PrivateKeyFile, from: Origin{FromFile, s.CertChainFile}}
+	contents, err := b.opts.Files.Read(func(c [][]byte) error {
+		now := p
+		now.cert, now.key = c[0], c[1]
+		_, err := now.parse()
+		return err
+	}, s.CertChainFile, s.PrivateKeyFile)
+	if !b.usable(s, field, contents, err) {
+		return pair{}, false
 	}
-	p.key, err = os.ReadFile(key)
-	return p, err
+	p.cert, p.key = contents[0], contents[1]
+	return p, true
 }
 
 // tcpReady makes the configuration of a TCPMapping, which agrees on the protocols that

@@ -32,7 +32,7 @@ func newAuthority(tb testing.TB, name string) *authority {
 	key := ecKey(tb)
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
-		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(10, 0, 0), KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(10, 0, 0), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -65,6 +65,20 @@ func (a *authority) issue(tb testing.TB, key crypto.Signer, until time.Time, nam
 		tb.Fatal(err)
 	}
 	return encodePEM("CERTIFICATE", der)
+}
+
+// revoke returns a list of revoked certificates that is good until the given time.
+func (a *authority) revoke(tb testing.TB, until time.Time, serials ...int64) []byte {
+	tb.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.AddDate(-1, 0, 0), NextUpdate: until}
+	for _, n := range serials {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(n), RevocationTime: now})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return encodePEM("X509 CRL", der)
 }
 
 // pair signs a certificate for a new key.

@@ -44,6 +44,7 @@ type TLSSettings struct {
 	CASecret                      string
 	CACertChainFile               string
 	CRLSecret                     string
+	CRLFile                       string
 	ALPNProtocols                 []string
 	CertRequired                  *bool
 	MinTLSVersion, MaxTLSVersion  string // "v1.0" to "v1.3", "" for the default

@@ -12,6 +12,8 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -368,6 +370,14 @@ func TestTLSContexts(t *testing.T) {
 			{Meta: meta("Secret", "rubbish", "team"), Data: map[string][]byte{"crl.pem": []byte("z"), "tls.crt": []byte("x"), "tls.key": []byte("y")}},
 		},
 	}
+	dir := t.TempDir()
+	file := func(name string, text []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	context := func(name string, c config.TLSContext) {
 		c.Meta = meta("TLSContext", name, "team")
 		world.TLSContexts = append(world.TLSContexts, c)
@@ -386,9 +396,18 @@ func TestTLSContexts(t *testing.T) {
 	context("no-ca-file", config.TLSContext{TLSSettings: config.TLSSettings{CACertChainFile: "/does/not/exist"}})
 	context("no-secret", config.TLSContext{Secret: "client.elsewhere"})
 	context("bad-secret", config.TLSContext{Secret: "rubbish"})
-	context("no-file", config.TLSContext{TLSSettings: config.TLSSettings{CertChainFile: "/does/not/exist"}})
+	context("no-file", config.TLSContext{TLSSettings: config.TLSSettings{CertChainFile: "/does/not/exist", PrivateKeyFile: "/does/not/exist"}})
 	context("odd", config.TLSContext{TLSSettings: config.TLSSettings{MinTLSVersion: "v1.3", MaxTLSVersion: "v1.2", CipherSuites: []string{"ROT13"},
 		ECDHCurves: []string{"P-1"}, CRLSecret: "crl"}})
+	context("left-out", config.TLSContext{TLSSettings: config.TLSSettings{CipherSuites: []string{"TLS_AES_128_GCM_SHA256", "AES128-SHA"}, ECDHCurves: []string{"X448", "X25519MLKEM768"}}})
+	context("both-certificates", config.TLSContext{Secret: "client", TLSSettings: config.TLSSettings{CertChainFile: "/does/not/exist"}})
+	context("no-key-file", config.TLSContext{TLSSettings: config.TLSSettings{CertChainFile: "/does/not/exist"}})
+	context("no-chain-file", config.TLSContext{TLSSettings: config.TLSSettings{PrivateKeyFile: "/does/not/exist"}})
+	context("both-authorities", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CACertChainFile: "/does/not/exist"}})
+	context("files", config.TLSContext{TLSSettings: config.TLSSettings{CertChainFile: file("cert", cert), PrivateKeyFile: file("key", key),
+		CACertChainFile: file("ca", ours.pem), CRLFile: file("crl", list)}})
+	context("no-crl-file", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CRLFile: "/does/not/exist"}})
+	context("both-crls", config.TLSContext{TLSSettings: config.TLSSettings{CASecret: "ca.certs", CRLFile: "/does/not/exist", CRLSecret: "crl.certs"}})
 	context("odder", config.TLSContext{TLSSettings: config.TLSSettings{MinTLSVersion: "1.2"}})
 
 	identity := Origination{On: true, Cert: string(cert), Key: Secret(key)}
@@ -425,8 +444,18 @@ func TestTLSContexts(t *testing.T) {
 		{"no-secret", "foo", false, Origination{On: true}, "foo.team:443", []string{"secret: field_ignored"}},
 		{"bad-secret", "foo", false, Origination{On: true}, "foo.team:443", []string{"secret: field_ignored"}},
 		{"no-file", "foo", false, Origination{On: true}, "foo.team:443", []string{"cert_chain_file: field_ignored"}},
-		{"odd", "foo", false, Origination{On: true, Max: tls.VersionTLS12}, "foo.team:443",
-			[]string{"min_tls_version: field_ignored", "cipher_suites: field_ignored", "ecdh_curves: field_ignored", "crl_secret: field_ignored"}},
+		{"odd", "foo", false, Origination{On: true, Min: tls.VersionTLS13, Max: tls.VersionTLS12}, ":443",
+			[]string{"min_tls_version: route_closed", "cipher_suites: field_ignored", "cipher_suites: route_closed", "ecdh_curves: field_ignored",
+				"ecdh_curves: route_closed", "crl_secret: field_ignored", "tls: route_closed"}},
+		{"left-out", "foo", false, Origination{On: true, Ciphers: "AES128-SHA", Curves: "X25519MLKEM768"}, "foo.team:443",
+			[]string{"cipher_suites: field_ignored", "ecdh_curves: field_ignored"}},
+		{"both-certificates", "foo", false, identity, "foo.team:443", []string{"cert_chain_file: field_ignored"}},
+		{"no-key-file", "foo", false, Origination{On: true}, "foo.team:443", []string{"cert_chain_file: field_ignored"}},
+		{"no-chain-file", "foo", false, Origination{On: true}, "foo.team:443", []string{"private_key_file: field_ignored"}},
+		{"both-authorities", "foo", false, Origination{On: true}, ":443", []string{"ca_secret: route_closed", "tls: route_closed"}},
+		{"files", "foo", false, with(identity, func(o *Origination) { o.CA, o.CRL = string(ours.pem), string(list) }), "foo.team:443", nil},
+		{"no-crl-file", "foo", false, Origination{On: true, CA: string(ours.pem)}, ":443", []string{"crl_file: route_closed", "tls: route_closed"}},
+		{"both-crls", "foo", false, Origination{On: true, CA: string(ours.pem)}, ":443", []string{"crl_file: route_closed", "tls: route_closed"}},
 		{"odder", "foo", false, Origination{On: true}, "foo.team:443", []string{"min_tls_version: field_ignored"}},
 	} {
 		m := mapping("team", row.service)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"legate/config"
 	"legate/spiffe"
 )
 
@@ -37,6 +38,8 @@ type Options struct {
 	// as long as this process lives, which is a Problem of the TLSContexts that need it.
 	Workload   spiffe.Workload
 	NoWorkload bool
+
+	Files config.NamedFiles // that TLSContexts name; nil for a config.Disk
 
 	MaxIdle int // idle connections kept per endpoint; 0 for 1024
 

@@ -1,11 +1,11 @@
 package upstream
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -57,18 +57,17 @@ type originator struct {
 // asks for verification must not get a connection without it. One whose client
 // certificate cannot be had is used without: the upstream decides.
 func newOriginator(ctx *config.TLSContext, w *config.World, opts *Options) (originator, []config.Problem) {
-	r := contextReader{ctx: ctx, world: w, noWorkload: opts.NoWorkload}
+	r := contextReader{ctx: ctx, world: w, files: opts.Files, noWorkload: opts.NoWorkload}
 	r.o.On = true
 	r.o.ServerName = ctx.SNI
 	r.o.Min = r.version("min_tls_version", ctx.MinTLSVersion)
 	r.o.Max = r.version("max_tls_version", ctx.MaxTLSVersion)
 	if r.o.Min > r.o.Max && r.o.Max != 0 {
-		r.problem("min_tls_version", "is over max_tls_version", config.FieldIgnored)
-		r.o.Min = 0
+		r.fail("min_tls_version", "is over max_tls_version")
 	}
 	r.protocols()
-	r.o.Ciphers = r.known("cipher_suites", ctx.CipherSuites, cipherNames)
-	r.o.Curves = r.known("ecdh_curves", ctx.ECDHCurves, curveNames)
+	r.o.Ciphers = listed(&r, "cipher_suites", ctx.CipherSuites, config.TLSSuites)
+	r.o.Curves = listed(&r, "ecdh_curves", ctx.ECDHCurves, config.TLSCurves)
 	r.certificate()
 	r.authorities()
 	r.identities()
@@ -79,6 +78,7 @@ func newOriginator(ctx *config.TLSContext, w *config.World, opts *Options) (orig
 type contextReader struct {
 	ctx        *config.TLSContext
 	world      *config.World
+	files      config.NamedFiles
 	noWorkload bool // there is no Workload API
 	o          originator
 	problems   []config.Problem
@@ -94,12 +94,8 @@ func (r *contextReader) fail(field, msg string) {
 	r.o.broken = fmt.Sprintf("TLSContext %q: %s: %s", r.ctx.Name, field, msg)
 }
 
-var versions = map[string]uint16{
-	"v1.0": tls.VersionTLS10, "v1.1": tls.VersionTLS11, "v1.2": tls.VersionTLS12, "v1.3": tls.VersionTLS13,
-}
-
 func (r *contextReader) version(field, text string) uint16 {
-	v, ok := versions[strings.ToLower(text)]
+	v, ok := config.TLSVersions[strings.ToLower(text)]
 	if text != "" && !ok {
 		r.problem(field, fmt.Sprintf("%q is no TLS version", text), config.FieldIgnored)
 	}
@@ -114,63 +110,105 @@ func (r *contextReader) protocols() {
 	r.o.ALPN = strings.Join(list, ",")
 }
 
-// known returns the names of list that are in table, joined.
-func (r *contextReader) known(field string, list []string, table map[string]uint16) string {
+// listed returns the names of list that are in table, joined. A list of which nothing is
+// left allows nothing.
+func listed[T any](r *contextReader, field string, list []string, table map[string]T) string {
 	var names []string
-	for _, name := range trimmedList(list) {
+	given := trimmedList(list)
+	for _, name := range given {
 		for part := range strings.SplitSeq(strings.Trim(name, "[]"), "|") {
 			if _, ok := table[part]; !ok {
-				r.problem(field, fmt.Sprintf("%q is unknown", part), config.FieldIgnored)
+				r.problem(field, config.UnknownTLSName(part), config.FieldIgnored)
 				continue
 			}
 			names = append(names, part)
 		}
+	}
+	if len(given) > 0 && len(names) == 0 {
+		r.fail(field, "nothing of the list can be used")
 	}
 	return strings.Join(names, ",")
 }
 
 // certificate finds the client certificate.
 func (r *contextReader) certificate() {
-	var cert, key []byte
-	var field string
 	switch {
 	case r.ctx.Secret != "":
-		field = "secret"
-		data, err := r.secret(r.ctx.Secret)
-		if err != nil {
-			r.problem(field, err.Error(), config.FieldIgnored)
-			return
+		if r.ctx.CertChainFile != "" {
+			r.problem("cert_chain_file", "secret and cert_chain_file exclude each other", config.FieldIgnored)
 		}
-		cert = first(data, "tls.crt", "cert-chain.pem")
-		key = first(data, "tls.key", "key.pem", "user.key")
-		if root := data["root-cert.pem"]; root != nil && r.ctx.CASecret == "" && r.ctx.CACertChainFile == "" {
-			r.o.CA = string(root)
-		}
+		r.secretPair()
+	case r.ctx.CertChainFile != "" && r.ctx.PrivateKeyFile != "":
+		r.filePair()
 	case r.ctx.CertChainFile != "":
-		field = "cert_chain_file"
-		var err error
-		if cert, err = os.ReadFile(r.ctx.CertChainFile); err == nil {
-			key, err = os.ReadFile(r.ctx.PrivateKeyFile)
-		}
-		if err != nil {
-			r.problem(field, err.Error(), config.FieldIgnored)
-			return
-		}
-	default:
+		r.problem("cert_chain_file", "a certificate needs its key: private_key_file is missing", config.FieldIgnored)
+	case r.ctx.PrivateKeyFile != "":
+		r.problem("private_key_file", "a key needs its certificate: cert_chain_file is missing", config.FieldIgnored)
+	}
+}
+
+// secretPair finds the client certificate in a Secret.
+func (r *contextReader) secretPair() {
+	const field = "secret"
+	data, err := r.secret(r.ctx.Secret)
+	if err != nil {
+		r.problem(field, err.Error(), config.FieldIgnored)
 		return
 	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		// The error of crypto/tls names what is wrong and holds nothing of the key.
-		r.problem(field, fmt.Sprintf("the client certificate cannot be used: %v", err), config.FieldIgnored)
+	cert, key := first(data, "tls.crt", "cert-chain.pem"), first(data, "tls.key", "key.pem", "user.key")
+	if root := data["root-cert.pem"]; root != nil && r.ctx.CASecret == "" && r.ctx.CACertChainFile == "" {
+		r.o.CA = string(root)
+	}
+	if err := checkPair(cert, key); err != nil {
+		r.problem(field, err.Error(), config.FieldIgnored)
 		return
 	}
 	r.o.Cert, r.o.Key = string(cert), Secret(key)
+}
+
+// filePair reads the client certificate from files. Those that renew it write one after the
+// other.
+func (r *contextReader) filePair() {
+	contents := r.read("cert_chain_file", config.FieldIgnored, func(c [][]byte) error { return checkPair(c[0], c[1]) }, r.ctx.CertChainFile, r.ctx.PrivateKeyFile)
+	if contents != nil {
+		r.o.Cert, r.o.Key = string(contents[0]), Secret(contents[1])
+	}
+}
+
+// checkPair reports why a client certificate cannot be shown. The errors of crypto/tls hold
+// nothing of the key.
+func checkPair(cert, key []byte) error {
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return fmt.Errorf("the client certificate cannot be used: %w", err)
+	}
+	return nil
+}
+
+// read reads files that belong together: where they are not good now, what was good last.
+// nil, which has the effect, if that never was.
+func (r *contextReader) read(field string, effect config.Effect, check func([][]byte) error, paths ...string) [][]byte {
+	contents, err := cmp.Or[config.NamedFiles](r.files, config.Disk{}).Read(check, paths...)
+	switch {
+	case err == nil:
+	case contents != nil:
+		p := r.ctx.Problem(field, err.Error(), config.ObjectStale)
+		p.Instead = "what was there before is used as long as that is so"
+		r.problems = append(r.problems, p)
+	case effect == config.RouteClosed:
+		r.fail(field, err.Error())
+	default:
+		r.problem(field, err.Error(), effect)
+	}
+	return contents
 }
 
 // authorities finds what the upstream's chain is verified against.
 func (r *contextReader) authorities() {
 	field := "secret"
 	switch {
+	case r.ctx.CASecret != "" && r.ctx.CACertChainFile != "":
+		r.fail("ca_secret", "ca_secret and cacert_chain_file exclude each other")
+		return
 	case r.ctx.CASecret != "":
 		field = "ca_secret"
 		data, err := r.secret(r.ctx.CASecret)
@@ -180,29 +218,49 @@ func (r *contextReader) authorities() {
 		}
 		r.o.CA = string(first(data, "tls.crt", "root-cert.pem", "ca.crt", "cert-chain.pem"))
 	case r.ctx.CACertChainFile != "":
-		field = "cacert_chain_file"
-		text, err := os.ReadFile(r.ctx.CACertChainFile)
-		if err != nil {
-			r.fail(field, err.Error())
-			return
+		contents := r.read("cacert_chain_file", config.RouteClosed, func(c [][]byte) error {
+			if !x509.NewCertPool().AppendCertsFromPEM(c[0]) {
+				return fmt.Errorf("%s %w", r.ctx.CACertChainFile, errNoAuthority)
+			}
+			return nil
+		}, r.ctx.CACertChainFile)
+		if contents != nil {
+			r.o.CA = string(contents[0])
 		}
-		r.o.CA = string(text)
+		return
 	case r.o.CA == "":
 		return
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM([]byte(r.o.CA)) {
-		r.fail(field, "holds no certificate to verify against")
+		r.fail(field, errNoAuthority.Error())
 	}
 }
 
+var errNoAuthority = errors.New("holds no certificate to verify against")
+
 // revocations finds the lists of certificates that are no longer good.
 func (r *contextReader) revocations() {
-	if r.ctx.CRLSecret == "" {
-		return
+	field := "crl_secret"
+	if r.ctx.CRLFile != "" {
+		field = "crl_file"
 	}
-	const field = "crl_secret"
-	if r.o.CA == "" && !r.o.Workload {
+	switch {
+	case r.ctx.CRLSecret == "" && r.ctx.CRLFile == "":
+		return
+	case r.ctx.CRLSecret != "" && r.ctx.CRLFile != "":
+		r.fail(field, "crl_secret and crl_file exclude each other")
+		return
+	case r.o.CA == "" && !r.o.Workload:
 		r.problem(field, "is of no use without ca_secret: nothing is verified", config.FieldIgnored)
+		return
+	case r.ctx.CRLFile != "":
+		contents := r.read(field, config.RouteClosed, func(c [][]byte) error {
+			_, err := wire.ParseRevocations(c[0])
+			return err
+		}, r.ctx.CRLFile)
+		if contents != nil {
+			r.o.CRL = string(contents[0])
+		}
 		return
 	}
 	data, err := r.secret(r.ctx.CRLSecret)
@@ -249,29 +307,6 @@ func first(data map[string][]byte, keys ...string) []byte {
 	return nil
 }
 
-// cipherNames are the suites of TLS 1.2 and below by OpenSSL's names. TLS 1.3 has
-// its own, which nobody configures.
-var cipherNames = map[string]uint16{
-	"ECDHE-ECDSA-AES128-GCM-SHA256": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-	"ECDHE-RSA-AES128-GCM-SHA256":   tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-	"ECDHE-ECDSA-AES256-GCM-SHA384": tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-	"ECDHE-RSA-AES256-GCM-SHA384":   tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-	"ECDHE-ECDSA-CHACHA20-POLY1305": tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-	"ECDHE-RSA-CHACHA20-POLY1305":   tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	"ECDHE-ECDSA-AES128-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
-	"ECDHE-RSA-AES128-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
-	"ECDHE-ECDSA-AES256-SHA":        tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
-	"ECDHE-RSA-AES256-SHA":          tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
-	"AES128-GCM-SHA256":             tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
-	"AES128-SHA":                    tls.TLS_RSA_WITH_AES_128_CBC_SHA,
-	"AES256-GCM-SHA384":             tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-	"AES256-SHA":                    tls.TLS_RSA_WITH_AES_256_CBC_SHA,
-}
-
-var curveNames = map[string]uint16{
-	"X25519": uint16(tls.X25519), "P-256": uint16(tls.CurveP256), "P-384": uint16(tls.CurveP384), "P-521": uint16(tls.CurveP521),
-}
-
 // sessions is how many TLS sessions an upstream keeps for resumption: one for each
 // of its endpoints, or one for its server name.
 const sessions = 64
@@ -299,10 +334,10 @@ func (o *Origination) config(w spiffe.Workload, now func() time.Time) *tls.Confi
 		c.NextProtos = strings.Split(o.ALPN, ",")
 	}
 	for _, name := range names(o.Ciphers) {
-		c.CipherSuites = append(c.CipherSuites, cipherNames[name])
+		c.CipherSuites = append(c.CipherSuites, config.TLSSuites[name])
 	}
 	for _, name := range names(o.Curves) {
-		c.CurvePreferences = append(c.CurvePreferences, tls.CurveID(curveNames[name]))
+		c.CurvePreferences = append(c.CurvePreferences, config.TLSCurves[name])
 	}
 	if o.Cert != "" {
 		pair, err := tls.X509KeyPair([]byte(o.Cert), []byte(o.Key))

@@ -261,7 +261,7 @@ func TestDecoderAsksForKnownFields(t *testing.T) {
 		"Mapping":          {"failure_breaker", "jwt", "v3StatsName", "v3health_checks"},
 		"TCPMapping":       {"v3StatsName"},
 		"RateLimitService": {"v3StatsName", "v3GRPC", "v2ExplicitTLS"},
-		"TLSContext":       {"spiffe_ids", "v3CRLSecret"},
+		"TLSContext":       {"crl_file", "spiffe_ids", "v3CRLSecret"},
 		"Filter":           filterKinds,
 		"LogService":       {"v3StatsName", "v3ProtocolVersion"},
 		"TracingService":   {"v3StatsName", "v3CustomTags"},

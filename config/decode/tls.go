@@ -29,6 +29,7 @@ func tlsSettings(f *fields) *config.TLSSettings {
 		CASecret:        f.either("ca_secret"),
 		CACertChainFile: f.either("cacert_chain_file"),
 		CRLSecret:       cmp.Or(f.either("crl_secret"), f.text("v3CRLSecret")),
+		CRLFile:         f.either("crl_file"),
 		ALPNProtocols:   f.commaList(f.spelling("alpn_protocols")),
 		CertRequired:    f.flag(f.spelling("cert_required")),
 		MinTLSVersion:   f.oneOf(f.spelling("min_tls_version"), "v1.0", "v1.1", "v1.2", "v1.3"),
