@@ -211,7 +211,7 @@ func TestSoak(t *testing.T) {
 		mapping("well", "/well/", well, "timeout_ms: 30000", "failure_breaker: {}", "labels: {ambassador: [{g: [soak]}]}") +
 		grpcMapping("calls", grpcPrefix, callee, "timeout_ms: 30000", "failure_breaker: {}") +
 		mapping("ill", "/ill/", s.ill.addr, "timeout_ms: 150", "retry_policy: {retry_on: 5xx, num_retries: 2}", "failure_breaker: {consecutive_failures: 5, open_for: 100ms}")
-	s.g = start(t, setup{manifests: manifests, args: []string{"--pprof", "--max-requests", "500"}})
+	s.g = start(t, setup{plain: true, manifests: manifests, args: []string{"--pprof", "--max-requests", "500"}})
 
 	h2 := &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{RootCAs: authority.pool, ServerName: defaultHost}}}
@@ -269,7 +269,7 @@ func (s *soak) judge(looks []vital) {
 	if grown := last.files - first.files; grown > 40 {
 		t.Errorf("open files grew by %d", grown)
 	}
-	if last.rss > first.rss+first.rss/4+16<<20 {
+	if last.rss > first.rss+first.rss/10+4<<20 { // without the race detector, whose own memory grows with every request
 		t.Errorf("RSS grew from %d to %d MiB", first.rss>>20, last.rss>>20)
 	}
 }
