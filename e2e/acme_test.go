@@ -217,6 +217,7 @@ func (c challenge) asked(ports []int) (http, tls int) {
 // shake keeps clients making handshakes for name, and reports how many there were and those that
 // failed once it is told to stop.
 func (p *pebble) shake(t testing.TB, g *gateway, name string) (stop func() int64) {
+	t.Helper()
 	var done atomic.Int64
 	end := make(chan struct{})
 	var clients sync.WaitGroup
@@ -379,34 +380,5 @@ func TestOrderWithAccountKey(t *testing.T) {
 	must(t, json.Unmarshal([]byte(p.get(t, "/control/accounts")), &accounts))
 	if len(accounts) != 1 {
 		t.Errorf("%d accounts, want 1", len(accounts))
-	}
-}
-
-// The lock and the attempt of a replica that died hold up the others for a while only.
-func TestLockOfTheDead(t *testing.T) {
-	ports := freePorts(t, 2)
-	p := startPebble(t, ports[0], ports[1])
-	folder := t.TempDir()
-	locks := filepath.Join(folder, "locks")
-	must(t, os.MkdirAll(locks, 0o700))
-	now := time.Now().Format(time.RFC3339Nano)
-	must(t, os.WriteFile(filepath.Join(locks, "issue_cert_shop.example.com.lock"), []byte(`{"created":"`+now+`","updated":"`+now+`"}`), 0o600))
-	g := startAt(t, p.setup(ports[0], ports[1], folder, p.host("shop", "shop.example.com", "")), ports[0], ports[1])
-	p.await(t, g, "shop.example.com", nil)
-}
-
-// A storage that takes nothing is told of before anything is ordered, and holds up nobody else.
-func TestStorageThatTakesNothing(t *testing.T) {
-	ports := freePorts(t, 2)
-	p := startPebble(t, ports[0], ports[1])
-	file := filepath.Join(t.TempDir(), "file")
-	must(t, os.WriteFile(file, nil, 0o600))
-	g := startAt(t, p.setup(ports[0], ports[1], file, p.host("shop", "shop.example.com", "")), ports[0], ports[1])
-	eventually(t, 20*time.Second, "it is told", func() bool {
-		got := g.certificate("shop.example.com").Order
-		return got.State == "Error" && strings.Contains(got.Error, "not a directory")
-	})
-	if n := p.orders(t); n != 0 {
-		t.Errorf("%d orders", n)
 	}
 }

@@ -31,7 +31,7 @@ func (f *Folder) String() string { return f.dir }
 // wherever it could be read. It waits for others until the end of ctx.
 func (f *Folder) Update(ctx context.Context, namespace, name string, change func(kept []byte) ([]byte, error)) error {
 	path := filepath.Join(f.dir, url.PathEscape(namespace)+"_"+url.PathEscape(name)+".json")
-	unlock, locked := lock(ctx, path+".lock")
+	unlock, locked := Lock(ctx, path+".lock")
 	if locked == nil {
 		defer unlock()
 	}
@@ -57,9 +57,10 @@ func (f *Folder) Update(ctx context.Context, namespace, name string, change func
 // lockPause is how long it takes until a lock that somebody else has is tried again.
 const lockPause = 10 * time.Millisecond
 
-// lock takes the lock that the file at path stands for. It ends with the process, however
-// that ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+// Lock takes the lock that the file at path stands for, made with its folder if need be, and
+// waits for whoever has it until the end of ctx. It ends with unlock, or with the process,
+// however that ends.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}

@@ -104,7 +104,7 @@ func TestLockIsHeld(t *testing.T) {
 	if _, err := set(t, f, "keys", "one"); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := lock(t.Context(), filepath.Join(f.dir, "shop_keys.json.lock"))
+	unlock, err := Lock(t.Context(), filepath.Join(f.dir, "shop_keys.json.lock"))
 	if err != nil {
 		t.Fatal(err)
 	}

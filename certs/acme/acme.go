@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Storage certmagic.Storage // where accounts, certificates and locks are kept
 	Log     *slog.Logger
+	Now     func() time.Time // nil for time.Now
 }
 
 // A Client keeps certificates ordered. Its methods may be called from many goroutines.
@@ -54,6 +55,9 @@ func subjectOf(h *config.Host) subject {
 
 // New returns a client that orders nothing yet. Close ends it.
 func New(opts Options) *Client {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	c := &Client{opts: opts, changed: make(chan struct{}, 1), orders: map[subject]*order{}, issuers: map[issuerKey]*certmagic.ACMEIssuer{}, strange: make(chan struct{}, maxStrange)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c

@@ -231,4 +231,4 @@ func checkStorage(t *testing.T, s certmagic.Storage) {
 	must(s.Unlock(ctx, "job"))
 }
 
-func TestFolder(t *testing.T) { checkStorage(t, &certmagic.FileStorage{Path: t.TempDir()}) }
+func TestFiles(t *testing.T) { checkStorage(t, NewFiles(t.TempDir())) }

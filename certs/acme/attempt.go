@@ -84,7 +84,7 @@ func (c *Client) attempt(ctx context.Context, s subject) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := c.opts.Now()
 	// A clock that was set back does not stretch the wait.
 	if now.Before(a.Next) && a.Next.Sub(now) <= max(backoff(a.Failures), limitedWait) {
 		return &waitError{a.Next, a.Error}
@@ -99,10 +99,11 @@ func (c *Client) attemptFailed(ctx context.Context, s subject, cause error, limi
 	a, err := c.loadAttempts(ctx, s)
 	if err == nil {
 		a.Error = cause.Error()
-		a.Next = time.Now().Add(backoff(a.Failures))
-		if limited && time.Until(a.Next) < limitedWait {
-			a.Next = time.Now().Add(limitedWait)
+		wait := backoff(a.Failures)
+		if limited {
+			wait = max(wait, limitedWait)
 		}
+		a.Next = c.opts.Now().Add(wait)
 		err = c.storeAttempts(ctx, s, a)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"fmt"
 	"net"
 
 	"github.com/caddyserver/certmagic"
@@ -36,15 +37,30 @@ func (c *Client) issuer(authority string, a account) *certmagic.ACMEIssuer {
 		eab := a.eab
 		template.ExternalAccount = &eab
 	}
-	i := certmagic.NewACMEIssuer(c.config(nil), template)
+	i := certmagic.NewACMEIssuer(c.config(c.opts.Storage, nil), template)
 	c.issuers[key] = i
 	return i
 }
 
-// config returns how certmagic keeps what it orders. It is told of events by calling event.
-func (c *Client) config(event func(string, map[string]any) error, issuers ...certmagic.Issuer) *certmagic.Config {
+// A keeping is a storage that tells of what it does not take.
+type keeping struct {
+	certmagic.Storage
+	failed func(error)
+}
+
+// Store implements certmagic.Storage.
+func (k keeping) Store(ctx context.Context, key string, value []byte) error {
+	err := k.Storage.Store(ctx, key, value)
+	if err != nil {
+		k.failed(fmt.Errorf("keep what is ordered: %w", err))
+	}
+	return err
+}
+
+// config returns how certmagic keeps what it orders. It tells of events by calling event.
+func (c *Client) config(storage certmagic.Storage, event func(string, map[string]any) error, issuers ...certmagic.Issuer) *certmagic.Config {
 	cfg := certmagic.Config{
-		Storage: c.opts.Storage, Logger: zapTo(c.opts.Log), OCSP: certmagic.OCSPConfig{DisableStapling: true},
+		Storage: storage, Logger: zapTo(c.opts.Log), OCSP: certmagic.OCSPConfig{DisableStapling: true},
 		Issuers: append([]certmagic.Issuer{}, issuers...),
 	}
 	if event != nil {

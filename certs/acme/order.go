@@ -36,6 +36,7 @@ type order struct {
 
 	mu      sync.Mutex
 	cert    *held
+	broken  broken
 	own     time.Time // when the certificate of the Host's own Secret is to be renewed
 	status  State
 	hint    hint
@@ -47,6 +48,12 @@ type order struct {
 type held struct {
 	certPEM, keyPEM []byte
 	leaf            *x509.Certificate
+}
+
+// A broken certificate is one in the storage that its key there does not belong to.
+type broken struct {
+	cert  []byte // nil for none
+	since time.Time
 }
 
 // A hint is what the authority says about when to renew (RFC 9773).
@@ -61,10 +68,12 @@ func newOrder(c *Client, s subject, a account) *order {
 	o := &order{client: c, subject: s, account: a, wake: make(chan struct{}, 1)}
 	o.ctx, o.cancel = context.WithCancel(c.ctx)
 	o.issuer = c.issuer(s.authority, a)
-	o.config = c.config(o.event, o.issuer)
+	o.config = c.config(keeping{c.opts.Storage, o.lost}, o.event, o.issuer)
 	o.status = State{Phase: "Pending", Done: phaseDefaults, Next: phaseKey}
 	return o
 }
+
+func (o *order) now() time.Time { return o.client.opts.Now() }
 
 func (o *order) held() *held {
 	o.mu.Lock()
@@ -127,11 +136,11 @@ const storageWait = 30 * time.Second
 // step does what is to be done now and returns how long nothing is.
 func (o *order) step() time.Duration {
 	if err := o.load(o.ctx); err != nil {
-		o.failed(err, time.Now().Add(storageWait))
+		o.failed(err, o.now().Add(storageWait))
 		return storageWait
 	}
 	o.ask()
-	now := time.Now()
+	now := o.now()
 	due := o.due()
 	if now.Before(due) {
 		o.ready(due)
@@ -140,6 +149,9 @@ func (o *order) step() time.Duration {
 	if o.account.fault != "" {
 		o.failed(errors.New(o.account.fault), time.Time{})
 		return time.Hour // another Secret makes another order
+	}
+	if wait := o.unreadable(now); wait > 0 {
+		return wait
 	}
 	err := o.order()
 	var wait *waitError
@@ -150,14 +162,14 @@ func (o *order) step() time.Duration {
 		return 0
 	case errors.As(err, &wait):
 		o.failed(wait, wait.until)
-		return min(time.Until(wait.until), o.patience())
+		return min(wait.until.Sub(now), o.patience())
 	}
 	retry := o.client.lastAttempt(o.ctx, o.subject)
 	if !retry.After(now) {
 		retry = now.Add(backoff(1))
 	}
 	o.failed(err, retry)
-	return min(time.Until(retry), o.patience())
+	return min(retry.Sub(now), o.patience())
 }
 
 // patience is how long a certificate that another replica renews may go unnoticed: a small
@@ -211,14 +223,45 @@ func (o *order) load(ctx context.Context) error {
 		return fmt.Errorf("load key: %w", err)
 	}
 	pair, err := tls.X509KeyPair(cert, private)
-	if err != nil {
-		return nil //nolint:nilerr // because another replica may be about to write the key; the certificate that serves goes on
-	}
 	o.mu.Lock()
-	o.cert = &held{cert, private, pair.Leaf}
+	if err != nil { // another replica may be about to write the other; the certificate that serves goes on
+		if !bytes.Equal(o.broken.cert, cert) {
+			o.broken = broken{cert, o.now()}
+		}
+		o.mu.Unlock()
+		return nil //nolint:nilerr // because it is no fault of the storage, see unreadable
+	}
+	o.cert, o.broken = &held{cert, private, pair.Leaf}, broken{}
 	o.mu.Unlock()
 	o.client.tell()
 	return nil
+}
+
+// brokenWait is how long a certificate may be there without its key until whoever was writing
+// them is taken to have died.
+const brokenWait = 10 * time.Second
+
+// unreadable returns how long is to be waited for who writes a certificate. One that nobody
+// completes is removed: certmagic would take it for one that is there.
+func (o *order) unreadable(now time.Time) time.Duration {
+	o.mu.Lock()
+	b := o.broken
+	o.mu.Unlock()
+	if b.cert == nil {
+		return 0
+	}
+	if waited := now.Sub(b.since); waited >= 0 && waited < brokenWait {
+		return brokenWait - waited
+	}
+	o.client.opts.Log.Warn("certificate in the storage does not belong to its key; another is ordered", "name", o.subject.name, "authority", o.subject.authority)
+	if err := o.client.opts.Storage.Delete(o.ctx, certmagic.StorageKeys.SiteCert(o.issuer.IssuerKey(), o.subject.name)); err != nil {
+		o.failed(fmt.Errorf("remove certificate without its key: %w", err), now.Add(storageWait))
+		return storageWait
+	}
+	o.mu.Lock()
+	o.broken = broken{}
+	o.mu.Unlock()
+	return 0
 }
 
 // ask asks the authority when the certificate should be renewed. That it does not know is no
@@ -227,8 +270,9 @@ func (o *order) ask() {
 	o.mu.Lock()
 	cert, h, own := o.cert, o.hint, o.own
 	o.mu.Unlock()
-	now := time.Now()
-	if cert == nil || own.After(renewalOf(cert.leaf)) || h.of == cert && now.Before(h.next) {
+	now := o.now()
+	rests := now.Before(h.next) && h.next.Sub(now) <= askSeldom // a clock may have been set back
+	if cert == nil || own.After(renewalOf(cert.leaf)) || h.of == cert && rests {
 		return
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, askWait)
@@ -240,7 +284,7 @@ func (o *order) ask() {
 	h.next = now.Add(askEvery)
 	if err == nil {
 		if info.RetryAfter != nil {
-			h.next = now.Add(min(max(info.RetryAfter.Sub(now), time.Minute), 24*time.Hour))
+			h.next = now.Add(min(max(info.RetryAfter.Sub(now), time.Minute), askSeldom))
 		}
 		h.choose(info.SuggestedWindow.Start, info.SuggestedWindow.End, info.SelectedTime, now)
 	} else {
@@ -270,8 +314,9 @@ func (h *hint) choose(start, end, at, now time.Time) {
 }
 
 const (
-	askWait  = 10 * time.Second
-	askEvery = 6 * time.Hour
+	askWait   = 10 * time.Second
+	askEvery  = 6 * time.Hour
+	askSeldom = 24 * time.Hour
 )
 
 // order has certmagic order or renew, once. Only one replica does at a time, and whoever
@@ -304,6 +349,16 @@ func (o *order) order() error {
 // errRenewed ends an attempt to renew what another replica has renewed meanwhile.
 var errRenewed = errors.New("renewed by another replica")
 
+// lost ends an attempt of which the storage does not take something, and says why.
+func (o *order) lost(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failure = err
+	if o.giveUp != nil {
+		o.giveUp()
+	}
+}
+
 // event is what certmagic tells while it holds the lock of the name.
 func (o *order) event(name string, data map[string]any) error {
 	switch name {
@@ -321,10 +376,31 @@ func (o *order) event(name string, data map[string]any) error {
 		o.giveUp() // when it is tried again is for us to say
 		o.mu.Unlock()
 	case "cert_obtained":
-		o.client.attemptSucceeded(o.ctx, o.subject)
+		if err := o.judge(); err != nil {
+			o.client.attemptFailed(o.ctx, o.subject, err, false)
+			o.mu.Lock()
+			o.failure = err
+			o.mu.Unlock()
+		} else {
+			o.client.attemptSucceeded(o.ctx, o.subject)
+		}
 		o.client.opts.Log.Info("certificate ordered", "name", o.subject.name, "authority", o.subject.authority, "renewal", data["renewal"])
 	}
 	return nil
+}
+
+// judge reports why a certificate that has just been ordered is to be renewed already. The next
+// would be no better, so it counts as an attempt that failed: nobody is asked again and again.
+func (o *order) judge() error {
+	if err := o.load(o.ctx); err != nil {
+		return err
+	}
+	now, cert := o.now(), o.held()
+	if cert == nil || now.Before(renewalOf(cert.leaf)) {
+		return nil
+	}
+	return fmt.Errorf("the clock is wrong here or at the authority: at %s it made a certificate that is to be renewed at %s",
+		now.UTC().Format(time.RFC3339), renewalOf(cert.leaf).UTC().Format(time.RFC3339))
 }
 
 // mayOrder judges whether the authority is to be asked now.
@@ -370,7 +446,7 @@ func (o *order) ready(due time.Time) {
 func (o *order) failed(err error, retry time.Time) {
 	o.mu.Lock()
 	before := o.status.Error
-	o.status.Phase, o.status.Error, o.status.ErrorAt, o.status.Retry = "Error", err.Error(), time.Now(), retry
+	o.status.Phase, o.status.Error, o.status.ErrorAt, o.status.Retry = "Error", err.Error(), o.now(), retry
 	o.mu.Unlock()
 	if before != err.Error() {
 		o.client.opts.Log.Warn("certificate not ordered", "name", o.subject.name, "authority", o.subject.authority, "error", err, "retry", retry)

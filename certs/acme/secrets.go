@@ -61,10 +61,17 @@ type record struct {
 	Value []byte    `json:"value"`
 }
 
-// A kept is a lock as it is kept. Who has died extends it no more.
+// A kept is a lock as it is kept. Who has it counts on, every time that it is extended.
 type kept struct {
-	Token string    `json:"token"`
-	Until time.Time `json:"until"`
+	Token string `json:"token"`
+	Count int    `json:"count"`
+}
+
+// A sighting is what a lock was when it was looked at, and since when it has been the same. Who
+// has died extends it no more; when that was is for nobody's clock to say but that of who waits.
+type sighting struct {
+	kept
+	since time.Time
 }
 
 const lockPrefix = "lock."
@@ -212,8 +219,9 @@ func (s *Secrets) Stat(ctx context.Context, key string) (certmagic.KeyInfo, erro
 // Lock implements certmagic.Locker: it waits until nobody has the lock.
 func (s *Secrets) Lock(ctx context.Context, name string) error {
 	token := rand.Text()
+	var seen sighting
 	for {
-		got, err := s.take(ctx, name, token)
+		got, err := s.take(ctx, name, token, &seen)
 		if err != nil {
 			return err
 		}
@@ -234,18 +242,22 @@ func (s *Secrets) Lock(ctx context.Context, name string) error {
 	return nil
 }
 
-// take takes or extends a lock, and reports whether it is held. Clocks may differ by half of
-// a lock's life.
-func (s *Secrets) take(ctx context.Context, name, token string) (got bool, err error) {
+// take takes or extends a lock, and reports whether it is held. One of another is taken once
+// seen has been of it, unchanged, for longer than one is left alone by who lives.
+func (s *Secrets) take(ctx context.Context, name, token string, seen *sighting) (got bool, err error) {
 	shard, entry := entryOf(name)
 	err = s.vault.Edit(ctx, shard, func(data map[string][]byte) (map[string][]byte, error) {
 		var h kept
-		now := s.now()
-		if text := data[lockPrefix+entry]; text != nil && json.Unmarshal(text, &h) == nil && h.Token != token && now.Before(h.Until.Add(lockLife/2)) {
-			got = false
-			return nil, nil //nolint:nilnil // because nil says that nothing changes
+		if text := data[lockPrefix+entry]; text != nil && json.Unmarshal(text, &h) == nil && h.Token != token {
+			if seen.kept != h {
+				*seen = sighting{h, time.Now()}
+			}
+			if time.Since(seen.since) < lockLife*3/2 {
+				got = false
+				return nil, nil //nolint:nilnil // because nil says that nothing changes
+			}
 		}
-		text, err := json.Marshal(kept{Token: token, Until: now.Add(lockLife)})
+		text, err := json.Marshal(kept{Token: token, Count: h.Count + 1})
 		got = err == nil
 		return with(data, lockPrefix+entry, text), err
 	})
@@ -262,7 +274,7 @@ func (s *Secrets) extend(ctx context.Context, name, token string) {
 		case <-ctx.Done():
 			return
 		}
-		if got, err := s.take(ctx, name, token); err == nil && !got {
+		if got, err := s.take(ctx, name, token, &sighting{}); err == nil && !got {
 			s.log.Warn("lock of an order was lost", "lock", name)
 			return
 		}

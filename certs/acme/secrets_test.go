@@ -65,13 +65,13 @@ func TestSecretsLocks(t *testing.T) {
 		if err := first.Unlock(t.Context(), "job"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := first.take(t.Context(), "job", "third"); got || err != nil {
+		if got, err := first.take(t.Context(), "job", "third", &sighting{}); got || err != nil {
 			t.Errorf("the lock of another was given back: %v", err)
 		}
 		if err := second.Unlock(t.Context(), "job"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := first.take(t.Context(), "job", "third"); !got || err != nil {
+		if got, err := first.take(t.Context(), "job", "third", &sighting{}); !got || err != nil {
 			t.Errorf("a lock that was given back is not free: %v", err)
 		}
 	})

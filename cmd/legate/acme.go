@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/caddyserver/certmagic"
-
 	"legate/admin"
 	"legate/certs"
 	"legate/certs/acme"
@@ -29,7 +27,7 @@ func newACME(s *settings, sh *shared, vault acme.Vault, getenv func(string) stri
 		folder = filepath.Join(s.flags.state, "acme")
 	}
 	folder = cmp.Or(folder, acmeFolder(getenv))
-	return acme.New(acme.Options{Storage: &certmagic.FileStorage{Path: folder}, Log: log})
+	return acme.New(acme.Options{Storage: acme.NewFiles(folder), Log: log})
 }
 
 // acmeFolder is where this machine keeps what programs must not lose.
