@@ -27,7 +27,18 @@ type Certificate struct {
 	NotAfter  time.Time `json:"not_after,omitzero"` // zero as long as there is none
 	Source    string    `json:"source,omitempty"`   // Secret, file, ACME or local CA
 	From      string    `json:"from,omitempty"`     // which of them: a name, a path, a directory
+	OCSP      *OCSP     `json:"ocsp,omitempty"`     // nil where nobody is asked about it
 	Order     *Order    `json:"order,omitempty"`    // nil where nobody orders it
+}
+
+// An OCSP is what a certificate's authority says about it, which handshakes show.
+type OCSP struct {
+	Status  string    `json:"status,omitempty"` // good, revoked or unknown; "" as long as there is no answer
+	Must    bool      `json:"must_staple"`      // clients refuse the certificate without a good one
+	Made    time.Time `json:"made,omitzero"`
+	Ends    time.Time `json:"ends,omitzero"` // until when it is shown; zero for not
+	Refresh time.Time `json:"refresh,omitzero"`
+	Error   string    `json:"error,omitempty"`
 }
 
 // An Order says how far a certificate has come that is ordered, in the words of the status of

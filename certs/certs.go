@@ -21,6 +21,7 @@ type Options struct {
 	Namespace string    // the gateway's own; "" for "default"
 	Now       time.Time // when certificates are judged; zero for time.Now
 	Local     *CA       // whose certificates are told apart from others; nil for none
+	Staples   *Staples  // what authorities say about certificates; nil where nobody asks them
 
 	Files config.NamedFiles // that settings name; nil for a config.Disk
 

@@ -19,6 +19,7 @@ type Certificate struct {
 	NotBefore time.Time
 	NotAfter  time.Time
 	From      Origin
+	Staple    *Staple // what its authority says about it; nil where nobody is asked
 }
 
 // An Origin is where a certificate comes from.
@@ -55,11 +56,30 @@ func (b *builder) describe(ref config.Ref, hostname string, from Origin, c *tls.
 		NotBefore: leaf.NotBefore,
 		NotAfter:  leaf.NotAfter,
 		From:      from,
+		Staple:    b.opts.Staples.of(&c.Certificates[0]),
 	}
 	if ca := b.opts.Local; ca != nil && ca.signed(leaf) {
 		d.From = Origin{FromLocal, ca.File()}
 	}
 	b.out.Certificates = append(b.out.Certificates, d)
+}
+
+// refused says why clients refuse c for what its authority says about it, or does not; "" where
+// they do not, or nobody is asked.
+func (b *builder) refused(c *tls.Certificate) string {
+	if b.opts.Staples == nil {
+		return ""
+	}
+	if st := b.opts.Staples.of(c); st != nil {
+		return st.Refused()
+	}
+	switch {
+	case !mustStaple(c.Leaf):
+		return ""
+	case len(c.Leaf.OCSPServer) == 0:
+		return "must be shown with its authority's answer, and does not say who gives one"
+	}
+	return "must be shown with its authority's answer, and the chain has no certificate of that authority"
 }
 
 // namesOf returns the DNS names and addresses that leaf is for.
@@ -84,6 +104,9 @@ func (b *builder) dislikes(h *config.Host, name string, from Origin, c *tls.Conf
 		notice(" expired on " + leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
 		notice(" is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if refused := b.refused(&c.Certificates[0]); refused != "" {
+		notice(" " + refused)
 	}
 	if name[0] == '*' {
 		return // what a wildcard will be asked for is not known

@@ -88,6 +88,9 @@ func (b *builder) ready(r *recipe) (*tls.Config, error) {
 		if c, err = r.make(); err != nil {
 			return nil, err
 		}
+		if st := b.opts.Staples.of(&c.Certificates[0]); st != nil {
+			c.GetCertificate = st.certificate // asked where clients name a server
+		}
 	}
 	b.out.configs[key] = c
 	return c, nil

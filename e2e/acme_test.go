@@ -36,14 +36,10 @@ type pebble struct {
 
 func startPebble(t testing.TB, httpPort, tlsPort int, env ...string) *pebble {
 	t.Helper()
-	for _, set := range append([]string{
-		fmt.Sprintf("HTTP_PORT=%d", httpPort), fmt.Sprintf("TLS_PORT=%d", tlsPort), "LIFE=600",
-		"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20",
-	}, env...) {
-		name, value, _ := strings.Cut(set, "=")
-		t.Setenv(name, value)
-	}
-	p := &pebble{url: companion(t, "pebble"), roots: x509.NewCertPool(), trust: filepath.Join(t.TempDir(), "ca.pem")}
+	argv := append([]string{
+		"env", fmt.Sprintf("HTTP_PORT=%d", httpPort), fmt.Sprintf("TLS_PORT=%d", tlsPort), "LIFE=600", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20",
+	}, env...)
+	p := &pebble{url: companion(t, append(argv, outside(t, "pebble"))...), roots: x509.NewCertPool(), trust: filepath.Join(t.TempDir(), "ca.pem")}
 	must(t, os.WriteFile(p.trust, []byte(p.get(t, "/control/ca")), 0o600))
 	if !p.roots.AppendCertsFromPEM([]byte(p.get(t, "/control/root"))) {
 		t.Fatal("pebble has no root")
@@ -139,7 +135,12 @@ type certificateView struct {
 	NotBefore      time.Time `json:"not_before"`
 	NotAfter       time.Time `json:"not_after"`
 	Source, From   string
-	Order          struct {
+	OCSP           struct {
+		Status, Error string
+		Must          bool `json:"must_staple"`
+		Ends          time.Time
+	}
+	Order struct {
 		State, Authority string
 		PhaseCompleted   string `json:"phase_completed"`
 		Error            string

@@ -54,6 +54,7 @@ func fill(t testing.TB, dir string) (mend func()) {
 // not keep. What was ordered before keeps serving, and once the storage is mended the next is
 // ordered.
 func TestStorageFails(t *testing.T) {
+	t.Parallel()
 	remount := func(dir string, flags uintptr) error {
 		return syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flags, "size=512k")
 	}
@@ -68,6 +69,7 @@ func TestStorageFails(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			dir := tmpfs(t, "512")
 			ports := freePorts(t, 2)
 			p := startPebble(t, ports[0], ports[1], "LIFE=200") // a revoked one is replaced after a twentieth of that
@@ -123,8 +125,10 @@ func TestStorageThatTakesNothing(t *testing.T) {
 // A replica that is killed in the middle of an order leaves its lock and its attempt behind.
 // They hold up another one for a while only: it says until when, and then orders.
 func TestReplicaDiesWithinAnOrder(t *testing.T) {
+	t.Parallel()
 	for _, storage := range []string{"folder", "Redis"} {
 		t.Run(storage, func(t *testing.T) {
+			t.Parallel()
 			ports := freePorts(t, 3)
 			looks, err := net.Listen("tcp", loopback(ports[0]))
 			must(t, err)

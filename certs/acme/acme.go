@@ -119,8 +119,8 @@ func (c *Client) Watch(ctx context.Context, yield func([]*config.Object)) error 
 	}
 }
 
-// tell has the World looked at again.
-func (c *Client) tell() {
+// Tell has the World looked at again.
+func (c *Client) Tell() {
 	select {
 	case c.changed <- struct{}{}:
 	default: // it will be anyway

@@ -233,7 +233,7 @@ func (o *order) load(ctx context.Context) error {
 	}
 	o.cert, o.broken = &held{cert, private, pair.Leaf}, broken{}
 	o.mu.Unlock()
-	o.client.tell()
+	o.client.Tell()
 	return nil
 }
 
@@ -438,7 +438,7 @@ func (o *order) ready(due time.Time) {
 	o.status = State{Phase: "Ready", Done: phaseChallenge, Next: "", Renew: due}
 	o.mu.Unlock()
 	if before.Error != "" {
-		o.client.tell()
+		o.client.Tell()
 	}
 }
 
@@ -450,6 +450,6 @@ func (o *order) failed(err error, retry time.Time) {
 	o.mu.Unlock()
 	if before != err.Error() {
 		o.client.opts.Log.Warn("certificate not ordered", "name", o.subject.name, "authority", o.subject.authority, "error", err, "retry", retry)
-		o.client.tell()
+		o.client.Tell()
 	}
 }

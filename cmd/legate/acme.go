@@ -69,7 +69,7 @@ func (srv *server) shownCertificates() []admin.Certificate {
 		name := c.Host.Name + "." + c.Host.Namespace
 		list = append(list, admin.Certificate{
 			Host: c.Host.String(), Hostname: c.Hostname, Names: c.Names, Issuer: c.Issuer, Serial: c.Serial,
-			NotBefore: c.NotBefore, NotAfter: c.NotAfter, Source: c.From.Kind, From: c.From.Name,
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, Source: c.From.Kind, From: c.From.Name, OCSP: answerAbout(c.Staple),
 		})
 		if c.Host.Kind == "Host" {
 			list[i].Order = orders[name]
@@ -82,6 +82,15 @@ func (srv *server) shownCertificates() []admin.Certificate {
 		}
 	}
 	return list
+}
+
+// answerAbout is what an authority says about a certificate, nil where it is not asked.
+func answerAbout(s *certs.Staple) *admin.OCSP {
+	if s == nil {
+		return nil
+	}
+	state := s.State()
+	return &admin.OCSP{Status: state.Status, Must: s.Must, Made: state.Made, Ends: state.Ends, Refresh: state.Refresh, Error: state.Error}
 }
 
 // order is how far h's certificate has come.

@@ -42,6 +42,7 @@ type server struct {
 	shared   *shared       // nil where this replica is alone
 	acme     *acme.Client
 	mesh     *workload.Source // nil for none
+	staples  *certs.Staples
 	certs    *certs.Built
 	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
 	shown    atomic.Pointer[showing]      // for whoever asks
@@ -74,6 +75,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err := srv.joinMesh(); err != nil {
 		return nil, err
 	}
+	srv.staples = certs.NewStaples(certs.StapleOptions{Log: log, Changed: srv.acme.Tell})
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
 		Bind:             s.flags.bind,
@@ -207,7 +209,7 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Ordered: srv.ordered}, srv.certs)
+	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered}, srv.certs)
 	seen := *w // what is compiled further is another
 	srv.world.Store(&seen)
 	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
@@ -279,6 +281,7 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	}
 	if seen := srv.world.Load(); seen != nil {
 		srv.acme.Want(seen)
+		srv.staples.Want(srv.certs)
 	}
 	for i := range problems {
 		level := slog.LevelInfo
@@ -348,6 +351,7 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 	}
 	srv.done.Wait()
 	srv.acme.Close()
+	srv.staples.Close()
 	srv.logs.close(closing)
 	srv.statsd.close(closing)
 	srv.shared.close()
