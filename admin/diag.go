@@ -25,7 +25,7 @@ type Certificate struct {
 	Serial    string    `json:"serial,omitempty"` // in hexadecimal
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"` // zero as long as there is none
-	Source    string    `json:"source,omitempty"`   // Secret, file, ACME or local CA
+	Source    string    `json:"source,omitempty"`   // Secret, file, ACME, local CA or Workload API
 	From      string    `json:"from,omitempty"`     // which of them: a name, a path, a directory
 	OCSP      *OCSP     `json:"ocsp,omitempty"`     // nil where nobody is asked about it
 	Order     *Order    `json:"order,omitempty"`    // nil where nobody orders it

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/spiffe"
 	"legate/wire"
 )
 
@@ -24,6 +25,11 @@ type Options struct {
 	Staples   *Staples  // what authorities say about certificates; nil where nobody asks them
 
 	Files config.NamedFiles // that settings name; nil for a config.Disk
+
+	// Workload vouches for clients that are let in by spiffe_ids; nil vouches for nobody.
+	// NoWorkload says that there is none, which is a Problem of whoever needs it.
+	Workload   spiffe.Workload
+	NoWorkload bool
 
 	// Ordered returns the certificate that was ordered for a Host with an authority, nil as
 	// long as there is none, and why the last order failed, "" where none has. A nil Ordered

@@ -20,15 +20,15 @@ func (b *builder) clients(s *settings, r *recipe) bool {
 		b.fail(s.problem(field, "a certificate comes from the Host's tlsSecret or from files, not both", config.ObjectDropped))
 		return false
 	}
-	if s.SPIFFEIDs != nil {
-		b.fail(s.problem("spiffe_ids", "says whom upstreams may be; clients are not let in by it", config.ObjectDropped))
-		return false
-	}
 	required := s.CertRequired != nil && *s.CertRequired
-	if !b.authority(s, r, &required) || !b.revocations(s, r) {
+	if !b.authority(s, r, &required) || !b.members(s, r, &required) || !b.revocations(s, r) {
 		return false
 	}
 	switch {
+	case r.workload && required:
+		r.clientAuth = tls.RequireAnyClientCert // whose it is is looked at once it is there
+	case r.workload:
+		r.clientAuth = tls.RequestClientCert
 	case r.ca != nil && required:
 		r.clientAuth = tls.RequireAndVerifyClientCert
 	case r.ca != nil:
@@ -99,7 +99,7 @@ func (b *builder) revocations(s *settings, r *recipe) bool {
 	case s.CRLSecret != "" && s.CRLFile != "":
 		b.fail(s.problem(field, "crl_secret and crl_file exclude each other", config.ObjectDropped))
 		return false
-	case r.ca == nil:
+	case r.ca == nil && !r.workload:
 		b.fail(s.problem(field, "without ca_secret nobody is verified, and so nobody's certificate is known to be revoked", config.ObjectDropped))
 		return false
 	case s.CRLFile != "":

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"legate/config"
+	"legate/spiffe"
 	"legate/wire"
 )
 
@@ -19,6 +20,8 @@ type recipe struct {
 	caName     string
 	crl        []byte // PEM; nil for none
 	clientAuth tls.ClientAuthType
+	members    string // comma-separated SPIFFE IDs of the clients that are let in; "" for whoever is verified
+	workload   bool   // the Workload API vouches for them
 	min, max   uint16
 	suites     []uint16
 	curves     []tls.CurveID
@@ -85,7 +88,7 @@ func (b *builder) ready(r *recipe) (*tls.Config, error) {
 	}
 	if c == nil {
 		var err error
-		if c, err = r.make(); err != nil {
+		if c, err = r.make(b.opts.Workload); err != nil {
 			return nil, err
 		}
 		if st := b.opts.Staples.of(&c.Certificates[0]); st != nil {
@@ -111,11 +114,13 @@ func (r *recipe) key() recipeKey {
 	_ = binary.Write(h, binary.BigEndian, r.suites)
 	_ = binary.Write(h, binary.BigEndian, r.curves)
 	part([]byte(strings.Join(r.protocols, ",")))
+	part([]byte(r.members))
+	_ = binary.Write(h, binary.BigEndian, r.workload)
 	return recipeKey(h.Sum(nil))
 }
 
-// make parses r's certificate and returns the configuration.
-func (r *recipe) make() (*tls.Config, error) {
+// make parses r's certificate and returns the configuration. w vouches for members.
+func (r *recipe) make(w spiffe.Workload) (*tls.Config, error) {
 	cert, err := r.pair.parse()
 	if err != nil {
 		return nil, err
@@ -134,11 +139,16 @@ func (r *recipe) make() (*tls.Config, error) {
 			return nil, fmt.Errorf("%s %w", r.caName, err)
 		}
 	}
-	if len(r.crl) > 0 {
-		lists, err := wire.ParseRevocations(r.crl)
-		if err != nil {
+	lists, err := wire.ParseRevocations(r.crl)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.members != "":
+		if err := r.admit(c, w, lists); err != nil {
 			return nil, err
 		}
+	case len(r.crl) > 0:
 		// Unlike VerifyPeerCertificate it is asked about resumed sessions as well.
 		c.VerifyConnection = func(cs tls.ConnectionState) error {
 			if len(cs.PeerCertificates) > 0 && !lists.Spare(cs.VerifiedChains) {

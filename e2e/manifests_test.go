@@ -88,19 +88,52 @@ func TestIstioTakesItsObjects(t *testing.T) {
 // of each container is said of each.
 func TestPodsAskForNothing(t *testing.T) {
 	for _, layer := range layers {
-		d := yaml.NewDecoder(bytes.NewReader(kustomized(t, layer)))
-		for {
-			var o struct {
-				Kind     string
-				Metadata struct{ Name string }
-				Spec     struct{ Template struct{ Spec podSpec } }
-			}
-			if d.Decode(&o) != nil {
-				break
-			}
-			if o.Kind == "Deployment" {
-				o.Spec.Template.Spec.judge(t, layer+": "+o.Metadata.Name)
-			}
+		judgePods(t, layer, kustomized(t, layer))
+	}
+}
+
+func judgePods(t *testing.T, layer string, manifests []byte) {
+	t.Helper()
+	d := yaml.NewDecoder(bytes.NewReader(manifests))
+	for {
+		var o struct {
+			Kind     string
+			Metadata struct{ Name string }
+			Spec     struct{ Template struct{ Spec podSpec } }
+		}
+		if d.Decode(&o) != nil {
+			return
+		}
+		if o.Kind == "Deployment" {
+			o.Spec.Template.Spec.judge(t, layer+": "+o.Metadata.Name)
+		}
+	}
+}
+
+// What may be added to an overlay goes with the base, and leaves its pods as they are judged.
+func TestComponents(t *testing.T) {
+	components, err := filepath.Glob("../k8s/components/*")
+	must(t, err)
+	for _, c := range components {
+		dir := t.TempDir()
+		real, err := filepath.EvalSymlinks(dir)
+		must(t, err)
+		from := func(path string) string {
+			abs, err := filepath.Abs(path)
+			must(t, err)
+			rel, err := filepath.Rel(real, abs)
+			must(t, err)
+			return rel
+		}
+		must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: ["+from("../k8s/base")+"]\ncomponents: ["+from(c)+"]\n"), 0o600))
+		text, err := exec.Command(outside(t, "kubectl"), "kustomize", dir).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", c, err, text)
+			continue
+		}
+		judgePods(t, c, text)
+		if bytes.Equal(text, kustomized(t, "base")) {
+			t.Errorf("%s changes nothing", c)
 		}
 	}
 }

@@ -45,6 +45,36 @@ func ParseID(text string) (ID, error) {
 	return ID{domain: id.TrustDomain(), path: id.Path(), below: below}, nil
 }
 
+// Split returns the IDs in fields, each of which may hold several between commas, as they are
+// written, and what is wrong with those that are none.
+func Split(fields []string) (ids []string, wrong []error) {
+	for _, field := range fields {
+		for text := range strings.SplitSeq(field, ",") {
+			if text = strings.TrimSpace(text); text == "" {
+				continue
+			}
+			if _, err := ParseID(text); err != nil {
+				wrong = append(wrong, err)
+				continue
+			}
+			ids = append(ids, text)
+		}
+	}
+	return ids, wrong
+}
+
+// MustParse returns the IDs of ids, which Split returned.
+func MustParse(ids []string) []ID {
+	parsed := make([]ID, len(ids))
+	for i, text := range ids {
+		var err error
+		if parsed[i], err = ParseID(text); err != nil {
+			panic("BUG: a SPIFFE ID was not checked when it was read")
+		}
+	}
+	return parsed
+}
+
 // matches reports whether id is meant.
 func (p *ID) matches(id spiffeid.ID) bool {
 	if id.TrustDomain() != p.domain {

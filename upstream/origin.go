@@ -105,9 +105,24 @@ func (r *contextReader) version(field, text string) uint16 {
 // protocols keeps those of alpn_protocols that can be spoken to an upstream.
 func (r *contextReader) protocols() {
 	list := trimmedList(r.ctx.ALPNProtocols)
+	if slices.Contains(list, protocolPeers) {
+		r.problem("alpn_protocols", protocolPeers+" is what Istio's proxies tell each other of themselves by, which is not spoken", config.FieldIgnored)
+		list = slices.DeleteFunc(list, func(p string) bool { return p == protocolPeers })
+	}
 	// What an upstream chooses must be what it gets, and that is HTTP/1.1.
 	list = slices.DeleteFunc(list, func(p string) bool { return p == "h2" || p == "http/1.0" })
 	r.o.ALPN = strings.Join(list, ",")
+}
+
+// protocolPeers is the protocol by which a proxy of Istio sends what it is ahead of the bytes
+// that it carries: a proxy that chose it would wait for that, and send the same.
+const protocolPeers = "istio-peer-exchange"
+
+// protocolsH2 returns what ALPN offers where HTTP/2 will be spoken: that, after the names of
+// list by which a proxy of Istio tells the mesh from strangers. It chooses none of those.
+func protocolsH2(list string) string {
+	marks := slices.DeleteFunc(names(list), func(p string) bool { return p != "istio" && !strings.HasPrefix(p, "istio-") })
+	return strings.Join(append(marks, protocolH2), ",")
 }
 
 // listed returns the names of list that are in table, joined. A list of which nothing is

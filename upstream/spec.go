@@ -194,7 +194,7 @@ func (r *specReader) read() Spec {
 		spec.Host = ""
 	}
 	if spec.HTTP2 = m.GRPC; spec.HTTP2 && spec.TLS.On {
-		spec.TLS.ALPN = protocolH2 // and nothing else, whatever the TLSContext offers: it is what will be spoken
+		spec.TLS.ALPN = protocolsH2(spec.TLS.ALPN)
 	}
 	spec.Port = cmp.Or(svc.port, defaultPort(spec.TLS.On))
 	return spec

@@ -23,13 +23,9 @@ func (r *contextReader) identities() {
 	if r.ctx.SPIFFEIDs == nil {
 		return
 	}
-	var ids []string
-	for _, text := range trimmedList(r.ctx.SPIFFEIDs) {
-		if _, err := spiffe.ParseID(text); err != nil {
-			r.problem(field, err.Error(), config.FieldIgnored)
-			continue
-		}
-		ids = append(ids, text)
+	ids, wrong := spiffe.Split(r.ctx.SPIFFEIDs)
+	for _, err := range wrong {
+		r.problem(field, err.Error(), config.FieldIgnored)
 	}
 	own := r.ctx.Secret != "" || r.ctx.CertChainFile != "" || r.ctx.CASecret != "" || r.ctx.CACertChainFile != ""
 	switch {
@@ -72,14 +68,7 @@ func (u *Upstream) identified() error {
 // identify has c speak only to whom o allows, verified at the time that now returns, and, if o
 // says so, show the SVID and believe the authorities that w has at each handshake.
 func (o *Origination) identify(c *tls.Config, w spiffe.Workload, lists wire.Revocations, now func() time.Time) {
-	var allowed []spiffe.ID
-	for _, text := range names(o.SPIFFE) {
-		id, err := spiffe.ParseID(text)
-		if err != nil {
-			panic("BUG: a SPIFFE ID was not checked when its Spec was read")
-		}
-		allowed = append(allowed, id)
-	}
+	allowed := spiffe.MustParse(names(o.SPIFFE))
 	var bundles x509bundle.Source = w
 	if o.Workload {
 		// Every handshake is a whole one: a resumed one would go on under the SVID that the

@@ -301,3 +301,29 @@ func TestWhomContextsAllow(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsOfferedToProxiesOfIstio(t *testing.T) {
+	for _, row := range []struct {
+		protocols []string
+		h2        bool
+		want      string
+		problems  []string
+	}{
+		{[]string{"istio"}, false, "istio", nil},
+		{[]string{"istio"}, true, "istio,h2", nil},
+		{[]string{"istio, h2"}, false, "istio", nil},
+		{[]string{"istio-http/1.1", "istio", "http/1.1"}, true, "istio-http/1.1,istio,h2", nil},
+		{[]string{"http/1.1"}, true, "h2", nil},
+		{nil, true, "h2", nil},
+		{[]string{"istio-peer-exchange", "istio"}, false, "istio", []string{"alpn_protocols: field_ignored"}},
+		{[]string{"istio-peer-exchange,istio,h2"}, true, "istio,h2", []string{"alpn_protocols: field_ignored"}},
+	} {
+		world := &config.World{TLSContexts: []config.TLSContext{{Meta: meta("TLSContext", "ctx", "team"), TLSSettings: config.TLSSettings{ALPNProtocols: row.protocols}}}}
+		m := mapping("team", "foo")
+		m.TLS, m.GRPC = "ctx", row.h2
+		spec, problems := SpecOf(m, nil, world, Options{})
+		if got := effects(problems); spec.TLS.ALPN != row.want || !slices.Equal(got, row.problems) {
+			t.Errorf("%q, HTTP/2 %v: offered %q with problems %v, want %q with %q", row.protocols, row.h2, spec.TLS.ALPN, problems, row.want, row.problems)
+		}
+	}
+}

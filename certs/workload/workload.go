@@ -85,7 +85,7 @@ func New(opts Options) (*Source, error) {
 	client, err := workloadapi.New(context.Background(), workloadapi.WithAddr(opts.Address),
 		workloadapi.WithBackoffStrategy(patience{}), workloadapi.WithDialOptions(grpc.WithConnectParams(retry)))
 	if err != nil {
-		return nil, fmt.Errorf("Workload API %s: %w", opts.Address, err)
+		return nil, fmt.Errorf("reach the Workload API at %s: %w", opts.Address, err)
 	}
 	s.client = client
 	return s, nil

@@ -218,11 +218,13 @@ func TestWhatWasSaidLastCounts(t *testing.T) {
 		return said
 	}
 	for name, said := range map[string]answer{
-		"no SVID":                       {response: &workload.X509SVIDResponse{}},
-		"no certificate":                broken(func(s *workload.X509SVID) { s.X509Svid = nil }),
-		"rubbish for a certificate":     broken(func(s *workload.X509SVID) { s.X509Svid = []byte("rubbish") }),
-		"rubbish for a key":             broken(func(s *workload.X509SVID) { s.X509SvidKey = []byte("rubbish") }),
-		"another's key":                 broken(func(s *workload.X509SVID) { s.X509SvidKey = broken(func(*workload.X509SVID) {}).response.Svids[0].X509SvidKey }),
+		"no SVID":                   {response: &workload.X509SVIDResponse{}},
+		"no certificate":            broken(func(s *workload.X509SVID) { s.X509Svid = nil }),
+		"rubbish for a certificate": broken(func(s *workload.X509SVID) { s.X509Svid = []byte("rubbish") }),
+		"rubbish for a key":         broken(func(s *workload.X509SVID) { s.X509SvidKey = []byte("rubbish") }),
+		"another's key": broken(func(s *workload.X509SVID) {
+			s.X509SvidKey = broken(func(*workload.X509SVID) {}).response.Svids[0].X509SvidKey
+		}),
 		"rubbish for authorities":       broken(func(s *workload.X509SVID) { s.Bundle = []byte("rubbish") }),
 		"an authority for an SVID":      broken(func(s *workload.X509SVID) { s.X509Svid = mesh.cert.Raw }),
 		"an SVID that has expired":      mesh.answer(t, gatewayID, 99, time.Now().Add(-time.Minute)),

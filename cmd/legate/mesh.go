@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"legate/admin"
 	"legate/certs/workload"
 )
 
@@ -29,6 +31,28 @@ func (srv *server) identified(w workload.Word) {
 		return
 	}
 	srv.metrics.Identified(w.SVID.ID.String(), w.SVID.Certificates[0].NotAfter, w.Err)
+}
+
+// certificatesShown returns every certificate that the admin port shows.
+func (srv *server) certificatesShown() []admin.Certificate {
+	return append(srv.shownCertificates(), srv.shownSVID()...)
+}
+
+// shownSVID returns the SVID by which the mesh knows the gateway, as the admin port shows it;
+// nothing where there is none.
+func (srv *server) shownSVID() []admin.Certificate {
+	if srv.mesh == nil {
+		return nil
+	}
+	svid, err := srv.mesh.GetX509SVID()
+	if err != nil {
+		return nil
+	}
+	leaf := svid.Certificates[0]
+	return []admin.Certificate{{
+		Names: []string{svid.ID.String()}, Issuer: leaf.Issuer.String(), Serial: fmt.Sprintf("%X", leaf.SerialNumber.Bytes()),
+		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Source: "Workload API", From: srv.settings.flags.spiffeSocket,
+	}}
 }
 
 // meshWait is how long the first configuration waits for the gateway's identity, so that

@@ -112,7 +112,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.ready = admin.NewReady(admin.Options{State: srv.gateway, Log: log})
 	srv.admin = admin.New(admin.Options{
 		State: srv.gateway, Metrics: metrics.Handler(), Pprof: s.flags.pprof, Log: log, Level: &s.level, Also: s.also,
-		Version: version, Certificates: srv.shownCertificates, Timers: metrics.Timers, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
+		Version: version, Certificates: srv.certificatesShown, Timers: metrics.Timers, Shown: func(d time.Duration) { metrics.Took(telemetry.StepDashboard, d) },
 	})
 	for i := range srv.locals {
 		l := &srv.locals[i]
@@ -209,7 +209,10 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-	srv.certs = certs.Build(w, certs.Options{Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered}, srv.certs)
+	srv.certs = certs.Build(w, certs.Options{
+		Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered,
+		Workload: srv.settings.upstream.Workload, NoWorkload: srv.settings.upstream.NoWorkload,
+	}, srv.certs)
 	seen := *w // what is compiled further is another
 	srv.world.Store(&seen)
 	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
