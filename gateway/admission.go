@@ -78,24 +78,22 @@ func (x *Exchange) leave() {
 // admin port, DNS.
 const spareFiles = 256
 
-// maxConnections is how many connections a Listener takes. Every one may need another
+// maxConnections bounds the connections of all Listeners together. Every one may need another
 // towards a service, so that clients get half of the descriptors that there may be: those
-// beyond them are refused at once, where all would fail together.
-func (o *Options) maxConnections() int {
+// beyond them are refused at once, where all would fail together, and the admin port too.
+func (o *Options) maxConnections() *listen.Bound {
 	if o.MaxConnections > 0 {
-		return o.MaxConnections
+		return listen.NewBound(o.MaxConnections)
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
-		return listen.DefaultMaxConnections
+		return nil // there is still what each Listener takes
 	}
-	return connectionsFor(files.Cur)
+	return listen.NewBound(connectionsFor(files.Cur))
 }
 
 // connectionsFor is how many clients may be connected where there may be so many files.
 func connectionsFor(files uint64) int {
-	if files >= 2*listen.DefaultMaxConnections+spareFiles {
-		return listen.DefaultMaxConnections
-	}
-	return max((int(files)-spareFiles)/2, int(files)/4, 1)
+	n := int(min(files, math.MaxInt32)) //nolint:gosec // because it fits
+	return max((n-spareFiles)/2, n/4, 1)
 }

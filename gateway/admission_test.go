@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -138,7 +139,7 @@ func TestConnectionsFor(t *testing.T) {
 	for _, row := range []struct {
 		files uint64
 		want  int
-	}{{1 << 20, 65536}, {131328, 65536}, {65536, 32640}, {4096, 1920}, {1024, 384}, {256, 64}, {3, 1}} {
+	}{{math.MaxUint64, (1<<31 - 1 - 256) / 2}, {131328, 65536}, {65536, 32640}, {4096, 1920}, {1024, 384}, {256, 64}, {3, 1}} {
 		if got := connectionsFor(row.files); got != row.want {
 			t.Errorf("%d files: got %d, want %d", row.files, got, row.want)
 		}

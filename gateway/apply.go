@@ -27,7 +27,7 @@ type Options struct {
 	Bind             string // address that Listeners bind; "" for all
 	Upstream         upstream.Options
 	Routes           routes.Options
-	MaxConnections   int              // per Listener; 0 for what file descriptors are for
+	MaxConnections   int              // of all Listeners together; 0 for what file descriptors are for
 	MaxRequests      int              // served at once; 0 for what MemoryLimit is for
 	MemoryLimit      int64            // bytes that the process may use; 0 for as many as there are
 	ProxyProtocol    listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
@@ -94,6 +94,7 @@ type Gateway struct {
 	leavers  leavers
 
 	admission admission
+	clients   *listen.Bound // of all ports
 	limits    h1.Limits
 }
 
@@ -117,7 +118,7 @@ func New(opts Options) (*Gateway, error) {
 	if g.opts.Limits.Store == nil {
 		g.opts.Limits.Store = limiter.NewMemory(0)
 	}
-	g.admission = g.newAdmission(&opts)
+	g.admission, g.clients = g.newAdmission(&opts), opts.maxConnections()
 	g.snap.Store(&Snapshot{})
 	g.metrics.WatchUpstreams(g.upstreamStates)
 	g.deps = g.authnDeps()

@@ -38,6 +38,8 @@ type port struct {
 	tunnels  func() *telemetry.Gauge // made with the first: few ports carry any
 
 	introduced *introductions // nil where no PROXY header is read
+	refusals   sometimes      // connections that are too many
+	deaf       sometimes      // connections that cannot be accepted
 }
 
 // bind gives every Listener of s its port: one that is bound already, or a new one.
@@ -129,7 +131,7 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	p.clear, p.secure = g.metrics.Connections(name, "http/1.1"), g.metrics.Connections(name, "tls")
 	p.introduced = newIntroductions(g.metrics, name, proxy)
 	ln, err := g.listen(ctx, addr, listen.Options{
-		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: g.opts.maxConnections(),
+		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: listen.DefaultMaxConnections, Bound: g.clients,
 		Config: p.config, Challenge: g.opts.ChallengeTLS, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
 	})
 	if err != nil {
@@ -291,9 +293,12 @@ func (p *port) gauge(secure bool) *telemetry.Gauge {
 	return p.clear
 }
 
-// Refused counts a connection over the limit.
+// Refused says once in a while that connections are over the limit: whoever opens too many
+// is not to fill the log as well.
 func (p *port) Refused() {
-	p.gateway.log.Warn("connection refused: the listener is at its limit", "listener", p.key)
+	if others, ok := p.refusals.pass(p.gateway.clock()); ok {
+		p.gateway.log.Warn("connection refused: there are as many as there may be", "listener", p.key, "others", others)
+	}
 }
 
 // HandshakeFailed is worth a line only to who looks for it, unless it is all that there
@@ -316,7 +321,9 @@ func (p *port) HandshakeFailed(peer *wire.Peer, err error) {
 	p.gateway.log.Debug("TLS handshake failed", "listener", p.key, "client_ip", peer.Remote.Addr().String(), "error", err)
 }
 
-// AcceptFailed warns: clients wait.
+// AcceptFailed warns once in a while: clients wait.
 func (p *port) AcceptFailed(err error) {
-	p.gateway.log.Warn("cannot accept connections", "listener", p.key, "error", err)
+	if others, ok := p.deaf.pass(p.gateway.clock()); ok {
+		p.gateway.log.Warn("cannot accept connections", "listener", p.key, "error", err, "others", others)
+	}
 }

@@ -51,6 +51,7 @@ type Options struct {
 	Proxy            ProxyMode
 	Trusted          []netip.Prefix // whose PROXY headers are believed; empty: everybody's
 	MaxConnections   int            // 0: no limit
+	Bound            *Bound         // of all Listeners that have it; nil for none
 	HandshakeTimeout time.Duration  // for the PROXY header and the handshake together; 0: 10 s
 	// Config chooses the configuration of a handshake; nil refuses it.
 	Config func(sni string) *tls.Config
@@ -161,8 +162,7 @@ func (l *Listener) Serve() {
 
 // start begins to serve a connection, or refuses it at the limit.
 func (l *Listener) start(nc net.Conn) {
-	if n := l.count.Add(1); l.opts.MaxConnections > 0 && n > int64(l.opts.MaxConnections) {
-		l.count.Add(-1)
+	if !l.enter() {
 		l.opts.Watcher.Refused()
 		_ = nc.Close() // the client sees that nobody is there
 		return
@@ -187,6 +187,21 @@ func (l *Listener) start(nc net.Conn) {
 	l.serve(raw, nil, peer)
 }
 
+// enter counts a connection, unless it is one too many.
+func (l *Listener) enter() bool {
+	if n := l.count.Add(1); l.opts.MaxConnections > 0 && n > int64(l.opts.MaxConnections) || !l.opts.Bound.enter() {
+		l.count.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (l *Listener) leave() {
+	l.count.Add(-1)
+	l.opts.Bound.leave()
+	l.done.Done()
+}
+
 func addrPort(a net.Addr) netip.AddrPort {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -202,8 +217,7 @@ func (l *Listener) serve(raw *wire.Conn, secure *tls.Conn, peer wire.Peer) {
 	begun := l.opts.Now()
 	l.opts.Engine.Start(raw, secure, peer, func() {
 		l.opts.Watcher.Closed(secure != nil, l.opts.Now().Sub(begun))
-		l.count.Add(-1)
-		l.done.Done()
+		l.leave()
 	})
 }
 
@@ -303,8 +317,7 @@ const handshakeRecord = 22
 func (l *Listener) drop(raw *wire.Conn) {
 	l.forget(raw)
 	_ = raw.Close() // nothing was said
-	l.count.Add(-1)
-	l.done.Done()
+	l.leave()
 }
 
 // lastAcceptTime is how long a listener accepts after it was told to close: clients

@@ -146,6 +146,45 @@ func TestDrainAndAbort(t *testing.T) {
 	l.Wait()
 }
 
+// Listeners that share a bound have no more connections together, and what one has no more
+// of is the other's.
+func TestBound(t *testing.T) {
+	g, bound := &greeter{}, NewBound(2)
+	a, b := listenFor(t, g, Options{TLS: true, Bound: bound}), listenFor(t, g, Options{TLS: true, Bound: bound})
+	go a.Serve()
+	go b.Serve()
+	one := dial(t, a)
+	two := dial(t, b)
+	for _, l := range []*Listener{a, b} {
+		if got := heard(t, dial(t, l)); got != "" {
+			t.Errorf("the third brought %q", got)
+		}
+	}
+	if n := g.refused.Load(); n != 2 {
+		t.Errorf("%d are refused", n)
+	}
+	for _, c := range []net.Conn{one, two} {
+		if _, err := io.WriteString(c, "GET"); err != nil {
+			t.Fatal(err)
+		}
+		if got := heard(t, c); got != "hello" {
+			t.Errorf("within the bound: %q", got)
+		}
+	}
+	for bound.count.Load() > 0 {
+		runtime.Gosched() // their ends are noted
+	}
+	for range 2 {
+		c := dial(t, b)
+		if _, err := io.WriteString(c, "GET"); err != nil {
+			t.Fatal(err)
+		}
+		if got := heard(t, c); got != "hello" {
+			t.Errorf("once there is room: %q", got)
+		}
+	}
+}
+
 func TestLimit(t *testing.T) {
 	g := &greeter{}
 	l := listenFor(t, g, Options{TLS: true, MaxConnections: 2})
