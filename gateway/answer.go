@@ -105,6 +105,7 @@ func (x *Exchange) relay() {
 	x.waitPump()
 	x.stopPump()
 	x.keepEarly()
+	x.noteCall()
 	x.link.Release()
 }
 

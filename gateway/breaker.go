@@ -67,7 +67,7 @@ func (b *breaker) Enter(x *Exchange) Verdict {
 	if !ok {
 		return b.refuse(x, wait)
 	}
-	x.pass, x.passed = pass, true
+	x.pass, x.passed, x.called = pass, true, 0
 	return Continue
 }
 
@@ -82,6 +82,9 @@ func (b *breaker) refuse(x *Exchange, wait time.Duration) Verdict {
 // takes.
 func (b *breaker) Respond(x *Exchange) {
 	if x.pass.Probe && (x.Route.timeout == 0 || x.link != nil && x.Resp.Status == 101) {
+		if x.link != nil {
+			x.noteCall()
+		}
 		b.settle(x)
 	}
 }
@@ -103,12 +106,29 @@ func (b *breaker) outcome(x *Exchange) limiter.Outcome {
 	switch {
 	case d.Steps[decision.Proxy] != decision.None && isBreakdown(d.Steps[decision.Proxy]):
 		return limiter.Failure
-	case x.headAfter > 0 && b.failures.Has(x.Resp.Status):
+	case x.headAfter > 0 && (b.failures.Has(x.Resp.Status) || x.called > 0 && b.failures.Has(x.called)):
 		return limiter.Failure
 	case x.headAfter > 0:
 		return limiter.Success
 	}
 	return limiter.Unsaid
+}
+
+// noteCall notes how a call of gRPC ended, by its trailer or by a head that is all of it,
+// before both are gone with the connection. Budget: 0 allocs.
+func (x *Exchange) noteCall() {
+	if !x.passed || !isGRPC(&x.Resp) {
+		return
+	}
+	code, ok := x.Resp.Find(fieldGRPCStatus.Name)
+	if trailer := x.link.Trailer(); trailer != nil {
+		if late, has := trailer.Find(fieldGRPCStatus.Name); has {
+			code, ok = late, true
+		}
+	}
+	if ok {
+		x.called = httpStatus(code)
+	}
 }
 
 // isBreakdown reports whether a request came to nothing because the upstream does not

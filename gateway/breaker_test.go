@@ -41,6 +41,16 @@ func breakerOf(g *gate, route string) *limiter.Breaker {
 	return nil
 }
 
+// call is the answer to a call of gRPC whose trailer ends it with a code.
+func call(code string) string {
+	return "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\x00\x00\x00\x00\x00\r\n0\r\ngrpc-status: " + code + "\r\n\r\n"
+}
+
+// callHead is the answer to one that nothing but a head ends.
+func callHead(status, code string) string {
+	return "HTTP/1.1 " + status + "\r\nContent-Type: application/grpc\r\nGrpc-Status: " + code + "\r\nContent-Length: 0\r\n\r\n"
+}
+
 // What a request says of its upstream.
 func TestBreakerOutcomes(t *testing.T) {
 	const cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken off"
@@ -62,6 +72,26 @@ func TestBreakerOutcomes(t *testing.T) {
 		{cut, []string{"timeout_ms: 50"}, 1, 1},
 		{status(500), []string{"retry_policy: {retry_on: 5xx, num_retries: 2}"}, 1, 1},
 		{plainOK, []string{"circuit_breakers: [{max_requests: 0}]"}, 0, 0},
+		{call("0"), nil, 0, 1},
+		{call("1"), nil, 0, 1},  // cancelled
+		{call("2"), nil, 1, 1},  // unknown
+		{call("4"), nil, 1, 1},  // deadline exceeded
+		{call("5"), nil, 0, 1},  // not found
+		{call("7"), nil, 0, 1},  // permission denied
+		{call("8"), nil, 0, 1},  // resource exhausted
+		{call("12"), nil, 1, 1}, // unimplemented
+		{call("13"), nil, 1, 1}, // internal
+		{call("14"), nil, 1, 1}, // unavailable
+		{call("15"), nil, 1, 1}, // data loss
+		{call("16"), nil, 0, 1}, // unauthenticated
+		{call("17"), nil, 1, 1}, // none of gRPC's
+		{call("x"), nil, 1, 1},
+		{call("8"), []string{"failure_breaker: {statuses: [429]}"}, 1, 1},
+		{call("14"), []string{"failure_breaker: {statuses: [429]}"}, 0, 1},
+		{callHead("200 OK", "14"), nil, 1, 1},
+		{callHead("200 OK", "0"), nil, 0, 1},
+		{callHead("503 Service Unavailable", "0"), nil, 1, 1},
+		{strings.Replace(call("14"), "grpc", "json", 1), nil, 0, 1},
 	} {
 		t.Run(fmt.Sprintf("%.12q %v", row.happens, row.fields), func(t *testing.T) {
 			up, mood, _ := moody(t)

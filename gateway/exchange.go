@@ -64,6 +64,7 @@ type Exchange struct {
 	admitted  bool // among those that the upstream has to bear
 	passed    bool // by the breaker, which has not been told the outcome
 	pass      limiter.Pass
+	called    int // the status of HTTP that stands for the end of a call of gRPC; 0 for none
 	tries     int // beside the first, by the retry_policy
 	retrying  *limiter.Threshold
 	timer     *time.Timer

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"strconv"
+
 	"legate/wire"
 )
 
@@ -58,6 +60,20 @@ func grpcStatus(status int) []byte {
 		return code
 	}
 	return grpcUnknown
+}
+
+// httpStatuses are the statuses of HTTP for codes of gRPC, as Envoy's outlier detection maps
+// them.
+var httpStatuses = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
+
+// httpStatus is the status that stands for a grpc-status; what is none is a failure.
+// Budget: 0 allocs.
+func httpStatus(code []byte) int {
+	n, err := strconv.Atoi(string(code)) // short: it does not leave the stack
+	if err != nil || n < 0 || n >= len(httpStatuses) {
+		return 500
+	}
+	return httpStatuses[n]
 }
 
 // appendGRPCMessage appends text as gRPC's HTTP/2 protocol writes it: what is not
