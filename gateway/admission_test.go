@@ -4,7 +4,10 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -144,4 +147,40 @@ func TestConnectionsFor(t *testing.T) {
 			t.Errorf("%d files: got %d, want %d", row.files, got, row.want)
 		}
 	}
+}
+
+// BenchmarkShed is how long refusals take while twice as many clients ask as may be served
+// at once, each of them without a pause: in the middle, and of a hundred all but one.
+func BenchmarkShed(b *testing.B) {
+	const served, clients = 4, 8
+	up := service(b, func(p *peer) {
+		for r, _ := p.request(); r != nil; r, _ = p.request() {
+			time.Sleep(time.Millisecond) // a service is busy so long
+			p.say(plainOK)
+		}
+	})
+	g := open(b, everyone+mapping("r", "/r/", up), func(o *Options) { o.MaxRequests = served })
+	var left atomic.Int64
+	var all sync.WaitGroup
+	took := make([][]time.Duration, clients)
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	for i := range clients {
+		c := g.dial()
+		_ = c.SetDeadline(time.Time{}) // as long as it takes
+		all.Go(func() {
+			for left.Load() > 0 {
+				begun := time.Now()
+				c.say(request("GET", "/r/", ""))
+				if c.hear("GET").StatusCode == 503 {
+					took[i] = append(took[i], time.Since(begun))
+					left.Add(-1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	times := slices.Sorted(slices.Values(slices.Concat(took...)))
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
 }

@@ -60,6 +60,9 @@ func (x *Exchange) local() {
 	if reason.Fault() == decision.ClientFault && reason.Status() != 403 && !r.ready {
 		x.stream.CloseAfter() // where its next message begins is anybody's guess
 	}
+	if x.unwanted() {
+		x.stream.CloseAfter()
+	}
 	x.answering = true
 	if err := x.stream.WriteHead(r.status, nil, &x.ToClient, int64(len(r.body))); err != nil {
 		x.clientGone(err)
@@ -73,6 +76,15 @@ func (x *Exchange) local() {
 	if err := x.stream.End(nil); err != nil {
 		x.clientGone(err)
 	}
+}
+
+// unwanted reports whether so much of the request's body is still to come, and is of no use
+// to anybody, that its connection is not kept for another request. Budget: 0 allocs.
+func (x *Exchange) unwanted() bool {
+	if x.stream.Ready() {
+		return false
+	}
+	return x.Req.Length == wire.LengthUnknown || x.Req.Length-x.stream.BytesIn() > wire.MaxUnwanted
 }
 
 func (x *Exchange) localHead(r *localReply, reason decision.Reason) {

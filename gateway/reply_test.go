@@ -81,3 +81,39 @@ func TestLocalAnswers(t *testing.T) {
 		})
 	}
 }
+
+// A client that is refused in the middle of a long body is told that its connection ends;
+// one with a short body keeps it.
+func TestRefusedInTheMiddle(t *testing.T) {
+	g := open(t, everyone+mapping("x", "/x/", "127.0.0.1:1"))
+	for _, row := range []struct {
+		name   string
+		head   string // of which nothing more is sent before the answer
+		rest   string // sent after it
+		closes bool
+	}{
+		{"much is still to come", "Content-Length: 10000000", "", true},
+		{"a byte more than is waited for", "Content-Length: 262145", "", true},
+		{"as much as is waited for", "Content-Length: 262144", strings.Repeat("x", 262144), false},
+		{"little is still to come", "Content-Length: 3", "abc", false},
+		{"nobody knows how much", "Transfer-Encoding: chunked", "", true},
+		{"nothing", "Content-Length: 0", "", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := g.dial()
+			c.say("POST /none/ HTTP/1.1\r\nHost: gate.test\r\n" + row.head + "\r\n\r\n")
+			a := c.hear("POST")
+			if a.StatusCode != 404 || a.Close != row.closes {
+				t.Fatalf("got %d, closes: %v", a.StatusCode, a.Close)
+			}
+			if row.closes {
+				c.ends()
+				return
+			}
+			c.say(row.rest + request("GET", "/none/", ""))
+			if a := c.hear("GET"); a.StatusCode != 404 {
+				t.Errorf("the next request: got %d", a.StatusCode)
+			}
+		})
+	}
+}

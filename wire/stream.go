@@ -60,6 +60,10 @@ func NewTLSInfo(secure *tls.Conn) *TLSInfo {
 	}
 }
 
+// MaxUnwanted is how much of a request's body that nobody reads is read and dropped to keep
+// its connection.
+const MaxUnwanted = 256 << 10
+
 // A Stream is one request and its answer on some engine. ReadBody may run in one
 // goroutine while another writes the answer; nothing else is concurrent.
 type Stream interface {

@@ -499,24 +499,20 @@ func (c *conn) finish() bool {
 	return false
 }
 
-// maxSkip is how much of an unread request body is read and dropped to keep the
-// connection.
-const maxSkip = 256 << 10
-
 // skipRest reads what is left of the request's body if that is little and already
 // on its way.
 func (c *conn) skipRest() bool {
 	if c.body.done {
 		return true
 	}
-	if c.body.mode == bodyLength && c.body.remaining > maxSkip {
+	if c.body.mode == bodyLength && c.body.remaining > wire.MaxUnwanted {
 		return false
 	}
 	b := wire.Large.Get()
 	defer wire.Large.Put(b)
 	now := c.srv.now()
 	c.raw.ReadBy(now.Add(lingerTime), now)
-	for skipped := 0; skipped < maxSkip; {
+	for skipped := 0; skipped < wire.MaxUnwanted; {
 		n, err := c.body.read(b)
 		skipped += n
 		if errors.Is(err, io.EOF) {
