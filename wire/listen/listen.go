@@ -67,6 +67,14 @@ type Options struct {
 // DefaultMaxConnections keeps one listener from taking every file descriptor.
 const DefaultMaxConnections = 65536
 
+// A client that has been silent for keepAliveIdle is asked keepAliveCount times, one every
+// keepAliveEvery, before its connection is given up.
+const (
+	keepAliveIdle  = 30 * time.Second
+	keepAliveEvery = 15 * time.Second
+	keepAliveCount = 9
+)
+
 // A Listener is one bound port.
 type Listener struct {
 	opts   Options
@@ -97,7 +105,8 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 	if opts.HandshakeTimeout == 0 {
 		opts.HandshakeTimeout = 10 * time.Second
 	}
-	config := net.ListenConfig{KeepAlive: 30 * time.Second}
+	var config net.ListenConfig
+	keepAlive(&config)
 	ln, err := config.Listen(ctx, "tcp", opts.Addr)
 	if err != nil {
 		return nil, err

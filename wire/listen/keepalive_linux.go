@@ -1,0 +1,29 @@
+package listen
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepAlive has clients that are silent asked whether they are still there. Connections
+// inherit that from the socket they are accepted from, which saves four system calls for each.
+func keepAlive(config *net.ListenConfig) {
+	config.KeepAlive = -1 // nothing is to be done for each
+	config.Control = func(_, _ string, raw syscall.RawConn) error {
+		var failed error
+		err := raw.Control(func(fd uintptr) {
+			set := func(level, option, value int) error { return unix.SetsockoptInt(int(fd), level, option, value) }
+			failed = errors.Join(
+				set(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+				set(unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAliveIdle/time.Second)),
+				set(unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveEvery/time.Second)),
+				set(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount),
+			)
+		})
+		return errors.Join(err, failed)
+	}
+}
