@@ -38,6 +38,7 @@ e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-se
 	@$(call need,redis-server,redis-server redis-sentinel redis-tools)
 	@$(call need,ip,iproute2)
 	@$(call need,nft,nftables)
+	@$(call need,testssl,testssl.sh)
 	LEGATE_TOOLS=$(CURDIR)/$(TOOLS) go test -count=1 -timeout 30m ./e2e/...
 	@go test -count=1 -v -run '^TestCoverage$$' ./e2e/ambassador | grep -o 'rows of .*'
 
