@@ -41,7 +41,7 @@ const (
 	// workers is how many batches of one lane are under way at the same time.
 	workers = 2
 	// crowd is how many wait until a second batch is under way beside the first.
-	crowd = 8
+	crowd = 32
 	// together is how many questions are sent together where nothing else is said.
 	together = 256
 	// probeEvery is how often a Redis that does not answer is asked again.
@@ -101,10 +101,9 @@ func (l *lane) work() {
 		}
 		if l.window > 0 {
 			l.gather()
-		} else {
-			runtime.Gosched() // who can run now may have something to ask, too
 		}
 		for {
+			runtime.Gosched() // who can run now may have something to ask, too
 			if batch = l.next(batch[:0]); len(batch) == 0 {
 				break
 			}
