@@ -50,6 +50,7 @@ type server struct {
 	teller   *kube.Teller                 // nil where nobody is told
 	// ingresses are those of api that serve.
 	ingresses atomic.Pointer[map[kube.Name]bool]
+	told      map[config.Problem]bool // when a configuration was last applied
 	stopLoop  context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -286,17 +287,33 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 		srv.acme.Want(seen)
 		srv.staples.Want(srv.certs)
 	}
-	for i := range problems {
-		level := slog.LevelInfo
-		if problems[i].Effect >= config.FieldIgnored {
-			level = slog.LevelWarn
-		}
-		srv.log.Log(ctx, level, "problem", "effect", problems[i].Effect.String(), "text", problems[i].String())
-	}
+	srv.tell(ctx, problems)
 	if srv.settings.applied != nil {
 		srv.settings.applied(srv.gateway)
 	}
 	return problems
+}
+
+// tell logs the problems that were not there before: of thousands that stay, one change
+// would otherwise write every line again.
+func (srv *server) tell(ctx context.Context, problems []config.Problem) {
+	told := make(map[config.Problem]bool, len(problems))
+	for i := range problems {
+		p := &problems[i]
+		if told[*p] {
+			continue
+		}
+		told[*p] = true
+		if srv.told[*p] {
+			continue
+		}
+		level := slog.LevelInfo
+		if p.Effect >= config.FieldIgnored {
+			level = slog.LevelWarn
+		}
+		srv.log.Log(ctx, level, "problem", "effect", p.Effect.String(), "text", p.String())
+	}
+	srv.told = told
 }
 
 // reload is for signals: whatever is kept of the world outside is looked at again.
