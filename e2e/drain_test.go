@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -219,6 +220,9 @@ func TestDrainDelay(t *testing.T) {
 	if status, _ := g.operator("/ambassador/v0/check_ready"); status != 503 {
 		t.Errorf("check_ready on the admin port: %d", status)
 	}
+	if _, metrics := g.operator("/metrics"); !strings.Contains(metrics, `legate_phase{phase="leaving"} 1`) || !strings.Contains(metrics, `legate_phase{phase="serving"} 0`) {
+		t.Error("legate_phase does not say leaving")
+	}
 	a := g.send(t, request{target: "/ambassador/v0/check_ready"})
 	if got, want := g.verdict(t, a), (verdict{"match", "health_check", 503}); got != want {
 		t.Errorf("check_ready on a Listener: %v, want %v", got, want)
@@ -234,6 +238,22 @@ func TestDrainDelay(t *testing.T) {
 	}
 	if took := time.Since(begun); took < delay {
 		t.Errorf("it ended after %v", took)
+	}
+	g.wentThrough(t, "serving leaving draining")
+}
+
+// wentThrough expects the phases of a gateway's life to have been these.
+func (g *gateway) wentThrough(t testing.TB, want string) {
+	t.Helper()
+	var phases []string
+	for _, line := range g.errors.all() {
+		var l struct{ Msg, Is string }
+		if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "phase" {
+			phases = append(phases, l.Is)
+		}
+	}
+	if got := strings.Join(phases, " "); got != want {
+		t.Errorf("the phases were %s, want %s", got, want)
 	}
 }
 
@@ -271,6 +291,7 @@ func TestDrainCutShort(t *testing.T) {
 				t.Errorf("the end took %v", took)
 			}
 			g.errors.await(t, `"msg":"drain was cut short","error":"drain: `+c.cause)
+			g.wentThrough(t, "serving leaving draining cut")
 			if b, err := io.ReadAll(resp.Body); string(b) != "one," || !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("the long answer: %q, %v; it must not look whole", b, err)
 			}

@@ -75,11 +75,10 @@ type Gateway struct {
 	log      *slog.Logger
 	clock    func() time.Time
 
-	snap     atomic.Pointer[Snapshot]
-	dates    atomic.Pointer[dateStamp]
-	draining atomic.Bool
-	strays   sometimes // PROXY headers where none are read
-	recent   recent
+	snap   atomic.Pointer[Snapshot]
+	dates  atomic.Pointer[dateStamp]
+	strays sometimes // PROXY headers where none are read
+	recent recent
 
 	scriptSays sometimes   // errors of Lua
 	cut        atomic.Bool // the drain ran out of time: what ends now ends because of us
@@ -167,6 +166,7 @@ func (g *Gateway) apply(ctx context.Context, w config.World, instead config.Inst
 	g.dismiss(next)
 	next.begin()
 	g.snap.Store(next) // the only moment of change
+	g.enter(telemetry.Serving)
 	now := g.clock()
 	g.metrics.Took(telemetry.StepStart, now.Sub(starts))
 	g.metrics.Took(telemetry.StepAll, now.Sub(begun))
@@ -215,7 +215,7 @@ func (g *Gateway) report(s *Snapshot, begun time.Time) {
 
 // Ready reports whether requests should be sent here: a configuration serves and no
 // drain has begun.
-func (g *Gateway) Ready() bool { return g.snap.Load().Gen > 0 && !g.draining.Load() }
+func (g *Gateway) Ready() bool { return g.snap.Load().Gen > 0 && !g.leaves() }
 
 // Alive reports whether the process works at all.
 func (g *Gateway) Alive() bool { return true }

@@ -3,12 +3,13 @@ package gateway
 import (
 	"context"
 	"fmt"
+
+	"legate/telemetry"
 )
 
 // BeginDrain makes the gateway say that it is not ready; it still serves everything.
 func (g *Gateway) BeginDrain() {
-	g.draining.Store(true)
-	g.metrics.SetDraining(true)
+	g.enter(telemetry.Leaving)
 }
 
 // Drain stops accepting, lets what is in flight end, and returns when it has. When
@@ -17,6 +18,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	g.BeginDrain()
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	g.enter(telemetry.Draining)
 	for _, p := range g.ports {
 		g.retire(p)
 	}
@@ -30,6 +32,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = fmt.Errorf("drain: %w", context.Cause(ctx))
+		g.enter(telemetry.Cut)
 		g.cut.Store(true)
 		g.leaving.Range(func(_, v any) bool {
 			p := v.(*port) //nolint:forcetypeassert // nothing else is stored

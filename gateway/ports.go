@@ -85,7 +85,7 @@ func (g *Gateway) rebindLater(ctx context.Context, s *Snapshot) {
 func (g *Gateway) rebind(ctx context.Context, s *Snapshot) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	if g.draining.Load() || ctx.Err() != nil || g.snap.Load() != s {
+	if g.leaves() || ctx.Err() != nil || g.snap.Load() != s {
 		return
 	}
 	bound := false

@@ -48,6 +48,7 @@ var (
 	svidExpiryDesc   = describe("svid_expiry_seconds", "Time until the SVID expires by which the mesh knows the gateway.", "spiffe_id")
 	workloadDesc     = describe("workload_api_updates_total", "What the Workload API said (success), and how often it could not be followed or understood (failure).", "outcome")
 	drainingDesc     = describe("draining", "1 while the gateway is shutting down.")
+	phaseDesc        = describe("phase", "1 for where the gateway stands in its life.", "phase")
 	kubernetesDesc   = describe("kubernetes_up", "1 while the API server answers whatever it is asked.")
 	logDroppedDesc   = describe("access_log_dropped_total", "Lines of the access log that were lost.")
 	logErrorsDesc    = describe("access_log_errors_total", "Writes of the access log that failed.")
@@ -68,11 +69,7 @@ func (c collector) collect(out sink) {
 	out.gauge(inFlightDesc, float64(m.InFlight.Value()))
 	out.gauge(generationDesc, float64(m.generation.Load()))
 	out.gauge(successDesc, m.success.value())
-	draining := 0.0
-	if m.draining.Load() {
-		draining = 1
-	}
-	out.gauge(drainingDesc, draining)
+	m.collectPhase(out)
 	c.collectSources(out)
 	if a := m.log.Load(); a != nil {
 		out.counter(logDroppedDesc, a.Dropped())

@@ -146,7 +146,7 @@ func (m *Metrics) NotBound() { m.bound.failed.Add() }
 // state is Envoy's number for how the process stands.
 func (c envoyNames) state() float64 {
 	switch {
-	case c.m.draining.Load():
+	case c.m.leaves():
 		return 1
 	case c.m.generation.Load() == 0:
 		return 2
@@ -166,7 +166,7 @@ func commitNumber(commit string) float64 {
 // process tells of the process as a whole.
 func (c envoyNames) process(out sink, connections map[connectionKey]*Gauge, expiries map[string]time.Time) {
 	live, open := 1.0, int64(0)
-	if c.m.draining.Load() {
+	if c.m.leaves() {
 		live = 0
 	}
 	for _, g := range connections {

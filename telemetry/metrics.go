@@ -35,8 +35,8 @@ type Metrics struct {
 
 	decisions  [decision.NumStages][decision.NumReasons]atomic.Uint64
 	generation atomic.Uint64
-	success    floatGauge // Unix seconds
-	draining   atomic.Bool
+	success    floatGauge    // Unix seconds
+	phase      atomic.Uint32 // a Phase
 	log        atomic.Pointer[AccessLog]
 
 	mu          sync.Mutex
@@ -319,9 +319,6 @@ func (m *Metrics) Certificates(expiries map[string]time.Time) {
 	defer m.mu.Unlock()
 	m.expiries = expiries
 }
-
-// SetDraining says whether the gateway is shutting down.
-func (m *Metrics) SetDraining(on bool) { m.draining.Store(on) }
 
 // WatchKubernetes has up asked, at every scrape, whether the API server answers.
 func (m *Metrics) WatchKubernetes(up func() bool) {

@@ -47,7 +47,7 @@ func busy() *Metrics {
 	m.Applied(4, time.Unix(1700000000, 5e8), 20*time.Millisecond, map[string]int{"notice": 3})
 	m.Applied(5, time.Unix(1700000001, 5e8), 30*time.Millisecond, map[string]int{"object_dropped": 2})
 	m.Certificates(map[string]time.Time{"shop.example.com": time.Now().Add(time.Hour)})
-	m.SetDraining(true)
+	m.Enter(Leaving)
 	return m
 }
 
