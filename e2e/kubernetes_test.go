@@ -214,7 +214,8 @@ func TestKubernetesStatus(t *testing.T) {
 	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 	c.apply(everyone + mapping("good", "/good/", up) + mapping("broken", "/(b/", up, "prefix_regex: true") + mapping("odd", "/odd/", up, "prefex: /b/") +
 		manifest("Mapping", "nowhere", "{prefix: /nowhere/, service: "+up+"}") + mapping("deserted", "/deserted/", "nobody.invalid") +
-		mapping("foreign", "/foreign/", up, "ambassador_id: [other]") + webIngress + frontService)
+		mapping("foreign", "/foreign/", up, "ambassador_id: [other]") + webIngress + frontService +
+		manifest("Filter", "keyless", "{JWT: {audience: api}}") + manifest("FilterPolicy", "guard", `{rules: [{host: "*", path: /free/*, filters: null}, {host: "*", path: /shut/*, filters: [{name: nobody}]}]}`))
 	c.do("", "patch", "service", "front", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"}]}}}`)
 	c.do("", "patch", "mapping", "broken", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Theirs","status":"True","reason":"Other","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
 	replica := func(name string) *gateway {
@@ -234,6 +235,11 @@ func TestKubernetesStatus(t *testing.T) {
 	c.comesToSay("mapping/nowhere", "Attached", "False NoHost")
 	c.comesToSay("mapping/deserted", "Resolved", "False NoEndpoints nobody.invalid: ")
 	c.comesToSay("host/everyone", "Accepted", "True Accepted")
+	c.comesToSay("filter.getambassador.io/keyless", "Accepted", "False RoutesClosed")
+	c.comesToSay("filterpolicy.getambassador.io/guard", "Accepted", "False RoutesClosed rules[1].filters[0]")
+	if said := c.do("", "get", "filterpolicy.getambassador.io", "guard", "-o", "jsonpath={range .status.rules[*]}{.conditions[0].status} {.conditions[0].reason},{end}"); said != "True Accepted,False RoutesClosed," {
+		t.Errorf("the policy's rules say %q", said)
+	}
 	if said := c.do("", "get", "mapping", "foreign", "-o", "jsonpath={.status}"); said != "" {
 		t.Errorf("a Mapping of another gateway says %s", said)
 	}

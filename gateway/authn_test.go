@@ -294,3 +294,28 @@ func TestFilterPatience(t *testing.T) {
 		t.Errorf("a service that hangs: got %+v", rec.verdict)
 	}
 }
+
+// Dashboards know an AuthService by its stats_name, or by its service.
+func TestAuthServiceInMetrics(t *testing.T) {
+	auth := service(t, func(p *peer) {
+		for r, _ := p.request(); r != nil; r, _ = p.request() {
+			p.say(plainOK)
+		}
+	})
+	up := mapping("api", "/api/", echoUpstream(t))
+	for spec, name := range map[string]string{
+		`{auth_service: %q, stats_name: who}`:     "who",
+		`{auth_service: %q, v3StatsName: elders}`: "elders",
+		`{auth_service: %q}`:                      strings.NewReplacer(".", "_", ":", "_").Replace(auth),
+	} {
+		g := open(t, everyone+up+object("AuthService", "judge", fmt.Sprintf(spec, auth)))
+		for range 2 {
+			if _, rec := g.send(asking("/api/x")); rec.verdict != served {
+				t.Fatalf("%s: got %+v", spec, rec.verdict)
+			}
+		}
+		if got := g.sum("envoy_cluster_upstream_rq_total", "envoy_cluster_name", name); got != 2 {
+			t.Errorf("%s: %q was asked %v times, want 2", spec, name, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,12 @@ type status struct {
 	State      string      `json:"state,omitempty"`       // of a Host as of Edge Stack's, and of a Mapping as of Ambassador's
 	Reason     string      `json:"reason,omitempty"`      // of a Mapping
 	Error      string      `json:"errorReason,omitempty"` // of a Host
+	Rules      []ruled     `json:"rules,omitempty"`       // of a FilterPolicy, one for each
+}
+
+// A ruled is what a FilterPolicy's status says of one of its rules.
+type ruled struct {
+	Conditions []condition `json:"conditions"`
 }
 
 // statusOf reads what an object's status says.
@@ -49,12 +56,14 @@ func statusOf(u *unstructured.Unstructured) (s status) {
 }
 
 // condition returns the condition of a type, nil if there is none.
-func (s *status) condition(name string) *condition {
-	i := slices.IndexFunc(s.Conditions, func(c condition) bool { return c.Type == name })
+func (s *status) condition(name string) *condition { return find(s.Conditions, name) }
+
+func find(list []condition, name string) *condition {
+	i := slices.IndexFunc(list, func(c condition) bool { return c.Type == name })
 	if i < 0 {
 		return nil
 	}
-	return &s.Conditions[i]
+	return &list[i]
 }
 
 // The conditions. Accepted is whether the object serves as its author wrote it, Attached
@@ -78,20 +87,45 @@ var reasons = map[config.Effect]string{
 // maxMessage is how much of its Problems an object is told.
 const maxMessage = 2000
 
-// judged returns the status of an object, as its Problems tell.
-func judged(kind string, name Name, generation int64, problems []config.Problem, o *Outcome, states bool) status {
-	worst := config.Notice
+// acceptance says whether what has these Problems is accepted, and returns the worst of them.
+func acceptance(generation int64, problems []config.Problem) (c condition, worst config.Effect) {
+	worst = config.Notice
 	var told []string
 	for i := range problems {
 		p := &problems[i]
 		worst = max(worst, p.Effect)
 		told = append(told, sentence(p))
 	}
-	c := condition{Type: accepted, Status: "True", Reason: reasons[worst], Generation: generation}
+	c = condition{Type: accepted, Status: "True", Reason: reasons[worst], Generation: generation}
 	if worst >= config.ObjectIgnored {
 		c.Status = "False"
 	}
 	c.Message = cut(strings.Join(told, "\n"), maxMessage)
+	return c, worst
+}
+
+// judgedRules returns what is said of each of a FilterPolicy's rules, by its own Problems.
+func judgedRules(generation int64, rules int, problems []config.Problem) []ruled {
+	list := make([]ruled, rules)
+	for i := range list {
+		field := fmt.Sprintf("rules[%d]", i)
+		var own []config.Problem
+		for _, p := range problems {
+			if rest, ok := strings.CutPrefix(p.Field, field); ok {
+				p.Field = strings.TrimPrefix(rest, ".")
+				own = append(own, p)
+			}
+		}
+		c, _ := acceptance(generation, own)
+		list[i].Conditions = []condition{c}
+	}
+	return list
+}
+
+// judged returns the status of an object, as its Problems tell. rules is how many a
+// FilterPolicy has.
+func judged(kind string, name Name, generation int64, rules int, problems []config.Problem, o *Outcome, states bool) status {
+	c, worst := acceptance(generation, problems)
 	s := status{Conditions: []condition{c}}
 	serves := worst < config.ObjectIgnored || worst == config.ObjectStale
 	switch kind {
@@ -103,6 +137,8 @@ func judged(kind string, name Name, generation int64, problems []config.Problem,
 				s.State, s.Reason = "Inactive", firstLine(c.Message)
 			}
 		}
+	case "FilterPolicy":
+		s.Rules = judgedRules(generation, rules, problems)
 	case "Host":
 		s.State = "Ready"
 		if !serves {
@@ -154,17 +190,30 @@ func cut(s string, n int) string {
 // since gives the conditions of s the times of those before that say the same, and reports
 // whether anything differs.
 func (s *status) since(before *status, now time.Time) (differs bool) {
-	for i := range s.Conditions {
-		c := &s.Conditions[i]
-		c.Since = now.UTC().Format(time.RFC3339)
-		b := before.condition(c.Type)
-		if b != nil && b.Status == c.Status {
-			c.Since = b.Since
+	differs = sinceWhen(s.Conditions, before.Conditions, now) || len(s.Rules) != len(before.Rules)
+	for i := range s.Rules {
+		var was []condition
+		if i < len(before.Rules) {
+			was = before.Rules[i].Conditions
 		}
-		differs = differs || b == nil || *b != *c
+		differs = sinceWhen(s.Rules[i].Conditions, was, now) || differs
 	}
 	for _, b := range before.Conditions { // that we do not say any more; others have their own
 		differs = differs || (b.Type == attached || b.Type == resolved) && s.condition(b.Type) == nil
 	}
 	return differs || s.State != before.State || s.Reason != before.Reason || s.Error != before.Error
+}
+
+// sinceWhen is since of a list of conditions.
+func sinceWhen(list, before []condition, now time.Time) (differs bool) {
+	for i := range list {
+		c := &list[i]
+		c.Since = now.UTC().Format(time.RFC3339)
+		b := find(before, c.Type)
+		if b != nil && b.Status == c.Status {
+			c.Since = b.Since
+		}
+		differs = differs || b == nil || *b != *c
+	}
+	return differs
 }

@@ -14,16 +14,20 @@ func (s *status) brief() string {
 	for _, c := range s.Conditions {
 		fmt.Fprintf(&b, "%s=%s %s %q; ", c.Type, c.Status, c.Reason, c.Message)
 	}
+	for i, r := range s.Rules {
+		fmt.Fprintf(&b, "rule %d %s %s %q; ", i, r.Conditions[0].Status, r.Conditions[0].Reason, r.Conditions[0].Message)
+	}
 	return strings.TrimSpace(b.String() + s.State + " " + s.Reason + s.Error)
 }
 
 // Conditions say in Kubernetes' way what Problems say.
 func TestJudged(t *testing.T) {
 	name := Name{"shop", "a"}
-	problem := func(effect config.Effect, msg string) config.Problem {
+	of := func(field string, effect config.Effect, msg string) config.Problem {
 		m := config.Meta{Kind: "Mapping", Name: "a", Namespace: "shop"}
-		return m.Problem("f", msg, effect)
+		return m.Problem(field, msg, effect)
 	}
+	problem := func(effect config.Effect, msg string) config.Problem { return of("f", effect, msg) }
 	healthy := Outcome{Endpoints: map[Name]string{name: ""}}
 	for _, test := range []struct {
 		name, kind string
@@ -48,12 +52,15 @@ func TestJudged(t *testing.T) {
 			`Accepted=True Accepted ""; Attached=True Attached ""; Resolved=False NoEndpoints "orders: no such host";`},
 		{"a redirect asks nobody", "Mapping", nil, Outcome{}, false, `Accepted=True Accepted ""; Attached=True Attached "";`},
 		{"a lock that closes", "FilterPolicy", []config.Problem{problem(config.RouteClosed, "x")}, Outcome{}, false,
-			`Accepted=False RoutesClosed "f: x; the routes that it guards answer 503";`},
+			`Accepted=False RoutesClosed "f: x; the routes that it guards answer 503"; rule 0 True Accepted ""; rule 1 True Accepted "";`},
+		{"a rule that closes", "FilterPolicy", []config.Problem{of("rules[1].filters[0].name", config.RouteClosed, "x"), of("rules[0]", config.Notice, "n"), of("rules[10]", config.Notice, "m")}, Outcome{}, false,
+			`Accepted=False RoutesClosed "rules[1].filters[0].name: x; the routes that it guards answer 503\nrules[0]: n; it is served as written\nrules[10]: m; it is served as written"; ` +
+				`rule 0 True Accepted "n; it is served as written"; rule 1 False RoutesClosed "filters[0].name: x; the routes that it guards answer 503";`},
 		{"a Host", "Host", nil, Outcome{}, false, `Accepted=True Accepted ""; Ready`},
 		{"a Host that does not serve", "Host", []config.Problem{problem(config.ObjectDropped, "x")}, Outcome{}, false,
 			`Accepted=False Dropped "f: x; the object is dropped, the others serve"; Error f: x; the object is dropped, the others serve`},
 	} {
-		s := judged(test.kind, name, 3, test.problems, &test.outcome, test.states)
+		s := judged(test.kind, name, 3, 2, test.problems, &test.outcome, test.states)
 		if got := s.brief(); got != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", test.name, got, test.want)
 		}
@@ -67,7 +74,7 @@ func TestJudged(t *testing.T) {
 func TestSince(t *testing.T) {
 	then, now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)
 	say := func(problems ...config.Problem) status {
-		return judged("Mapping", Name{}, 1, problems, &Outcome{}, false)
+		return judged("Mapping", Name{}, 1, 0, problems, &Outcome{}, false)
 	}
 	before := say()
 	if !before.since(&status{}, then) {
@@ -94,5 +101,17 @@ func TestSince(t *testing.T) {
 	older.Conditions = append([]condition{{Type: resolved, Status: "True"}}, before.Conditions...)
 	if again := say(); !again.since(&older, now) {
 		t.Error("what is not said any more has to go")
+	}
+	rules := func(n int, problems ...config.Problem) status {
+		return judged("FilterPolicy", Name{}, 1, n, problems, &Outcome{}, false)
+	}
+	two := rules(2)
+	two.since(&status{}, then)
+	same, fewer, closed := rules(2), rules(1), rules(2, config.Problem{Field: "rules[1]", Msg: "x", Effect: config.RouteClosed})
+	if same.since(&two, now) || !fewer.since(&two, now) || !closed.since(&two, now) {
+		t.Error("what is said of rules counts too")
+	}
+	if closed.Rules[0].Conditions[0].Since != "2026-01-02T03:04:05Z" || closed.Rules[1].Conditions[0].Since != "2026-01-02T04:00:00Z" {
+		t.Errorf("a transition of one rule: %+v", closed.Rules)
 	}
 }

@@ -147,7 +147,7 @@ func (t *Teller) tell(ctx context.Context, m *Mark) {
 				t.address(ctx, &k.resource, now)
 			case k.resource.kind == "Ingress", len(e.objects) == 0, !t.source.opts.Select.Owns(e.objects[0].IDs):
 			default:
-				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, problems[k.resource.kind][name], &o, t.states))
+				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, e.rules(), problems[k.resource.kind][name], &o, t.states))
 			}
 			key := k.resource.name() + "/" + e.key()
 			if s, ok := t.sent[key]; ok {
@@ -190,6 +190,14 @@ func (t *Teller) status(ctx context.Context, r *resource, e *entry, want status)
 	if t.write(ctx, r, e, object) {
 		t.event(ctx, r, e, &want)
 	}
+}
+
+// rules returns how many rules e has, if it is a FilterPolicy that can be read.
+func (e *entry) rules() int {
+	if policy, ok := e.objects[0].Value.(*config.FilterPolicy); ok {
+		return len(policy.Rules)
+	}
+	return 0
 }
 
 // differs reports whether text is not what was written last.
