@@ -54,8 +54,10 @@ func rows() []row {
 		pourRow("tcp-up", true),
 		paceRow("h1-latency", false),
 		paceRow("tls-latency", true),
-		handshakeRow("tls-handshake", false),
-		handshakeRow("tls-resumed", true),
+		handshakeRow("tls-handshake"),
+		handshakeRow("tls-resumed", "-resume"),
+		handshakeRow("tls12-handshake", "-tls12"),
+		handshakeRow("tls12-resumed", "-tls12", "-resume"),
 		idleRow("h1-idle", false),
 		idleRow("tls-idle", true),
 	}
@@ -209,15 +211,27 @@ func partRow(name, units string, args func(d time.Duration, a *arena, p *proxy) 
 	}}
 }
 
-// handshakeRow measures a whole TLS connection: handshake, one request, close.
-func handshakeRow(name string, resume bool) row {
+// handshakeRow measures new TLS connections: those that end with the handshake, and those
+// with one request.
+func handshakeRow(name string, args ...string) row {
 	return row{name: name, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
-		cpu, _, err := cost(p, func() error {
-			_, err := a.part(ctx, "handshake", "-addr", p.tls, "-target", measured+"300",
-				fmt.Sprintf("-resume=%t", resume), "-n", strconv.Itoa(a.opts.handshakes))
-			return err
-		})
-		return []figure{{what: "cpu", unit: "µs/connection", value: micros(cpu) / float64(a.opts.handshakes)}}, err
+		each := func(more ...string) (float64, error) {
+			part := slices.Concat([]string{"handshake", "-addr", p.tls, "-target", measured + "300", "-n", strconv.Itoa(a.opts.handshakes)}, args, more)
+			cpu, _, err := cost(p, func() error {
+				_, err := a.part(ctx, part...)
+				return err
+			})
+			return micros(cpu) / float64(a.opts.handshakes), err
+		}
+		alone, err := each()
+		if err != nil {
+			return nil, err
+		}
+		asked, err := each("-ask")
+		return []figure{
+			{what: "cpu", unit: "µs/handshake", value: alone},
+			{what: "cpu", unit: "µs/connection", value: asked},
+		}, err
 	}}
 }
 
