@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -381,5 +382,61 @@ func TestOrderWithAccountKey(t *testing.T) {
 	must(t, json.Unmarshal([]byte(p.get(t, "/control/accounts")), &accounts))
 	if len(accounts) != 1 {
 		t.Errorf("%d accounts, want 1", len(accounts))
+	}
+}
+
+// A Host in a cluster says in its status how far its certificate has come, in Edge Stack's words,
+// and its Secret gets what was ordered, and again what is renewed: a gateway that comes after, as
+// Edge Stack, and knows nothing else orders nothing.
+func TestHostHasItsCertificateInTheCluster(t *testing.T) {
+	c := newKubernetes(t)
+	c.do("", "apply", "-k", crds)
+	c.do("", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+	ports := freePorts(t, 2)
+	p := startPebble(t, ports[0], ports[1], "LIFE=200")
+	nobody := "https://" + loopback(freePorts(t, 1)[0]) + "/dir"
+	s := p.setup(ports[0], ports[1], t.TempDir(), "")
+	s.manifests = ""
+	c.apply(listener("http", "HTTP", ports[0]) + listener("https", "HTTPS", ports[1]) + p.host("shop", "shop.example.com", "  tlsSecret: {name: shop-cert}\n") +
+		strings.Replace(p.host("lost", "lost.example.com", ""), p.url+"/dir", nobody, 1) + manifest("Host", "clear", "{hostname: clear.example.com}"))
+	g := startAt(t, c.setup(s), ports[0], ports[1])
+	leaf := p.await(t, g, "shop.example.com", nil)
+	for _, row := range []struct{ host, fields, want string }{
+		{"shop", "{.status.state} {.status.tlsCertificateSource} {.status.phaseCompleted}{.status.phasePending}{.status.errorReason}", "Ready ACME ACMECertificateChallenge"},
+		{"lost", "{.status.state} {.status.tlsCertificateSource} {.status.errorBackoff}", "Error ACME 1m0s"},
+		{"clear", "{.status.state} {.status.tlsCertificateSource} {.status.phaseCompleted}", "Ready None "},
+	} {
+		eventually(t, 60*time.Second, "Host "+row.host+" says "+row.want, func() bool {
+			return c.do("", "get", "host", row.host, "-o", "jsonpath="+row.fields) == row.want
+		})
+	}
+	if said := c.do("", "get", "host", "lost", "-o", "jsonpath={.status.errorReason} {.status.errorTimestamp}"); !strings.Contains(said, "connection refused") || !strings.HasSuffix(said, "Z") {
+		t.Errorf("the Host says %q", said)
+	}
+	has := func(leaf *x509.Certificate) func() bool {
+		return func() bool {
+			said, err := c.kubectl("", "get", "secret", "shop-cert", "-o", `jsonpath={.type} {.data.tls\.crt}`)
+			kind, encoded, _ := strings.Cut(said, " ")
+			text, broken := base64.StdEncoding.DecodeString(encoded)
+			block, _ := pem.Decode(text)
+			return err == nil && broken == nil && kind == "kubernetes.io/tls" && block != nil && bytes.Equal(block.Bytes, leaf.Raw)
+		}
+	}
+	eventually(t, 30*time.Second, "the Secret has the certificate", has(leaf))
+	p.get(t, "/control/revoke?serial="+url.QueryEscape(leaf.SerialNumber.Text(16)))
+	g.signal(syscall.SIGHUP)
+	leaf = p.await(t, g, "shop.example.com", leaf)
+	eventually(t, 90*time.Second, "the Secret has the next one", has(leaf))
+	g.signal(syscall.SIGTERM)
+	g.exit(t)
+	s = p.setup(ports[0], ports[1], t.TempDir(), "")
+	s.manifests = ""
+	g = startAt(t, c.setup(s), ports[0], ports[1])
+	eventually(t, 20*time.Second, "it serves what the Secret has", func() bool {
+		got, err := p.shown(g.secure, "shop.example.com")
+		return err == nil && got.Equal(leaf)
+	})
+	if got := g.certificate("shop.example.com"); got.Source != "Secret" || p.orders(t) != 2 {
+		t.Errorf("%d orders; /api/v1/certificates says %+v", p.orders(t), got)
 	}
 }

@@ -57,7 +57,7 @@ func (p *Program) watchCluster(srv *server) (err error) {
 	}
 	srv.metrics.WatchKubernetes(srv.api.Up)
 	if srv.settings.flags.status {
-		srv.teller = p.teller(srv, srv.api)
+		srv.teller, srv.handback = p.teller(srv, srv.api), newHandback(srv)
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (p *Program) teller(srv *server, api *kube.Source) *kube.Teller {
 
 // outcome says how it stands with what serves now.
 func (srv *server) outcome() kube.Outcome {
-	o := kube.Outcome{Problems: srv.gateway.Problems(), Unattached: map[kube.Name]bool{}, Endpoints: map[kube.Name]string{}}
+	o := kube.Outcome{Problems: srv.gateway.Problems(), Unattached: map[kube.Name]bool{}, Endpoints: map[kube.Name]string{}, Hosts: srv.hostStates()}
 	if served := srv.ingresses.Load(); served != nil {
 		o.Ingresses = *served
 	}
@@ -109,6 +109,26 @@ func (srv *server) outcome() kube.Outcome {
 		o.Endpoints[kube.Name{Namespace: v.Name[at+1:], Name: v.Name[:at]}] = why
 	}
 	return o
+}
+
+// hostStates says how far the certificates of Hosts have come.
+func (srv *server) hostStates() map[kube.Name]kube.HostState {
+	shown := srv.shown.Load()
+	if shown == nil {
+		return nil
+	}
+	states := make(map[kube.Name]kube.HostState, len(shown.hosts))
+	for i := range shown.hosts {
+		h := &shown.hosts[i]
+		state := kube.HostState{Source: "Other"}
+		if s, ordered := srv.acme.State(h); ordered {
+			state = kube.HostState{Source: "ACME", State: s.Phase, Done: s.Done, Next: s.Next, Error: s.Error, ErrorAt: s.ErrorAt, Retry: s.Retry}
+		} else if h.TLSSecret.Name == "" {
+			state.Source = "None"
+		}
+		states[kube.Name{Namespace: h.Namespace, Name: h.Name}] = state
+	}
+	return states
 }
 
 // signingKeys returns where keys are kept that Mint filters share, nil for nowhere: in a

@@ -48,6 +48,7 @@ type server struct {
 	shown    atomic.Pointer[showing]      // for whoever asks
 	api      *kube.Source                 // nil for none
 	teller   *kube.Teller                 // nil where nobody is told
+	handback *handback                    // nil where that is
 	// ingresses are those of api that serve.
 	ingresses atomic.Pointer[map[kube.Name]bool]
 	told      map[config.Problem]bool // when a configuration was last applied
@@ -249,6 +250,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	})
 	if srv.teller != nil {
 		srv.done.Go(func() { srv.teller.Run(ctx) })
+		srv.done.Go(func() { srv.handback.run(ctx) })
 	}
 	if srv.readyLn != nil {
 		srv.done.Go(func() {
@@ -286,6 +288,9 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	if seen := srv.world.Load(); seen != nil {
 		srv.acme.Want(seen)
 		srv.staples.Want(srv.certs)
+		if srv.handback != nil {
+			srv.handback.look()
+		}
 	}
 	srv.tell(ctx, problems)
 	if srv.settings.applied != nil {

@@ -22,6 +22,16 @@ const attempts = 5
 // yet, and returns them as they are to be, or nil to leave them; it may be called again
 // where another was faster. Whoever watches sees the change as any other.
 func (s *Source) EditSecret(ctx context.Context, name Name, edit func(data map[string][]byte) (map[string][]byte, error)) error {
+	return s.editSecret(ctx, name, "Opaque", edit)
+}
+
+// EditTLSSecret is EditSecret for certificates: a Secret that it makes is of their type, and so
+// has to have both tls.crt and tls.key.
+func (s *Source) EditTLSSecret(ctx context.Context, name Name, edit func(data map[string][]byte) (map[string][]byte, error)) error {
+	return s.editSecret(ctx, name, "kubernetes.io/tls", edit)
+}
+
+func (s *Source) editSecret(ctx context.Context, name Name, kind string, edit func(data map[string][]byte) (map[string][]byte, error)) error {
 	client := s.writer.Resource(secrets).Namespace(name.Namespace)
 	for range attempts {
 		u, err := client.Get(ctx, name.Name, metav1.GetOptions{})
@@ -32,7 +42,7 @@ func (s *Source) EditSecret(ctx context.Context, name Name, edit func(data map[s
 		var data map[string][]byte
 		if missing {
 			u = &unstructured.Unstructured{Object: map[string]any{
-				"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+				"apiVersion": "v1", "kind": "Secret", "type": kind,
 				"metadata": map[string]any{"name": name.Name, "namespace": name.Namespace, "labels": map[string]any{"app.kubernetes.io/managed-by": manager}},
 			}}
 		} else if data, err = entries(u); err != nil {

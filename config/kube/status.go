@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,18 @@ type Outcome struct {
 	Unattached map[Name]bool   // Mappings that belong to no Host
 	Endpoints  map[Name]string // of Mappings whose service is asked: "" where it has some, or why not
 	Ingresses  map[Name]bool   // that are served
+	Hosts      map[Name]HostState
+}
+
+// A HostState is how far a Host's certificate has come, in the words of its status.
+type HostState struct {
+	Source  string // None, Other or ACME
+	State   string // of an order: Pending, Ready or Error; "" where nothing is ordered
+	Done    string // the last phase of the order that was completed
+	Next    string // the one that is under way or has failed
+	Error   string // why the last attempt failed
+	ErrorAt time.Time
+	Retry   time.Time // before which it is not tried again
 }
 
 // A condition is one of an object's conditions, as other kinds have them.
@@ -38,8 +51,13 @@ type status struct {
 	Conditions []condition `json:"conditions,omitempty"`
 	State      string      `json:"state,omitempty"`       // of a Host as of Edge Stack's, and of a Mapping as of Ambassador's
 	Reason     string      `json:"reason,omitempty"`      // of a Mapping
-	Error      string      `json:"errorReason,omitempty"` // of a Host
-	Rules      []ruled     `json:"rules,omitempty"`       // of a FilterPolicy, one for each
+	Error      string      `json:"errorReason,omitempty"` // of a Host, as are those below
+	ErrorAt    string      `json:"errorTimestamp,omitempty"`
+	Backoff    string      `json:"errorBackoff,omitempty"`
+	Source     string      `json:"tlsCertificateSource,omitempty"`
+	Done       string      `json:"phaseCompleted,omitempty"`
+	Next       string      `json:"phasePending,omitempty"`
+	Rules      []ruled     `json:"rules,omitempty"` // of a FilterPolicy, one for each
 }
 
 // A ruled is what a FilterPolicy's status says of one of its rules.
@@ -144,8 +162,26 @@ func judged(kind string, name Name, generation int64, rules int, problems []conf
 		if !serves {
 			s.State, s.Error = "Error", firstLine(c.Message)
 		}
+		s.certified(o.Hosts[name])
 	}
 	return s
+}
+
+// certified adds how far a Host's certificate has come.
+func (s *status) certified(h HostState) {
+	s.Source, s.Done, s.Next = h.Source, h.Done, h.Next
+	if h.State == "" {
+		return
+	}
+	if s.State != "Error" {
+		s.State = h.State
+	}
+	if h.Error != "" {
+		s.Error, s.ErrorAt = cut(h.Error, maxMessage), h.ErrorAt.UTC().Format(time.RFC3339)
+		if wait := h.Retry.Sub(h.ErrorAt); !h.Retry.IsZero() && wait > 0 {
+			s.Backoff = wait.Round(time.Second).String()
+		}
+	}
 }
 
 // mappingConditions are what Mappings have beside.
@@ -201,7 +237,9 @@ func (s *status) since(before *status, now time.Time) (differs bool) {
 	for _, b := range before.Conditions { // that we do not say any more; others have their own
 		differs = differs || (b.Type == attached || b.Type == resolved) && s.condition(b.Type) == nil
 	}
-	return differs || s.State != before.State || s.Reason != before.Reason || s.Error != before.Error
+	mine, theirs := *s, *before
+	mine.Conditions, theirs.Conditions, mine.Rules, theirs.Rules = nil, nil, nil, nil
+	return differs || !reflect.DeepEqual(mine, theirs)
 }
 
 // sinceWhen is since of a list of conditions.

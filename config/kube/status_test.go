@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,44 @@ func TestJudged(t *testing.T) {
 		}
 		if s.Conditions[0].Generation != 3 {
 			t.Errorf("%s: of generation %d", test.name, s.Conditions[0].Generation)
+		}
+	}
+}
+
+// A Host whose certificate is ordered says how far that is, and what else is wrong before that.
+func TestJudgedHost(t *testing.T) {
+	name, at := Name{"shop", "a"}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	dropped := []config.Problem{{Ref: config.Ref{Kind: "Host", Name: "a", Namespace: "shop"}, Msg: "x", Effect: config.ObjectDropped}}
+	for _, test := range []struct {
+		name     string
+		problems []config.Problem
+		host     HostState
+		want     status
+	}{
+		{"in the clear", nil, HostState{Source: "None"}, status{State: "Ready", Source: "None"}},
+		{"with a Secret", nil, HostState{Source: "Other"}, status{State: "Ready", Source: "Other"}},
+		{"ordered", nil, HostState{Source: "ACME", State: "Ready", Done: "ACMECertificateChallenge"}, status{State: "Ready", Source: "ACME", Done: "ACMECertificateChallenge"}},
+		{"not yet", nil, HostState{Source: "ACME", State: "Pending", Done: "DefaultsFilled", Next: "ACMEUserPrivateKeyCreated"},
+			status{State: "Pending", Source: "ACME", Done: "DefaultsFilled", Next: "ACMEUserPrivateKeyCreated"}},
+		{"refused", nil, HostState{Source: "ACME", State: "Error", Error: "no such name", ErrorAt: at, Retry: at.Add(5 * time.Minute)},
+			status{State: "Error", Source: "ACME", Error: "no such name", ErrorAt: "2026-01-02T03:04:05Z", Backoff: "5m0s"}},
+		{"broken", dropped, HostState{Source: "ACME", State: "Ready", Done: "ACMECertificateChallenge"},
+			status{State: "Error", Source: "ACME", Error: "x; the object is dropped, the others serve", Done: "ACMECertificateChallenge"}},
+	} {
+		got := judged("Host", name, 1, 0, test.problems, &Outcome{Hosts: map[Name]HostState{name: test.host}}, false)
+		before := got
+		got.Conditions = nil
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", test.name, got, test.want)
+		}
+		before.since(&status{}, at)
+		if again := before; again.since(&before, at) {
+			t.Errorf("%s: the same is said again", test.name)
+		}
+		if later := before; test.host.Error != "" {
+			if later.ErrorAt = "2026-01-02T04:00:00Z"; !later.since(&before, at) {
+				t.Errorf("%s: that it failed once more is not said", test.name)
+			}
 		}
 	}
 }
