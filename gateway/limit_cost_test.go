@@ -8,13 +8,14 @@ import (
 	"legate/wire/h1"
 )
 
-// enterLimit returns what one request costs over one that is not limited: two groups of
-// labels, of which one has the client's address and a header.
+// enterLimit returns what one request costs over one that is not limited: three groups of
+// labels, with the client's address and two headers.
 func enterLimit(t testing.TB) (enter func()) {
 	t.Helper()
-	g := rehearsed(t, everyone+mapping("x", "/x/", "up:80", `labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}, {h: [all]}]}`)+
-		rateLimit("rl", `{pattern: [{generic_key: few}, {user: ""}], rate: 2000000000, unit: day}`, `{pattern: [{generic_key: all}], rate: 2000000000, unit: day}`))
-	a, err := (&Question{URL: "http://a/x/", Headers: []string{"X-User: ann"}, From: "203.0.113.7"}).understand(g.snap.Load())
+	g := rehearsed(t, everyone+mapping("x", "/x/", "up:80", `labels: {ambassador: [{g: [few, {request_headers: {key: user, header_name: x-user}}, remote_address]}, {h: [all]}, {i: [{request_headers: {key: plan, header_name: x-plan}}]}]}`)+
+		rateLimit("rl", `{pattern: [{generic_key: few}, {user: ""}], rate: 2000000000, unit: day}`, `{pattern: [{generic_key: all}], rate: 2000000000, unit: day}`,
+			`{pattern: [{plan: gold}], rate: 2000000000, unit: minute}`))
+	a, err := (&Question{URL: "http://a/x/", Headers: []string{"X-User: ann", "X-Plan: gold"}, From: "203.0.113.7"}).understand(g.snap.Load())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func enterLimit(t testing.TB) (enter func()) {
 	}
 	return func() {
 		x.arena = x.arena[:0]
-		if stage.Enter(x) != Continue || len(x.judged.Takes) != 2 {
+		if stage.Enter(x) != Continue || len(x.judged.Takes) != 3 {
 			t.Fatalf("%d limits were taken", len(x.judged.Takes))
 		}
 	}
