@@ -68,10 +68,7 @@ func (r *recipe) admit(c *tls.Config, w spiffe.Workload, lists wire.Revocations)
 		if err != nil {
 			return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
 		}
-		if !lists.Spare(paths) {
-			return wire.ErrRevoked
-		}
-		return nil
+		return lists.Judge(paths, time.Now())
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"legate/config"
 	"legate/spiffe"
@@ -151,10 +152,10 @@ func (r *recipe) make(w spiffe.Workload) (*tls.Config, error) {
 	case len(r.crl) > 0:
 		// Unlike VerifyPeerCertificate it is asked about resumed sessions as well.
 		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			if len(cs.PeerCertificates) > 0 && !lists.Spare(cs.VerifiedChains) {
-				return wire.ErrRevoked
+			if len(cs.PeerCertificates) == 0 {
+				return nil
 			}
-			return nil
+			return lists.Judge(cs.VerifiedChains, time.Now())
 		}
 	}
 	return c, nil

@@ -16,14 +16,20 @@ import (
 // revoking is a Secret with the authority's list of revoked certificates.
 func (a *ca) revoking(t *testing.T, name string, revoked ...certificate) string {
 	t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	return opaque(name, "crl.pem", a.list(t, time.Now().Add(time.Hour), revoked...))
+}
+
+// list is the authority's list of revoked certificates, as it is until a time.
+func (a *ca) list(t testing.TB, until time.Time, revoked ...certificate) []byte {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: until.Add(-24 * time.Hour), NextUpdate: until}
 	for _, c := range revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: big.NewInt(c.serial), RevocationTime: time.Now().Add(-time.Minute)})
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 	must(t, err)
-	return opaque(name, "crl.pem", pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }
 
 func opaque(name, key string, value []byte) string {

@@ -76,6 +76,12 @@ func (a *ca) pem() []byte {
 
 func (a *ca) issue(t testing.TB, names ...string) certificate {
 	t.Helper()
+	return a.issueAs(t, func(*x509.Certificate) {}, names...)
+}
+
+// issueAs is issue for certificates with something about them that change makes.
+func (a *ca) issueAs(t testing.TB, change func(*x509.Certificate), names ...string) certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	c := certificate{serial: 1000 + a.serial.Add(1)}
@@ -91,6 +97,7 @@ func (a *ca) issue(t testing.TB, names ...string) certificate {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
+	change(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	must(t, err)
 	keyDER, err := x509.MarshalECPrivateKey(key)

@@ -22,6 +22,7 @@ type base struct {
 	revived bool         // see rateLimits.revived
 	dropped []config.Ref // by their certificates
 	files   bool         // texts were read from files, and may be others by now
+	named   uint64       // the state of files that objects name
 	judged  []*judged    // of the World's Mappings as they came, by their places
 }
 
@@ -39,9 +40,10 @@ type pool struct {
 }
 
 // sameButMappings reports whether w is the World that s was made of, but for Mappings, and
-// for where Services have their endpoints, which is of no concern to who compiles.
-func (s *Snapshot) sameButMappings(w *config.World) bool {
-	if s.table == nil || s.base.files {
+// for where Services have their endpoints, which is of no concern to who compiles. named is
+// the state of the files that objects name.
+func (s *Snapshot) sameButMappings(w *config.World, named uint64) bool {
+	if s.table == nil || s.base.files || s.base.named != named {
 		return false
 	}
 	return reflect.DeepEqual(withoutMappings(s.wish), withoutMappings(*w))

@@ -38,7 +38,8 @@ type compiler struct {
 // carried over.
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	next := &Snapshot{Gen: old.Gen + 1, wish: w}
-	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next, same: old.sameButMappings(&w), reached: map[*limiter.Limit]bool{}}
+	next.base.named = g.namedChanges()
+	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next, same: old.sameButMappings(&w, next.base.named), reached: map[*limiter.Limit]bool{}}
 	c.implicit, c.closed = len(w.Listeners) == 0, len(w.Hosts) == 0 && w.LostHosts()
 	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
@@ -65,6 +66,14 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	slices.SortStableFunc(c.problems, config.CompareProblems)
 	c.next.Problems = c.problems
 	return c.next
+}
+
+// namedChanges tells states of the files apart that objects name.
+func (g *Gateway) namedChanges() uint64 {
+	if g.opts.Upstream.Files == nil {
+		return 0
+	}
+	return g.opts.Upstream.Files.Changes()
 }
 
 // certificates asks for the TLS table and takes away the Hosts and TCPMappings whose

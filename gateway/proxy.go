@@ -470,6 +470,9 @@ func (x *Exchange) upstreamReason(err error) decision.Reason {
 	case wire.RemoteReset:
 		return decision.UpstreamRemoteReset
 	case wire.Reset:
+		if wire.CertificateRefused(err) {
+			return decision.TLSFailed
+		}
 	}
 	return decision.UpstreamResetBeforeHead
 }

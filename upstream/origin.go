@@ -270,8 +270,10 @@ func (r *contextReader) revocations() {
 		return
 	case r.ctx.CRLFile != "":
 		contents := r.read(field, config.RouteClosed, func(c [][]byte) error {
-			_, err := wire.ParseRevocations(c[0])
-			return err
+			if _, err := wire.ParseRevocations(c[0]); err != nil {
+				return fmt.Errorf("%s %w", r.ctx.CRLFile, err)
+			}
+			return nil
 		}, r.ctx.CRLFile)
 		if contents != nil {
 			r.o.CRL = string(contents[0])
@@ -328,7 +330,7 @@ const sessions = 64
 
 // config returns the ready configuration. It has its own session cache: a session
 // must not be resumed under other settings than those it was verified with. w may be nil
-// where o does not ask for it; now is asked what identities are verified at.
+// where o does not ask for it; now is asked what is verified at.
 func (o *Origination) config(w spiffe.Workload, now func() time.Time) *tls.Config {
 	c := &tls.Config{
 		ServerName: o.ServerName,
@@ -375,7 +377,9 @@ func (o *Origination) config(w spiffe.Workload, now func() time.Time) *tls.Confi
 			roots = x509.NewCertPool()
 			roots.AppendCertsFromPEM([]byte(o.CA))
 		}
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return verifyChain(roots, lists, o.Name, cs.PeerCertificates) }
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			return verifyChain(roots, lists, o.Name, cs.PeerCertificates, now())
+		}
 	}
 	return c
 }
@@ -387,18 +391,15 @@ func names(joined string) []string {
 	return strings.Split(joined, ",")
 }
 
-var (
-	errNoCertificate = errors.New("the upstream showed no certificate")
-	errRevoked       = errors.New("the upstream's certificate is revoked")
-)
+var errNoCertificate = errors.New("the upstream showed no certificate")
 
 // verifyChain verifies that roots, or the system's where they are nil, vouch for chain as
 // name's or, where that is "", as anybody's, and that lists do not take that back.
-func verifyChain(roots *x509.CertPool, lists wire.Revocations, name string, chain []*x509.Certificate) error {
+func verifyChain(roots *x509.CertPool, lists wire.Revocations, name string, chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return errNoCertificate
 	}
-	opts := x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: x509.NewCertPool()}
+	opts := x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now}
 	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
@@ -406,8 +407,8 @@ func verifyChain(roots *x509.CertPool, lists wire.Revocations, name string, chai
 	if err != nil {
 		return fmt.Errorf("verify the upstream's certificate: %w", err)
 	}
-	if !lists.Spare(paths) {
-		return errRevoked
+	if err := lists.Judge(paths, now); err != nil {
+		return fmt.Errorf("verify the upstream's certificate: %w", err)
 	}
 	return nil
 }

@@ -87,8 +87,8 @@ func (o *Origination) identify(c *tls.Config, w spiffe.Workload, lists wire.Revo
 		if err != nil {
 			return fmt.Errorf("verify the upstream's identity: %w", err)
 		}
-		if !lists.Spare(paths) {
-			return errRevoked
+		if err := lists.Judge(paths, now()); err != nil {
+			return fmt.Errorf("verify the upstream's identity: %w", err)
 		}
 		return nil
 	}

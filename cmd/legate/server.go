@@ -18,6 +18,7 @@ import (
 	"legate/certs/acme"
 	"legate/certs/workload"
 	"legate/config"
+	"legate/config/files"
 	"legate/config/kube"
 	"legate/gateway"
 	"legate/telemetry"
@@ -43,6 +44,7 @@ type server struct {
 	acme     *acme.Client
 	mesh     *workload.Source // nil for none
 	staples  *certs.Staples
+	named    *files.Named // that TLSContexts name
 	certs    *certs.Built
 	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
 	shown    atomic.Pointer[showing]      // for whoever asks
@@ -67,6 +69,8 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	srv.logs = &accessLogs{stdout: p.Stdout, fallback: s.flags.logFormat, log: log, metrics: metrics}
 	s.upstream.Log = log
 	s.upstream.Now = time.Now
+	srv.named = files.NewNamed()
+	s.upstream.Files = srv.named
 	if err := srv.listen(); err != nil {
 		return nil, err
 	}
@@ -212,7 +216,7 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
 	srv.certs = certs.Build(w, certs.Options{
-		Namespace: srv.settings.config.Namespace, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered,
+		Namespace: srv.settings.config.Namespace, Files: srv.named, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered,
 		Workload: srv.settings.upstream.Workload, NoWorkload: srv.settings.upstream.NoWorkload,
 	}, srv.certs)
 	seen := *w // what is compiled further is another
@@ -232,7 +236,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	srv.statsd = reportToStatsD(srv.settings.process.statsd, srv.metrics, srv.log)
 	ctx, srv.stopLoop = context.WithCancel(ctx)
 	loop := config.Loop{
-		Sources: append(sources, srv.acme),
+		Sources: append(sources, srv.acme, srv.named),
 		Options: srv.settings.config,
 		Max:     srv.settings.process.maxDelay,
 		Merged:  func(d time.Duration) { srv.metrics.Took(telemetry.StepAmbassador, d) },
@@ -325,6 +329,7 @@ func (srv *server) tell(ctx context.Context, problems []config.Problem) {
 func (srv *server) reload() {
 	srv.logs.reopen()
 	srv.acme.Recheck()
+	srv.named.Reload()
 }
 
 // auditFailed tells of events that nobody can look up later.

@@ -47,10 +47,10 @@ func (s *Source) Reload() {
 	}
 }
 
-// settle is how long after a change the next one is waited for before reading: a
+// pauseTime is how long after a change the next one is waited for before reading: a
 // file is truncated, then written. The loop that gathers sources waits longer, for
 // bursts over many files.
-const settle = 10 * time.Millisecond
+const pauseTime = 10 * time.Millisecond
 
 // Watch implements config.Source. It fails if a path does not exist at the start;
 // one that vanishes later keeps what it held. To be called once.
@@ -85,7 +85,7 @@ func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error 
 			}
 		case e := <-events:
 			if w.concerns(e) {
-				w.settle(ctx)
+				settle(ctx, events)
 				yield(w.refresh())
 			}
 		}

@@ -89,10 +89,10 @@ func (w *watch) concerns(e fsnotify.Event) bool {
 }
 
 // settle takes further events until there are none for a moment, or too many.
-func (w *watch) settle(ctx context.Context) {
-	end := time.NewTimer(10 * settle)
+func settle(ctx context.Context, events <-chan fsnotify.Event) {
+	end := time.NewTimer(10 * pauseTime)
 	defer end.Stop()
-	pause := time.NewTimer(settle)
+	pause := time.NewTimer(pauseTime)
 	defer pause.Stop()
 	for {
 		select {
@@ -102,8 +102,8 @@ func (w *watch) settle(ctx context.Context) {
 			return
 		case <-pause.C:
 			return
-		case <-w.notify.Events:
-			pause.Reset(settle)
+		case <-events:
+			pause.Reset(pauseTime)
 		}
 	}
 }
