@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -173,12 +174,8 @@ func (e *external) obey(c *Call, r *authv3.CheckResponse) Outcome {
 		c.removeListed([]byte(name))
 	}
 	for _, o := range ok.GetResponseHeadersToAdd() {
-		switch name, value := option(o); {
-		case !wire.Changeable(name):
-		case overwrites(o):
-			c.ToClient.SetName(name, value)
-		default:
-			c.ToClient.AddName(name, value)
+		if name, value := option(o); wire.Changeable(name) {
+			c.tell(action(o, appends), name, value)
 		}
 	}
 	if len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
@@ -202,13 +199,8 @@ func (e *external) refused(c *Call, d *authv3.DeniedHttpResponse) Outcome {
 	e.counts.answered(status)
 	r := Reply{Status: status, Body: []byte(d.GetBody())}
 	for _, o := range d.GetHeaders() {
-		name, value := option(o)
-		switch f := wire.LookupField(name); {
-		case !wire.Changeable(name):
-		case f == wire.FieldContentType:
-			r.ContentType = value
-		default:
-			r.Headers = append(r.Headers, wire.Add{ID: f, Name: name, Value: value})
+		if name, value := option(o); wire.Changeable(name) {
+			r.put(action(o, appends), name, value)
 		}
 	}
 	return e.denied(c, r)
@@ -224,17 +216,62 @@ func option(o *corev3.HeaderValueOption) (name, value []byte) {
 	return name, wire.TrimOWS([]byte(o.GetHeader().GetValue()))
 }
 
-// overwrites reports whether o asks for the place of what is there rather than to stand
-// beside it.
-func overwrites(o *corev3.HeaderValueOption) bool {
-	if o.GetAppend() != nil { //nolint:staticcheck // because services that were built with the field still send it
-		return !o.GetAppend().GetValue() //nolint:staticcheck // because services that were built with the field still send it
+// What becomes of a header that is there already, or is not.
+const (
+	appends      = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+	addsIfAbsent = corev3.HeaderValueOption_ADD_IF_ABSENT
+	replaces     = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+	replacesOnly = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS
+)
+
+// action is what o asks for, unset where it says nothing: append has been there longer, and
+// counts before append_action, whose APPEND_IF_EXISTS_OR_ADD cannot be told from nothing.
+func action(o *corev3.HeaderValueOption, unset corev3.HeaderValueOption_HeaderAppendAction) corev3.HeaderValueOption_HeaderAppendAction {
+	if a := o.GetAppend(); a != nil { //nolint:staticcheck // because services that were built with the field still send it
+		if a.GetValue() {
+			return appends
+		}
+		return replaces
 	}
-	switch o.GetAppendAction() {
-	case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
-		return true
+	if a := o.GetAppendAction(); a != appends {
+		return a
+	}
+	return unset
+}
+
+// tell changes a header of whatever answer there will be. What depends on the answer waits
+// for it, as in Envoy.
+func (c *Call) tell(action corev3.HeaderValueOption_HeaderAppendAction, name, value []byte) {
+	line := wire.Add{ID: wire.LookupField(name), Name: name, Value: value}
+	switch action {
+	case addsIfAbsent:
+		c.Depending = append(c.Depending, Depending{Add: line})
+	case replacesOnly:
+		c.Depending = append(c.Depending, Depending{Add: line, Replaces: true})
+	case replaces:
+		c.ToClient.SetName(name, value)
 	default:
-		return false
+		c.ToClient.AddLine(line)
+	}
+}
+
+// put changes a header of r.
+func (r *Reply) put(action corev3.HeaderValueOption_HeaderAppendAction, name, value []byte) {
+	f := wire.LookupField(name)
+	same := func(a wire.Add) bool { return a.ID == f && (f != wire.FieldOther || bytes.Equal(a.Name, name)) }
+	there := slices.ContainsFunc(r.Headers, same)
+	if f == wire.FieldContentType {
+		there = r.ContentType != nil || len(r.Body) > 0 // a body has one, if only ours
+	}
+	switch {
+	case action == addsIfAbsent && there, action == replacesOnly && !there:
+	case f == wire.FieldContentType:
+		r.ContentType = value
+	default:
+		if action == replaces || action == replacesOnly {
+			r.Headers = slices.DeleteFunc(r.Headers, same)
+		}
+		r.Headers = append(r.Headers, wire.Add{ID: f, Name: name, Value: value})
 	}
 }
 
@@ -273,21 +310,19 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 		}
 		there, before = true, append(before, v...)
 	})
-	if o.GetAppend() == nil { //nolint:staticcheck // because services that were built with the field still send it
-		switch o.GetAppendAction() {
-		case corev3.HeaderValueOption_ADD_IF_ABSENT:
-			if there {
-				return
-			}
-		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
-			if !there {
-				return
-			}
-		default: // as if append were false: its default here
+	switch action(o, replaces) {
+	case addsIfAbsent:
+		if there {
+			return
 		}
-	}
-	if there && o.GetAppend().GetValue() { //nolint:staticcheck // because services that were built with the field still send it
-		value = append(append(before, ','), value...)
+	case replacesOnly:
+		if !there {
+			return
+		}
+	case appends:
+		if there {
+			value = append(append(before, ','), value...)
+		}
 	}
 	c.set(f, name, value)
 }

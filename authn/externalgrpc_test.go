@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +138,10 @@ func ok(r *authv3.OkHttpResponse) *authv3.CheckResponse {
 	return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: r}}
 }
 
+func headers(list ...*corev3.HeaderValueOption) *authv3.CheckResponse {
+	return ok(&authv3.OkHttpResponse{Headers: list})
+}
+
 func denied(code int32, r *authv3.DeniedHttpResponse) *authv3.CheckResponse {
 	s := &authv3.CheckResponse{Status: &status.Status{Code: code}}
 	if r != nil {
@@ -159,10 +164,17 @@ func TestAnswerOfAServiceOfGRPC(t *testing.T) {
 			"baz: bar|foo: foo,bar|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
 		{"overwrite by default", ok(&authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{set("foo", "bar"), set("new", "1", replacing)}}), nil, Allow,
 			"foo: bar|new: 1|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
-		{"newer words for it", ok(&authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{
-			set("foo", "kept", acting(corev3.HeaderValueOption_ADD_IF_ABSENT)), set("a", "1", acting(corev3.HeaderValueOption_ADD_IF_ABSENT)),
-			set("b", "2", acting(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS)), set("a", "3", acting(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS))}}), nil, Allow,
-			"a: 3|foo: foo|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"add if absent: what is there stays", headers(set("foo", "new", acting(addsIfAbsent)), set("a", "1", acting(addsIfAbsent)), set("a", "2", acting(addsIfAbsent))), nil, Allow,
+			"a: 1|" + plain},
+		{"overwrite if it exists: what is not there is not added", headers(set("foo", "new", acting(replacesOnly)), set("a", "1", acting(replacesOnly))), nil, Allow,
+			"foo: new|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"overwrite or add", headers(set("foo", "new", acting(replaces)), set("a", "1", acting(replaces)), set("a", "2", acting(replaces))), nil, Allow,
+			"a: 2|foo: new|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"append or add is what is said by default, which is overwrite", headers(set("foo", "new", acting(appends))), nil, Allow, "foo: new|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"append counts before append_action", headers(set("foo", "new", appending, acting(addsIfAbsent)), set("a", "1", replacing, acting(replacesOnly))), nil, Allow,
+			"a: 1|foo: foo,new|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"one after the other", headers(set("a", "1"), set("a", "2", appending), set("a", "3", acting(addsIfAbsent)), set("foo", "x", acting(replacesOnly)), set("foo", "y", appending)), nil, Allow,
+			"a: 1,2|foo: x,y|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
 		{"nothing that frames the message or its first line", ok(&authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{
 			set("content-length", "7"), set(":path", "/admin"), set("host", "evil"), set("Transfer-Encoding", "chunked"), set("connection", "x")},
 			HeadersToRemove: []string{":path", "host", "content-length"}}), nil, Allow, plain},
@@ -176,6 +188,18 @@ func TestAnswerOfAServiceOfGRPC(t *testing.T) {
 		{"refused in the service's words, unfiltered", denied(16, &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: 401}, Body: "{}",
 			Headers: []*corev3.HeaderValueOption{set("Content-Type", "application/json"), set("x-any", "1"), set("Set-Cookie", "a=1"), set("set-cookie", "b=2"), set("content-length", "99")}}), nil, Deny,
 			"auth_denied 401 application/json|x-any: 1|set-cookie: a=1|set-cookie: b=2|{}"},
+		{"a refusal's headers, by append_action", denied(7, &authv3.DeniedHttpResponse{Headers: []*corev3.HeaderValueOption{
+			set("a", "1"), set("A", "2"), set("a", "3", acting(addsIfAbsent)), set("b", "4", acting(addsIfAbsent)), set("c", "5", acting(replacesOnly)),
+			set("d", "6"), set("d", "7"), set("d", "8", acting(replacesOnly)), set("e", "9"), set("e", "10", acting(replaces)), set("f", "11", acting(replaces)), set("www-authenticate", "x"), set("www-authenticate", "y", acting(replaces))}}), nil, Deny,
+			"auth_denied 403 |a: 1|a: 2|b: 4|d: 8|e: 10|f: 11|www-authenticate: y|"},
+		{"a refusal's headers, by append", denied(7, &authv3.DeniedHttpResponse{Headers: []*corev3.HeaderValueOption{
+			set("a", "1"), set("a", "2", appending), set("b", "3"), set("b", "4", replacing)}}), nil, Deny, "auth_denied 403 |a: 1|a: 2|b: 4|"},
+		{"a refusal's type", denied(7, &authv3.DeniedHttpResponse{Body: "no", Headers: []*corev3.HeaderValueOption{
+			set("content-type", "a/b", acting(addsIfAbsent)), set("content-type", "c/d", acting(replacesOnly))}}), nil, Deny, "auth_denied 403 c/d|no"},
+		{"a refusal's type, where the body has one", denied(7, &authv3.DeniedHttpResponse{Body: "no", Headers: []*corev3.HeaderValueOption{set("content-type", "a/b", acting(addsIfAbsent))}}), nil, Deny,
+			"auth_denied 403 text/plain|no"},
+		{"a refusal's type without a body", denied(7, &authv3.DeniedHttpResponse{Headers: []*corev3.HeaderValueOption{
+			set("content-type", "c/d", acting(replacesOnly)), set("content-type", "a/b", acting(addsIfAbsent))}}), nil, Deny, "auth_denied 403 a/b|"},
 		{"refused with 200", denied(7, &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: 200}, Body: "fine"}), nil, Deny, "auth_denied 200 text/plain|fine"},
 		{"refused with 503", denied(7, &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: 503}}), nil, Deny, "auth_denied 503 |"},
 		{"refused without a status", denied(7, &authv3.DeniedHttpResponse{Body: "no"}), nil, Deny, "auth_denied 403 text/plain|no"},
@@ -204,7 +228,8 @@ func TestWhatAServiceOfGRPCTellsTheClientAndTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := ok(&authv3.OkHttpResponse{ResponseHeadersToAdd: []*corev3.HeaderValueOption{
-		set("x-one", "1"), set("x-one", "2"), set("x-set", "3", acting(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)), set("content-length", "5")}})
+		set("x-one", "1"), set("x-one", "2"), set("x-set", "3", acting(corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)), set("content-length", "5"), set("x-set", "4", replacing), set("x-one", "5", appending),
+		set("x-new", "6", acting(addsIfAbsent)), set("X-Old", "7", acting(replacesOnly)), set("transfer-encoding", "x", acting(addsIfAbsent))}})
 	answer.DynamicMetadata = values
 	f := checks(t, &checker{answer: answer})
 	c := newCall("GET", "/x")
@@ -215,7 +240,10 @@ func TestWhatAServiceOfGRPCTellsTheClientAndTheLog(t *testing.T) {
 	for _, a := range c.ToClient.Adds() {
 		told = append(told, a.FieldName()+": "+string(a.Value))
 	}
-	if want := []string{"x-one: 1", "x-one: 2", "x-set: 3"}; !slices.Equal(told, want) || !c.ToClient.Drops(wire.FieldOther, []byte("x-set")) {
+	if want := []Depending{{Add: wire.Add{Name: []byte("x-new"), Value: []byte("6")}}, {Add: wire.Add{Name: []byte("x-old"), Value: []byte("7")}, Replaces: true}}; !reflect.DeepEqual(c.Depending, want) {
+		t.Errorf("what depends on the answer: got %+v, want %+v", c.Depending, want)
+	}
+	if want := []string{"x-one: 1", "x-one: 2", "x-set: 4", "x-one: 5"}; !slices.Equal(told, want) || !c.ToClient.Drops(wire.FieldOther, []byte("x-set")) {
 		t.Errorf("the client is told %q, want %q", told, want)
 	}
 	if got := fmt.Sprint((*c.Metadata)["envoy.filters.http.ext_authz"]); got != "map[groups:[a b] user:alice]" {

@@ -50,6 +50,7 @@ type Call struct {
 	Service   *Service    // what the request was routed to; nil where nothing matched
 	Body      BodyReader  // nil where there is none to read
 	ToClient  *wire.Edits // what is changed about whatever answer there will be
+	Depending []Depending // headers of that answer, settled once it is there
 	Memory    *[]byte     // backs what is made for this request only; nil for none
 	Tick      wire.Tick   // tells who waits for others whether the client still does; may be nil
 	Metadata  *Metadata   // what is kept of answers for the access log; may be nil
@@ -65,6 +66,13 @@ type Call struct {
 	Reply    Reply
 
 	Notes []string // on what was decided, for who only asks
+}
+
+// A Depending is a header of an answer that is set only where the answer has it, or with
+// Replaces false only where it has not.
+type Depending struct {
+	wire.Add
+	Replaces bool
 }
 
 // wait returns how long somebody who would wait for others for limit may do so, by what

@@ -458,9 +458,18 @@ func (s *checker) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.Chec
 	}
 	return &authv3.CheckResponse{DynamicMetadata: values, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 		Headers: []*corev3.HeaderValueOption{header("x-user", "alice")}, HeadersToRemove: []string{"x-secret"},
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{header("x-from-auth", "1")},
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
+			header("x-from-auth", "1"),
+			acting(header("date", "never"), corev3.HeaderValueOption_ADD_IF_ABSENT), acting(header("x-absent", "2"), corev3.HeaderValueOption_ADD_IF_ABSENT),
+			acting(header("server", "judge"), corev3.HeaderValueOption_OVERWRITE_IF_EXISTS), acting(header("x-nobody", "3"), corev3.HeaderValueOption_OVERWRITE_IF_EXISTS),
+		},
 		QueryParametersToSet: []*corev3.QueryParameter{{Key: "user", Value: "alice"}}, QueryParametersToRemove: []string{"token"},
 	}}}, nil
+}
+
+func acting(o *corev3.HeaderValueOption, a corev3.HeaderValueOption_HeaderAppendAction) *corev3.HeaderValueOption {
+	o.AppendAction = a
+	return o
 }
 
 func TestAuthServiceOverGRPC(t *testing.T) {
@@ -478,6 +487,9 @@ func TestAuthServiceOverGRPC(t *testing.T) {
 	a := g.send(t, request{method: "POST", target: "/x/a?token=secret-token&b=2", header: []string{"X-Secret: 1", "X-User: forged"}, body: "content"})
 	if a.saw == nil || a.saw.Target != "/a?b=2&user=alice" || a.saw.Header.Get("X-User") != "alice" || a.saw.Header.Get("X-Secret") != "" || a.saw.Body != 7 || a.Header.Get("X-From-Auth") != "1" {
 		t.Errorf("got %d %v %q", a.StatusCode, a.Header, a.body)
+	}
+	if h := a.Header; h.Get("Date") == "never" || h.Get("X-Absent") != "2" || h.Get("Server") != "judge" || h.Get("X-Nobody") != "" {
+		t.Errorf("what depends on the answer: %v", h)
 	}
 	if a := g.send(t, request{target: "/kept/?token=secret-token"}); a.saw == nil || a.saw.Target != "/kept/?user=alice" {
 		t.Errorf("where the path stays: %q", a.body)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"legate/authn"
 	"legate/decision"
 	"legate/format"
 	"legate/wire"
@@ -27,6 +28,25 @@ func (x *Exchange) prepare() {
 	if len(x.Route.overrides) > 0 {
 		x.overrideBody()
 	}
+	for i := range x.call.Depending {
+		x.tellDepending(&x.call.Depending[i])
+	}
+}
+
+// tellDepending sets a header where the answer is one that gets it.
+func (x *Exchange) tellDepending(d *authn.Depending) {
+	head := &x.Resp
+	if x.link == nil {
+		head = &wire.Head{}
+	}
+	if _, there := field(head, &x.ToClient, &format.Field{ID: d.ID, Name: string(d.Name)}); there != d.Replaces {
+		return
+	}
+	if d.ID != wire.FieldOther {
+		x.ToClient.Set(d.ID, d.Value)
+		return
+	}
+	x.ToClient.SetName(d.Name, d.Value)
 }
 
 // replace puts the answer of a reason in the place of the one that was prepared, and has
