@@ -2,6 +2,7 @@ package authn
 
 import (
 	"crypto/sha256"
+	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,11 +34,11 @@ const (
 )
 
 // A Cache remembers credentials that held, so that the next request with one costs a hash
-// and a look. Failures are not remembered. It is bounded by the memory that it takes; the
-// ones not asked for since the last round go first. nil remembers nothing.
+// and a look. Failures are not remembered. It is bounded by the memory that it takes, with
+// what the collector lets lie about; the ones not asked for since the last round go first.
+// nil remembers nothing.
 type Cache struct {
 	shards       [cacheShards]cacheShard
-	limit        int64 // of one shard
 	hits, misses atomic.Uint64
 }
 
@@ -45,6 +46,7 @@ type cacheShard struct {
 	mu      sync.RWMutex
 	entries map[cacheKey]*cacheEntry
 	size    int64
+	limit   int64
 	// The entries in the order in which they are looked at when there is too much.
 	first, last *cacheEntry
 	_           [64]byte // shards are locked by different cores
@@ -54,22 +56,36 @@ type cacheEntry struct {
 	Verified
 	key     cacheKey
 	expires time.Time
-	cost    int64
+	cost    int64 // grows with what hangs on the identity; of the shard's lock
+	shard   *cacheShard
 	used    atomic.Bool // since it was last looked at
 	next    *cacheEntry
 }
 
-// NewCache returns a cache that takes about so many bytes at most; 0 for the default, less
-// than 0 for none.
+// NewCache returns a cache by which the process grows by so many bytes at most; 0 for the
+// default, less than 0 for none.
 func NewCache(bytes int64) *Cache {
 	if bytes == 0 {
 		bytes = DefaultCacheBytes
 	}
-	c := &Cache{limit: bytes / cacheShards}
+	c := &Cache{}
 	for i := range c.shards {
-		c.shards[i].entries = map[cacheKey]*cacheEntry{}
+		c.shards[i].entries, c.shards[i].limit = map[cacheKey]*cacheEntry{}, living(bytes)/cacheShards
 	}
 	return c
+}
+
+// living is how much of so many bytes may be in use: the collector lets a heap grow by
+// GOGC percent beyond that.
+func living(bytes int64) int64 {
+	const off = 10_000 // percent; nobody has so much but who turned it off, and set GOMEMLIMIT
+	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(sample)
+	percent := int64(100)
+	if v := sample[0].Value; v.Kind() == metrics.KindUint64 && v.Uint64() < off {
+		percent = int64(v.Uint64()) //nolint:gosec // because it is less than off
+	}
+	return bytes / (100 + percent) * 100
 }
 
 // Counts returns how often a credential was found, and how often it was not.
@@ -107,21 +123,39 @@ func (c *Cache) put(k *cacheKey, v Verified, now, lapse time.Time) *Verified {
 	if !lapse.IsZero() && lapse.Before(expires) {
 		expires = lapse
 	}
-	e := &cacheEntry{Verified: v, key: *k, expires: expires, cost: cost(&v)}
-	if e.cost > c.limit/4 {
+	s := c.shard(k)
+	e := &cacheEntry{Verified: v, key: *k, expires: expires, cost: cost(&v), shard: s}
+	if e.cost > s.limit/4 {
 		return &e.Verified // one shard is not for one entry
 	}
-	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if there := s.entries[*k]; there != nil && now.Before(there.expires) {
 		return &there.Verified // of two requests at once: both share what hangs on the identity
 	}
+	v.Identity.entry.Store(e)
 	s.entries[*k] = e
 	s.size += e.cost
 	s.queue(e)
-	s.evict(c.limit, now)
+	s.evict(now)
 	return &e.Verified
+}
+
+// grew notes that what hangs on id takes n bytes more than before.
+func (id *Identity) grew(n int64, now time.Time) {
+	e := id.entry.Load()
+	if e == nil {
+		return // nobody remembers it
+	}
+	s := e.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[e.key] != e {
+		return // not any more
+	}
+	e.cost += n
+	s.size += n
+	s.evict(now)
 }
 
 // queue puts e last.
@@ -134,10 +168,10 @@ func (s *cacheShard) queue(e *cacheEntry) {
 	s.last.next, s.last = e, e
 }
 
-// evict drops entries until the shard is within limit. One that was used since it was
+// evict drops entries until the shard is within its limit. One that was used since it was
 // last looked at gets another round.
-func (s *cacheShard) evict(limit int64, now time.Time) {
-	for s.size > limit && s.first != nil {
+func (s *cacheShard) evict(now time.Time) {
+	for s.size > s.limit && s.first != nil {
 		e := s.first
 		if s.first = e.next; s.first == nil {
 			s.last = nil
@@ -165,42 +199,69 @@ func (c *Cache) len() (n int) {
 	return n
 }
 
-// What things take, roughly: an entry with its key in the map, which is grown twice over,
-// an identity with its token and what hangs on it, and a value of decoded JSON.
+// What things take, in bytes, as the allocator rounds them up.
 const (
-	entryCost = 900
-	valueCost = 64
+	entryCost  = 560 // an entry and its place in the map, which is half empty at times; an identity; a token
+	boxCost    = 16  // a text in an interface
+	lineCost   = 64  // a header's line without its value
+	mintedCost = 240 // a minted token without its line, and its place in the list
+	tellCost   = 160 // a telling without its lines
 )
 
-// cost is about how many bytes v takes.
+// room is what so many bytes take.
+func room(n int) int64 { return int64(n + n/8 + 8) }
+
+// cost is how many bytes v takes, without what will hang on its identity.
 func cost(v *Verified) int64 {
-	n := int64(entryCost)
-	for _, l := range v.Lines {
-		n += int64(len(l.Value)) + valueCost
-	}
+	n := int64(entryCost) + linesCost(v.Lines)
 	for _, t := range []*Token{v.Identity.Token, v.Identity.IDToken} {
 		if t != nil {
-			n += int64(len(t.Raw)+len(t.Signature)) + weigh(t.Header) + weigh(t.Claims)
+			n += room(len(t.Raw)) + weigh(t.Header) + weigh(t.Claims)
 		}
 	}
 	return n
 }
 
-// weigh is about how many bytes a value of decoded JSON takes.
-func weigh(value any) int64 {
-	n := int64(valueCost)
-	switch v := value.(type) {
-	case string:
-		n += int64(len(v))
-	case []any:
-		for _, item := range v {
-			n += weigh(item)
-		}
-	case map[string]any:
-		n += 4 * valueCost
-		for name, item := range v {
-			n += int64(len(name)) + weigh(item)
-		}
+func linesCost(lines []wire.Add) (n int64) {
+	for _, l := range lines {
+		n += lineCost + room(len(l.Value))
 	}
 	return n
+}
+
+// weigh is how many bytes a value of JSON takes, with its share of the text that it was
+// read from.
+func weigh(value any) int64 {
+	const punctuation = 6
+	switch v := value.(type) {
+	case string:
+		return boxCost + int64(len(v)) + int64(len(v))/8
+	case []any:
+		n := int64(24 + boxCost*len(v))
+		for _, item := range v {
+			n += punctuation/2 + weigh(item)
+		}
+		return n
+	case map[string]any:
+		n := mapCost(len(v))
+		for name, item := range v {
+			n += int64(len(name)) + punctuation + weigh(item)
+		}
+		return n
+	}
+	return boxCost // a number, and its digits; a word
+}
+
+// mapCost is what a map of n names and values takes without these: it has room for eight,
+// or for a power of two, of which an eighth stays free.
+func mapCost(n int) int64 {
+	const head, group = 48, 288
+	if n <= 8 {
+		return head + group
+	}
+	groups := int64(2)
+	for groups*7 < int64(n) {
+		groups *= 2
+	}
+	return 2*head + groups*group
 }

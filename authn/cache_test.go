@@ -60,7 +60,7 @@ func TestCache(t *testing.T) {
 
 // What is asked for stays; what was shown once goes.
 func TestCacheKeepsWhatIsUsed(t *testing.T) {
-	c := NewCache(cacheShards * 64 << 10)
+	c := NewCache(2 * cacheShards * 64 << 10)
 	const busy = 64
 	for n := range uint64(20_000) {
 		c.put(keyOf(n+1000), Verified{Identity: &Identity{}}, midday, time.Time{})
@@ -83,40 +83,90 @@ func TestCacheKeepsWhatIsUsed(t *testing.T) {
 		t.Errorf("%d of %d that are asked for all the time are known", kept, busy)
 	}
 	for i := range c.shards {
-		if s := &c.shards[i]; s.size > c.limit || s.size < 0 {
-			t.Errorf("shard %d takes %d of %d bytes", i, s.size, c.limit)
+		if s := &c.shards[i]; s.size > s.limit || s.size < 0 {
+			t.Errorf("shard %d takes %d of %d bytes", i, s.size, s.limit)
 		}
 	}
 }
 
-// A million tokens shown once take no more than the cache may.
+// A million tokens shown once take no more than the cache may, what the collector leaves
+// among it, and so do the tokens that are minted for them.
 func TestCacheIsBounded(t *testing.T) {
-	million := 1_000_000
-	if raceEnabled || testing.Short() {
-		million /= 20
+	for _, row := range []struct {
+		name   string
+		tokens int
+		mints  bool
+		least  int // that are known in the end
+	}{{"verified", 1_000_000, false, 3000}, {"minted", 60_000, true, 1500}} {
+		t.Run(row.name, func(t *testing.T) {
+			if raceEnabled || testing.Short() {
+				row.tokens /= 20
+			}
+			limit := int64(16 << 20)
+			d, _, _ := issuerDeps(t)
+			d.Cache, d.Namespace = NewCache(limit), "ambassador"
+			j := newTestFilter(t, d, &config.JWTFilter{ValidAlgorithms: []string{none}, Inject: []config.HeaderTemplate{{Name: "X-User", Value: "{{ .token.sub }}"}}}, nil)
+			f := mintFilter()
+			f.Mint.Algorithm = "EdDSA"
+			m := minter(t, d, f)
+			header := "Bearer " + b64([]byte(`{"alg":"none","typ":"JWT"}`)) + "."
+			before := heap()
+			for n := range row.tokens {
+				payload := fmt.Sprintf(`{"sub":"user-%d","iss":"https://id.example.com","aud":["api","web"],"scope":"read write","groups":["a","b","c"],"exp":4102444800}`, n)
+				c := callOf("authorization", header+b64([]byte(payload))+".")
+				c.Service, c.Peer = serviceA, &wire.Peer{}
+				if j.Filter(c) != Allow || row.mints && m.Mint(c) != Allow {
+					t.Fatalf("%+v", c.Reply)
+				}
+			}
+			grown, counted := heap()-before, d.Cache.size()
+			t.Logf("%d tokens: the heap grew by %d KiB, which count as %d, for a cache of %d KiB that knows %d", row.tokens, grown>>10, counted>>10, limit>>10, d.Cache.len())
+			if counted > living(limit) || grown > counted*11/10 {
+				t.Errorf("the heap grew by %d bytes, which count as %d, for a cache in which %d may live", grown, counted, living(limit))
+			}
+			if n := d.Cache.len(); n < row.least {
+				t.Errorf("only %d tokens are known", n)
+			}
+			runtime.KeepAlive(j)
+		})
 	}
-	limit := 16 << 20
-	d, _, _ := issuerDeps(t)
-	d.Cache = NewCache(int64(limit))
-	j := newTestFilter(t, d, &config.JWTFilter{ValidAlgorithms: []string{none}, Inject: []config.HeaderTemplate{{Name: "X-User", Value: "{{ .token.sub }}"}}}, nil)
-	header := "Bearer " + b64([]byte(`{"alg":"none","typ":"JWT"}`)) + "."
-	before := heap()
-	for n := range million {
-		payload := fmt.Sprintf(`{"sub":"user-%d","iss":"https://id.example.com","aud":["api","web"],"scope":"read write","groups":["a","b","c"],"exp":4102444800}`, n)
-		c := callOf("authorization", header+b64([]byte(payload))+".")
-		if j.Filter(c) != Allow {
-			t.Fatalf("%+v", c.Reply)
-		}
+}
+
+// size is what is counted of all that is remembered.
+func (c *Cache) size() (n int64) {
+	for i := range c.shards {
+		n += c.shards[i].size
 	}
-	grown := heap() - before
-	t.Logf("%d tokens: the heap grew by %d KiB for a cache of %d KiB that knows %d", million, grown>>10, limit>>10, d.Cache.len())
-	if grown > int64(limit)*5/4 {
-		t.Errorf("the heap grew by %d bytes for a cache of %d", grown, limit)
+	return n
+}
+
+// What hangs on an identity counts as long as it is remembered, and no longer.
+func TestCacheCountsWhatGrows(t *testing.T) {
+	c := NewCache(0)
+	id, stranger := &Identity{}, &Identity{}
+	c.put(keyOf(1), Verified{Identity: id}, midday, midday.Add(time.Minute))
+	alone := c.size()
+	line := wire.Add{Value: make([]byte, 1000)}
+	id.grew(id.minted.put(&mintedToken{profile: &profile{id: "a"}, line: line, expires: midday.Add(time.Hour)}, midday), midday)
+	one := c.size() - alone
+	if one < 1000 || one > 2000 {
+		t.Errorf("a minted token counts as %d bytes", one)
 	}
-	if n := d.Cache.len(); n < 2000 {
-		t.Errorf("only %d tokens are known", n)
+	id.grew(id.minted.put(&mintedToken{profile: &profile{id: "a"}, line: line, expires: midday.Add(time.Hour)}, midday), midday)
+	if got := c.size() - alone; got != one {
+		t.Errorf("one in its place: %d bytes, want %d", got, one)
 	}
-	runtime.KeepAlive(j)
+	id.grew(id.told.put(&telling{lines: []wire.Add{line}}), midday)
+	if got := c.size() - alone - one; got < 1000 || got > 2000 {
+		t.Errorf("what a requirement made counts as %d bytes", got)
+	}
+	stranger.grew(stranger.told.put(&telling{lines: []wire.Add{line}}), midday)
+	before := c.size()
+	c.put(keyOf(1), Verified{Identity: &Identity{}}, midday.Add(time.Minute), time.Time{})
+	id.grew(id.told.put(&telling{policy: [sha256.Size]byte{1}, lines: []wire.Add{line}}), midday)
+	if got := c.size() - before; got != alone {
+		t.Errorf("%d bytes more once another one is remembered in its place, want %d", got, alone)
+	}
 }
 
 // heap is what is in use once garbage is gone.

@@ -1,6 +1,9 @@
 package authn
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // An Identity is whom a filter recognised, shared by all requests that bring the same
 // credential and never changed but for what is cached with it.
@@ -13,8 +16,9 @@ type Identity struct {
 	IDToken *Token    // of a login; nil for none
 	Session string    // the id of the session that a browser has; "" for none
 
-	minted mintedSlot // tokens that were made for it
-	told   tellings   // what requirements made of it
+	minted mintedSlot                 // tokens that were made for it
+	told   tellings                   // what requirements made of it
+	entry  atomic.Pointer[cacheEntry] // where it is remembered; nil for nowhere
 }
 
 // A Token is a JSON Web Token that was verified.

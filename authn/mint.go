@@ -167,7 +167,7 @@ func (m *Minter) renew(c *Call, p *profile, client netip.Addr, old *mintedToken)
 	if err != nil {
 		return nil, err
 	}
-	c.Identity.minted.put(t, c.Now)
+	c.Identity.grew(c.Identity.minted.put(t, c.Now), c.Now)
 	m.minted.Add()
 	e := decision.Event{Kind: decision.TokenMinted, Allowed: true, By: m.by, MintedJTI: t.jti, KeyID: t.key}
 	about(&e, c.Identity)

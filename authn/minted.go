@@ -46,12 +46,25 @@ func (s *mintedSlot) find(p *profile, client netip.Addr) *mintedToken {
 	return nil
 }
 
-// put keeps t in the place of the one that it renews.
-func (s *mintedSlot) put(t *mintedToken, now time.Time) {
+// weight is how many bytes t takes.
+func (t *mintedToken) weight() int64 { return mintedCost + room(len(t.line.Value)) + room(len(t.jti)) }
+
+func weightOf[T interface{ weight() int64 }](list []T) (n int64) {
+	for _, t := range list {
+		n += t.weight()
+	}
+	return n
+}
+
+// put keeps t in the place of the one that it renews, and returns how many bytes more than
+// before that takes.
+func (s *mintedSlot) put(t *mintedToken, now time.Time) (grown int64) {
 	for {
 		old := s.list.Load()
 		var next []*mintedToken
+		grown = 0
 		if old != nil {
+			grown = -weightOf(*old)
 			next = slices.DeleteFunc(slices.Clone(*old), func(o *mintedToken) bool {
 				return !now.Before(o.expires) || o.profile.id == t.profile.id && o.client == t.client
 			})
@@ -61,7 +74,7 @@ func (s *mintedSlot) put(t *mintedToken, now time.Time) {
 		}
 		next = append(next, t)
 		if s.list.CompareAndSwap(old, &next) {
-			return
+			return grown + weightOf(next)
 		}
 	}
 }

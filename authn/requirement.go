@@ -133,19 +133,26 @@ func (s *tellings) find(policy *[sha256.Size]byte, now time.Time) *telling {
 	return nil
 }
 
-// put keeps t. What gets lost because somebody else put another one meanwhile is made
-// again.
-func (s *tellings) put(t *telling) {
+// weight is how many bytes t takes.
+func (t *telling) weight() int64 { return tellCost + linesCost(t.lines) }
+
+// put keeps t, and returns how many bytes more than before that takes. What gets lost
+// because somebody else put another one meanwhile is made again.
+func (s *tellings) put(t *telling) (grown int64) {
 	old := s.list.Load()
 	var next []*telling
 	if old != nil {
+		grown = -weightOf(*old)
 		next = slices.DeleteFunc(slices.Clone(*old), func(o *telling) bool { return o.policy == t.policy })
 	}
 	if len(next) >= maxTellings {
 		next = slices.Delete(next, 0, len(next)-maxTellings+1)
 	}
 	next = append(next, t)
-	s.list.CompareAndSwap(old, &next)
+	if !s.list.CompareAndSwap(old, &next) {
+		return 0
+	}
+	return grown + weightOf(next)
 }
 
 // tell judges id by what the Mapping asks, and makes the request's headers speak of it.
@@ -162,7 +169,7 @@ func (q *requirement) tell(c *Call, id *Identity) *failure {
 			return f
 		}
 		t = &telling{policy: q.policy, lines: lines, lapse: lapse}
-		id.told.put(t)
+		id.grew(id.told.put(t), c.Now)
 	}
 	return q.admit(c, &Verified{Identity: id, Lines: t.lines})
 }
