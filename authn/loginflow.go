@@ -248,6 +248,9 @@ func (l *login) replace(c *Call, o *origin, s *session) error {
 	if err != nil {
 		return err
 	}
+	if _, shared := l.keeper.(storeKeeper); shared && old != nil { // other origins' cookies have the old one's id
+		l.spread(c, old)
+	}
 	return l.keeper.add(c, s)
 }
 

@@ -140,9 +140,7 @@ func (p *loginPaths) logout(c *Call, q url.Values) {
 			return
 		}
 		hint = s.IDToken
-		if err := l.parts.ended.Revoke(context.Background(), s.ID, c.Now.Add(l.idle(s)), c.Now); err != nil {
-			l.deps.Log.Warn("other gateways may not know that a session ended", "error", err)
-		}
+		l.spread(c, s)
 		l.deps.audit(c, decision.Event{Kind: decision.LoggedOut, Allowed: true, By: l.by, Subject: s.Subject})
 	}
 	if d, err := l.provider.discover(c); err == nil && d.EndSession != "" {
@@ -179,4 +177,12 @@ func (p *loginPaths) loggedOut(c *Call, realm string) {
 		return
 	}
 	l.farewell(c, nil)
+}
+
+// spread has no gateway believe s any more, which has ended, because of what it remembers:
+// this one at once, and others as soon as they hear of it.
+func (l *login) spread(c *Call, s *session) {
+	if err := l.parts.ended.Revoke(context.Background(), s.ID, c.Now.Add(l.idle(s)), c.Now); err != nil {
+		l.deps.Log.Warn("other gateways may not know that a session ended", "error", err)
+	}
 }

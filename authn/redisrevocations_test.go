@@ -45,8 +45,13 @@ func (s *syncedBuffer) count(text string) int {
 // newFollower follows what others revoke until the test ends.
 func newFollower(t *testing.T, client redis.UniversalClient) *follower {
 	t.Helper()
+	return newFollowerAt(t, client, time.Now)
+}
+
+func newFollowerAt(t *testing.T, client redis.UniversalClient, clock func() time.Time) *follower {
+	t.Helper()
 	r := &follower{log: &syncedBuffer{}}
-	r.feed = NewRedisFeed(client, time.Now, slog.New(slog.NewTextHandler(r.log, nil)))
+	r.feed = NewRedisFeed(client, clock, slog.New(slog.NewTextHandler(r.log, nil)))
 	r.Revocations = NewRevocations(r.feed)
 	ctx, cancel := context.WithCancel(t.Context())
 	var following sync.WaitGroup

@@ -118,6 +118,39 @@ func TestTwoGateways(t *testing.T) {
 	wantReply(t, b.at(other).ask("GET", page), decision.LoginRedirect, 302)
 }
 
+// hears has w share with other gateways which sessions have ended.
+func (w *loginWorld) hears() {
+	w.t.Helper()
+	w.set.Retire(nil)
+	w.set, w.deps.Revocations = nil, newFollowerAt(w.t, w.redis, w.now).Revocations
+	w.build()
+}
+
+// Who has logged out at one gateway is out at the others as soon as they hear of it, though
+// they have just let the browser pass.
+func TestLogoutIsHeard(t *testing.T) {
+	w := newLoginWorld(t, redisAt(t, redistest.Start(t)), nil)
+	w.hears()
+	other := w.another()
+	other.hears()
+	b, untouched := w.browser(), w.browser()
+	b.login(page, "alice")
+	untouched.login(page, "bob")
+	for _, one := range []*browser{b, untouched} {
+		wantReply(t, one.at(other).ask("GET", page), decision.None, 0)
+	}
+	wantReply(t, b.logOut(), decision.OwnEndpoint, 302)
+	began := time.Now()
+	redistest.Eventually(t, "the other gateway knows", func() bool {
+		return b.at(other).ask("GET", page).Reply.Reason == decision.LoginRedirect
+	})
+	if took := time.Since(began); took > storeTrust/2 {
+		t.Errorf("it took %v", took)
+	}
+	wantReply(t, b.ask("GET", page), decision.LoginRedirect, 302)
+	wantReply(t, untouched.at(other).ask("GET", page), decision.None, 0)
+}
+
 // logOut posts what the page's form would; the browser keeps its cookies all the same.
 func (b *browser) logOut() *Call {
 	b.w.t.Helper()
@@ -146,7 +179,6 @@ func TestSessionRotatesAtLogin(t *testing.T) {
 	if b.cookies[shopHost][shopSession] == old[shopSession] {
 		t.Error("the session's id is the old one")
 	}
-	w.forward(storeTrust)
 	wantReply(t, (&browser{w, map[string]map[string]string{shopHost: old}}).ask("GET", page), decision.LoginRedirect, 302)
 	wantReply(t, b.ask("GET", page), decision.None, 0)
 	if all := w.kept(); len(all) != 1 {
