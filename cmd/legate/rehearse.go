@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"legate/authn"
 	"legate/certs"
 	"legate/config"
 	"legate/config/files"
@@ -44,10 +46,12 @@ func (p *Program) rehearseObjects(opts config.Options, objects []*config.Object)
 		Routes:   routesOptions(opts, p.getenv),
 		OnlyAsk:  onlyAsk(p.getenv),
 		Cluster:  p.cluster(false, slog.New(slog.DiscardHandler)),
-		Limits:   limitOptions(p.getenv, opts.Namespace),
-		Metrics:  telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
-		Log:      slog.New(slog.DiscardHandler),
-		Clock:    time.Now,
+		// Where keys are kept is said by flags of run, which nobody who only asks repeats.
+		SigningKeys: keysElsewhere{},
+		Limits:      limitOptions(p.getenv, opts.Namespace),
+		Metrics:     telemetry.NewMetrics(telemetry.Build{Version: version, Commit: commit}),
+		Log:         slog.New(slog.DiscardHandler),
+		Clock:       time.Now,
 		Certificates: func(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
 			b := certs.Build(w, certs.Options{Namespace: opts.Namespace}, nil)
 			return b.Table, b.Dropped, b.Problems
@@ -57,6 +61,21 @@ func (p *Program) rehearseObjects(opts config.Options, objects []*config.Object)
 		return nil, nil, err
 	}
 	return g, g.Rehearse(config.Merge(opts, objects)), nil
+}
+
+// keysElsewhere stands for wherever run keeps the keys that sign.
+type keysElsewhere struct{}
+
+func (keysElsewhere) String() string { return "where run keeps them" }
+
+// Keeps implements authn.SecretStore.
+func (keysElsewhere) Keeps(data map[string][]byte) bool { return authn.KeepsKeys(data) }
+
+var errOnlyAsked = errors.New("who is only asked keeps no keys")
+
+// Update implements authn.KeyStore.
+func (keysElsewhere) Update(context.Context, string, string, func([]byte) ([]byte, error)) error {
+	return errOnlyAsked
 }
 
 // asking are the flags of commands that ask files or a gateway that serves.

@@ -13,6 +13,10 @@ func TestReport(t *testing.T) {
 	mapping := func(name, more string) string {
 		return head + "Mapping\nmetadata: {name: " + name + "}\nspec: {hostname: '*', prefix: /" + name + "/, service: s" + more + "}\n"
 	}
+	mint := head + "Filter\nmetadata: {name: m}\nspec: {Mint: {signingKeys: {secretName: keys}}}\n"
+	secret := func(entry string) string {
+		return "---\napiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {" + entry + "}\n"
+	}
 	for _, c := range []struct {
 		name, text string
 		status     int
@@ -23,6 +27,9 @@ func TestReport(t *testing.T) {
 		{"dropped", mapping("a", ", timeout_ms: soon") + mapping("b", ""), 2, []string{"dropped  Mapping default/a\n", "served   Mapping default/b\n", "objects: 1 served, 1 dropped, 2 in all\n"}},
 		{"closed", mapping("a", "") + head + "FilterPolicy\nmetadata: {name: p}\nspec: nonsense\n", 2, []string{"closed  FilterPolicy default/p\n"}},
 		{"ignored kind", head + "DevPortal\nmetadata: {name: d}\nspec: {default: true}\n", 2, []string{"ignored  DevPortal default/d\n"}},
+		{"keys that run keeps", mint, 0, []string{"served  Filter default/m\n", "objects: 1 served, 1 in all\n"}},
+		{"keys that run keeps in a Secret", mint + secret("keys.json: '{}'"), 0, []string{"served  Filter default/m\n"}},
+		{"keys that somebody writes and that are none", mint + secret("signing.pem: nonsense"), 2, []string{"ignored  Filter default/m\n", "the Secret keys.default"}},
 		{"of another gateway", mapping("a", ", ambassador_id: [internal]"), 0, []string{"objects: 0 in all\n", "1 objects belong to another gateway, with ambassador_id internal\n"}},
 		{"of nobody", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n", 0, []string{"1 of kind Deployment, which no gateway reads\n"}},
 	} {
