@@ -201,7 +201,7 @@ func (c *Cache) len() (n int) {
 
 // What things take, in bytes, as the allocator rounds them up.
 const (
-	entryCost  = 560 // an entry and its place in the map, which is half empty at times; an identity; a token
+	entryCost  = 640 // an entry and its place in the map, which is half empty at times; an identity; a token
 	boxCost    = 16  // a text in an interface
 	lineCost   = 64  // a header's line without its value
 	mintedCost = 240 // a minted token without its line, and its place in the list
