@@ -294,7 +294,8 @@ func TestMeshChangesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	// settled waits until every handshake that is under way has ended.
+	// settled waits until every handshake that is under way has ended: each client has had the
+	// answer to a request that it sent since.
 	settled := func() {
 		for i := range answers {
 			had := answers[i].Load()
