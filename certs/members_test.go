@@ -70,14 +70,14 @@ func TestMembersAreLetIn(t *testing.T) {
 	}{
 		{"nothing", nil, map[string]string{"api": "certificate required", "optional": "", "own": "certificate required"}},
 		{"a member", &orders, map[string]string{"api": "", "optional": "", "own": ""}},
-		{"another member", member(mesh.member(t, "spiffe://mesh/ns/stock/sa/stock", time.Hour)), map[string]string{"api": "", "optional": "", "own": ""}},
-		{"who is not meant", member(mesh.member(t, "spiffe://mesh/ns/other/sa/orders", time.Hour)), refusing("bad certificate")},
-		{"of another trust domain", member(mesh.member(t, "spiffe://other/ns/shop/sa/orders", time.Hour)), refusing("bad certificate")},
-		{"expired", member(mesh.member(t, "spiffe://mesh/ns/shop/sa/orders", -time.Hour)),
+		{"another member", new(mesh.member(t, "spiffe://mesh/ns/stock/sa/stock", time.Hour)), map[string]string{"api": "", "optional": "", "own": ""}},
+		{"who is not meant", new(mesh.member(t, "spiffe://mesh/ns/other/sa/orders", time.Hour)), refusing("bad certificate")},
+		{"of another trust domain", new(mesh.member(t, "spiffe://other/ns/shop/sa/orders", time.Hour)), refusing("bad certificate")},
+		{"expired", new(mesh.member(t, "spiffe://mesh/ns/shop/sa/orders", -time.Hour)),
 			map[string]string{"api": "bad certificate", "optional": "bad certificate", "own": "certificate"}},
-		{"a stranger's", member(stranger.member(t, "spiffe://mesh/ns/shop/sa/orders", time.Hour)),
+		{"a stranger's", new(stranger.member(t, "spiffe://mesh/ns/shop/sa/orders", time.Hour)),
 			map[string]string{"api": "bad certificate", "optional": "bad certificate", "own": "unknown certificate authority"}},
-		{"no SVID", member(mesh.client(t)), refusing("bad certificate")},
+		{"no SVID", new(mesh.client(t)), refusing("bad certificate")},
 	} {
 		for host, want := range row.want {
 			c := asks(a, host+".example.com")
@@ -91,8 +91,6 @@ func TestMembersAreLetIn(t *testing.T) {
 		}
 	}
 }
-
-func member(c tls.Certificate) *tls.Certificate { return &c }
 
 // refusing is the same error at every host.
 func refusing(why string) map[string]string {

@@ -51,7 +51,8 @@ type mesh struct {
 }
 
 func newMesh(t testing.TB) *mesh {
-	dir, err := os.MkdirTemp("", "mesh") // as a socket's path must be short
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mesh") //nolint:usetesting // because a socket's path must be short, and a test's folder has its name
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	first := newAuthority()
