@@ -64,6 +64,9 @@ func run(t testing.TB, env []string, cmd *exec.Cmd) *program {
 // hasty keeps the race detector from waiting a second for more at every exit.
 const hasty = "GORACE=atexit_sleep_ms=10"
 
+// defect is how the program tells of one of its own.
+var defect = regexp.MustCompile(`\bBUG\b`)
+
 // end ends the program as an operator would and looks for what it must never say.
 func (p *program) end(t testing.TB) {
 	t.Helper()
@@ -74,7 +77,7 @@ func (p *program) end(t testing.TB) {
 		t.Errorf("exit status %d, want 0", p.status)
 	}
 	for _, line := range p.errors.all() {
-		if strings.Contains(line, "BUG") || strings.Contains(line, "DATA RACE") ||
+		if defect.MatchString(line) || strings.Contains(line, "DATA RACE") ||
 			strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
 			t.Errorf("the program says: %s", line)
 		}
