@@ -69,7 +69,7 @@ func readNamed(path string) ([]byte, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	f, err := os.Open(path) //nolint:gosec // because it is the path that the operator names
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,10 @@ func (n *Named) Watch(ctx context.Context, yield func([]*config.Object)) error {
 			return nil
 		case <-n.look:
 		case <-rescan.C:
-		case <-lost: // most likely events were lost, so nothing is known for certain
+		case err := <-lost:
+			if err == nil {
+				continue
+			} // most likely events were lost, so nothing is known for certain
 		case e := <-events:
 			if !n.concerns(e) {
 				continue
