@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+VERSION  ?= dev
 COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X main.commit=$(COMMIT)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 TOOLS    := .work/tools
 FUZZTIME ?= 30s
 # Flags of bench/, as in: make bench BENCH='-quick -only /nginx'
@@ -15,13 +16,20 @@ need = command -v $(1) >/dev/null || { \
 	if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
 	else echo "$(1) is missing: sudo apt-get install $(2)" >&2; exit 1; fi; }
 
-.PHONY: help build unit e2e test fuzz bench pgo lint generate check dev clean
+.PHONY: help build image sbom unit e2e test fuzz bench pgo lint generate check dev clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/legate, static, with the recorded profile if there is one
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/legate ./cmd/legate
+
+image: ## the image legate:VERSION, by docker, podman or buildah
+	@engine=$$(command -v docker || command -v podman || command -v buildah) || { echo "docker, podman or buildah is needed" >&2; exit 1; }; \
+	set -x; "$$engine" build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t legate:$(VERSION) .
+
+sbom: build $(TOOLS)/cyclonedx-gomod ## bin/legate.cdx.json, the modules in bin/legate as CycloneDX
+	$(TOOLS)/cyclonedx-gomod bin -json -std -version $(VERSION) -output bin/legate.cdx.json bin/legate
 
 unit: ## every package's own tests, with the race detector; then those that count allocations, without
 	@$(call need,gcc,gcc libc6-dev)
@@ -86,6 +94,9 @@ module-tool = go -C test/tools/$(1) build -trimpath -ldflags "-s -w" -o $(CURDIR
 
 $(TOOLS)/h2spec: test/tools/h2spec/go.mod test/tools/h2spec/go.sum
 	$(call module-tool,h2spec,github.com/summerwind/h2spec/cmd/h2spec)
+
+$(TOOLS)/cyclonedx-gomod: test/tools/cyclonedx/go.mod test/tools/cyclonedx/go.sum
+	$(call module-tool,cyclonedx,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod)
 
 $(TOOLS)/grpc-interop-client: test/tools/interop/go.mod test/tools/interop/go.sum
 	$(call module-tool,interop,google.golang.org/grpc/interop/client)
