@@ -279,7 +279,7 @@ func (s *Staple) show(answer *ocsp.Response, now time.Time) {
 		s.shown.Store(&shown)
 	} else {
 		next.Ends = time.Time{}
-		s.of.opts.Log.Warn("an authority says that a certificate is "+next.Status, "names", namesOf(s.leaf), "responder", s.leaf.OCSPServer[0])
+		s.of.opts.Log.Warn("an authority does not say that a certificate is good", "says", next.Status, "names", namesOf(s.leaf), "responder", s.leaf.OCSPServer[0])
 	}
 	s.note(func(state *StapleState) { *state = next })
 }
@@ -347,7 +347,7 @@ func (s *Staple) fetch(ctx context.Context) (*ocsp.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // because it was read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:

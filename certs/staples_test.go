@@ -27,6 +27,7 @@ import (
 // A responder answers about the certificates of an authority as a test has it.
 type responder struct {
 	*authority
+	t      *testing.T
 	url    string
 	answer atomic.Pointer[func(w http.ResponseWriter, q *ocsp.Request)]
 	asked  atomic.Int64
@@ -34,7 +35,7 @@ type responder struct {
 
 func newResponder(t *testing.T) *responder {
 	t.Helper()
-	r := &responder{authority: newAuthority(t, "ca")}
+	r := &responder{authority: newAuthority(t, "ca"), t: t}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.asked.Add(1)
 		text, err := io.ReadAll(req.Body)
@@ -58,15 +59,15 @@ func (r *responder) says(answer func(w http.ResponseWriter, q *ocsp.Request)) {
 }
 
 // signed answers what template has, signed by signer.
-func (r *responder) signed(t *testing.T, template ocsp.Response, signer *x509.Certificate, key crypto.Signer) {
-	t.Helper()
+func (r *responder) signed(template ocsp.Response, signer *x509.Certificate, key crypto.Signer) {
+	r.t.Helper()
 	r.says(func(w http.ResponseWriter, q *ocsp.Request) {
 		if template.SerialNumber == nil {
 			template.SerialNumber = q.SerialNumber
 		}
 		text, err := ocsp.CreateResponse(r.cert, signer, template, key)
 		if err != nil {
-			t.Error(err)
+			r.t.Error(err)
 		}
 		_, _ = w.Write(text)
 	})
@@ -100,13 +101,13 @@ func (r *responder) chain(t *testing.T, must bool, name string) (cert, key []byt
 }
 
 // delegate signs a certificate for who answers in r's place.
-func (r *responder) delegate(t *testing.T, usage ...x509.ExtKeyUsage) (*x509.Certificate, crypto.Signer) {
-	t.Helper()
-	k := ecKey(t)
+func (r *responder) delegate(usage ...x509.ExtKeyUsage) (*x509.Certificate, crypto.Signer) {
+	r.t.Helper()
+	k := ecKey(r.t)
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: "delegate"}, SerialNumber: big.NewInt(8), NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0), ExtKeyUsage: usage}
 	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, k.Public(), r.key)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	c, _ := x509.ParseCertificate(der)
 	return c, k
@@ -115,7 +116,6 @@ func (r *responder) delegate(t *testing.T, usage ...x509.ExtKeyUsage) (*x509.Cer
 // A stapled is a Host whose certificate names a responder, at a time that the test sets.
 type stapled struct {
 	*responder
-	t       *testing.T
 	world   world
 	staples *Staples
 	clock   atomic.Int64 // nanoseconds after now
@@ -125,7 +125,7 @@ type stapled struct {
 
 func newStapled(t *testing.T, must bool) *stapled {
 	t.Helper()
-	s := &stapled{responder: newResponder(t), t: t}
+	s := &stapled{responder: newResponder(t)}
 	s.staples = NewStaples(StapleOptions{Log: slog.New(slog.DiscardHandler), Now: s.now, Changed: func() { s.changed.Add(1) }})
 	t.Cleanup(s.staples.Close)
 	cert, key := s.chain(t, must, "shop.example.com")
@@ -174,58 +174,58 @@ func TestWhatRespondersSay(t *testing.T) {
 	other := newAuthority(t, "ca")
 	for _, c := range []struct {
 		name   string
-		says   func(t *testing.T, r *responder)
+		says   func(r *responder)
 		status string // that is told
 		error  string // part of it; "" for none
 		shown  bool
 	}{
-		{"good", func(t *testing.T, r *responder) { r.signed(t, good(now, time.Hour), r.cert, r.key) }, "good", "", true},
-		{"good without an end", func(t *testing.T, r *responder) {
-			r.signed(t, ocsp.Response{Status: ocsp.Good, ThisUpdate: now}, r.cert, r.key)
+		{"good", func(r *responder) { r.signed(good(now, time.Hour), r.cert, r.key) }, "good", "", true},
+		{"good without an end", func(r *responder) {
+			r.signed(ocsp.Response{Status: ocsp.Good, ThisUpdate: now}, r.cert, r.key)
 		}, "good", "", true},
-		{"good, by a delegate", func(t *testing.T, r *responder) {
-			cert, key := r.delegate(t, x509.ExtKeyUsageOCSPSigning)
+		{"good, by a delegate", func(r *responder) {
+			cert, key := r.delegate(x509.ExtKeyUsageOCSPSigning)
 			template := good(now, time.Hour)
 			template.Certificate = cert
-			r.signed(t, template, cert, key)
+			r.signed(template, cert, key)
 		}, "good", "", true},
-		{"by somebody of the same authority", func(t *testing.T, r *responder) {
-			cert, key := r.delegate(t, x509.ExtKeyUsageServerAuth)
+		{"by somebody of the same authority", func(r *responder) {
+			cert, key := r.delegate(x509.ExtKeyUsageServerAuth)
 			template := good(now, time.Hour)
 			template.Certificate = cert
-			r.signed(t, template, cert, key)
+			r.signed(template, cert, key)
 		}, "", "signed by somebody who may not", false},
-		{"by another authority", func(t *testing.T, r *responder) { r.signed(t, good(now, time.Hour), r.cert, other.key) }, "", "bad OCSP signature", false},
-		{"revoked", func(t *testing.T, r *responder) {
-			r.signed(t, ocsp.Response{Status: ocsp.Revoked, RevokedAt: now, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, r.cert, r.key)
+		{"by another authority", func(r *responder) { r.signed(good(now, time.Hour), r.cert, other.key) }, "", "bad OCSP signature", false},
+		{"revoked", func(r *responder) {
+			r.signed(ocsp.Response{Status: ocsp.Revoked, RevokedAt: now, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, r.cert, r.key)
 		}, "revoked", "", false},
-		{"unknown", func(t *testing.T, r *responder) {
-			r.signed(t, ocsp.Response{Status: ocsp.Unknown, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, r.cert, r.key)
+		{"unknown", func(r *responder) {
+			r.signed(ocsp.Response{Status: ocsp.Unknown, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}, r.cert, r.key)
 		}, "unknown", "", false},
-		{"of another certificate", func(t *testing.T, r *responder) {
+		{"of another certificate", func(r *responder) {
 			template := good(now, time.Hour)
 			template.SerialNumber = big.NewInt(99)
-			r.signed(t, template, r.cert, r.key)
+			r.signed(template, r.cert, r.key)
 		}, "", "no response matching", false},
-		{"of yesterday", func(t *testing.T, r *responder) { r.signed(t, good(now.Add(-25*time.Hour), time.Hour), r.cert, r.key) }, "", "has ended at", false},
-		{"of tomorrow", func(t *testing.T, r *responder) { r.signed(t, good(now.Add(24*time.Hour), time.Hour), r.cert, r.key) }, "", "which is to come", false},
-		{"a page", func(_ *testing.T, r *responder) {
+		{"of yesterday", func(r *responder) { r.signed(good(now.Add(-25*time.Hour), time.Hour), r.cert, r.key) }, "", "has ended at", false},
+		{"of tomorrow", func(r *responder) { r.signed(good(now.Add(24*time.Hour), time.Hour), r.cert, r.key) }, "", "which is to come", false},
+		{"a page", func(r *responder) {
 			r.says(func(w http.ResponseWriter, _ *ocsp.Request) { _, _ = io.WriteString(w, "<html>") })
 		}, "", "asn1", false},
-		{"an error", func(_ *testing.T, r *responder) {
+		{"an error", func(r *responder) {
 			r.says(func(w http.ResponseWriter, _ *ocsp.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 		}, "", "it answers 503", false},
-		{"try later", func(_ *testing.T, r *responder) {
+		{"try later", func(r *responder) {
 			r.says(func(w http.ResponseWriter, _ *ocsp.Request) { _, _ = w.Write(ocsp.TryLaterErrorResponse) })
 		}, "", "try later", false},
-		{"without end", func(_ *testing.T, r *responder) {
+		{"without end", func(r *responder) {
 			r.says(func(w http.ResponseWriter, _ *ocsp.Request) { _, _ = w.Write(make([]byte, 2*maxAnswer)) })
 		}, "", "too long", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, must := range []bool{false, true} {
 				s := newStapled(t, must)
-				c.says(t, s.responder)
+				c.says(s.responder)
 				wait := s.staple().step(t.Context())
 				state := s.staple().State()
 				if state.Status != c.status || !strings.Contains(state.Error, c.error) || c.error == "" && state.Error != "" {
@@ -249,7 +249,7 @@ func TestWhatRespondersSay(t *testing.T) {
 // shown until it ends, and then none; a certificate that must be shown with one is told of.
 func TestResponderIsDown(t *testing.T) {
 	s := newStapled(t, true)
-	s.signed(t, good(now, 8*time.Hour), s.cert, s.key)
+	s.signed(good(now, 8*time.Hour), s.cert, s.key)
 	down := func(w http.ResponseWriter, _ *ocsp.Request) { w.WriteHeader(http.StatusBadGateway) }
 	for _, row := range []struct {
 		name    string
@@ -265,8 +265,8 @@ func TestResponderIsDown(t *testing.T) {
 		{"at once again", 4 * time.Hour, func() {}, 2, true, ""},
 		{"later", 5 * time.Hour, func() {}, 3, true, ""},
 		{"at its end", 8 * time.Hour, func() {}, 4, false, "must be shown with its authority's answer, and there is none: it answers 502"},
-		{"back again", 9 * time.Hour, func() { s.signed(t, good(now.Add(9*time.Hour), 8*time.Hour), s.cert, s.key) }, 5, true, ""},
-		{"the clock is set back", -300 * 24 * time.Hour, func() { s.signed(t, good(now.Add(-300*24*time.Hour), 8*time.Hour), s.cert, s.key) }, 6, true, ""},
+		{"back again", 9 * time.Hour, func() { s.signed(good(now.Add(9*time.Hour), 8*time.Hour), s.cert, s.key) }, 5, true, ""},
+		{"the clock is set back", -300 * 24 * time.Hour, func() { s.signed(good(now.Add(-300*24*time.Hour), 8*time.Hour), s.cert, s.key) }, 6, true, ""},
 	} {
 		s.clock.Store(int64(row.at))
 		row.do()
@@ -305,7 +305,7 @@ func TestResponderHangs(t *testing.T) {
 // A certificate that is carried over keeps its answer, and another one gets its own.
 func TestAnswerIsCarriedOver(t *testing.T) {
 	s := newStapled(t, false)
-	s.signed(t, good(now, time.Hour), s.cert, s.key)
+	s.signed(good(now, time.Hour), s.cert, s.key)
 	before := s.staple()
 	before.step(context.Background())
 	s.build()

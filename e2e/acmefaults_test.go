@@ -64,6 +64,7 @@ func TestStorageFails(t *testing.T) {
 	}{
 		{"full", "no space left on device", fill},
 		{"read-only", "read-only file system", func(t testing.TB, dir string) func() {
+			t.Helper()
 			must(t, remount(dir, syscall.MS_RDONLY))
 			return func() { must(t, remount(dir, 0)) }
 		}},

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
@@ -60,9 +60,9 @@ func accountOf(w *config.World, h *config.Host) account {
 	return a
 }
 
-// dueOf returns when the certificate is to be renewed that h's own Secret has, zero where it
-// has none for the name. Nothing is ordered in place of one that is good for long yet.
-func dueOf(w *config.World, h *config.Host) time.Time {
+// ownOf returns the certificate that h's own Secret has for the name, nil where it has none.
+// Nothing is ordered in place of one that is good for long yet.
+func ownOf(w *config.World, h *config.Host) *x509.Certificate {
 	for i := range w.Secrets {
 		s := &w.Secrets[i]
 		if !s.Is(cmp.Or(h.TLSSecret.Namespace, h.Namespace), h.TLSSecret.Name) {
@@ -72,9 +72,9 @@ func dueOf(w *config.World, h *config.Host) time.Time {
 		if err != nil || pair.Leaf.VerifyHostname(subjectOf(h).name) != nil {
 			continue
 		}
-		return renewalOf(pair.Leaf)
+		return pair.Leaf
 	}
-	return time.Time{}
+	return nil
 }
 
 // seed puts the key of an account that was given where certmagic looks for it. An account

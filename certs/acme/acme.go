@@ -6,6 +6,7 @@ package acme
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -164,7 +165,7 @@ func (c *Client) Certificate(h *config.Host) *config.Secret {
 // any more.
 func (c *Client) Want(w *config.World) {
 	wanted := map[subject]account{}
-	own := map[subject]time.Time{}
+	own := map[subject]*x509.Certificate{}
 	for i := range w.Hosts {
 		h := &w.Hosts[i]
 		if h.ACME == nil {
@@ -174,8 +175,8 @@ func (c *Client) Want(w *config.World) {
 		if _, known := wanted[s]; !known { // Hosts of one name order once, as the first of them says
 			wanted[s] = accountOf(w, h)
 		}
-		if due := dueOf(w, h); due.After(own[s]) {
-			own[s] = due
+		if leaf := ownOf(w, h); leaf != nil && (own[s] == nil || renewalOf(leaf).After(renewalOf(own[s]))) {
+			own[s] = leaf
 		}
 	}
 	c.mu.Lock()

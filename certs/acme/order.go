@@ -37,7 +37,7 @@ type order struct {
 	mu      sync.Mutex
 	cert    *held
 	broken  broken
-	own     time.Time // when the certificate of the Host's own Secret is to be renewed
+	own     *x509.Certificate // that the Host's own Secret has; nil for none
 	status  State
 	hint    hint
 	giveUp  context.CancelFunc // of the attempt under way
@@ -87,11 +87,11 @@ func (o *order) state() State {
 	return o.status
 }
 
-// serves tells when the certificate is due that the Host's own Secret has.
-func (o *order) serves(due time.Time) {
+// serves tells which certificate the Host's own Secret has, nil for none.
+func (o *order) serves(own *x509.Certificate) {
 	o.mu.Lock()
-	changed := !o.own.Equal(due)
-	o.own = due
+	changed := !o.own.Equal(own)
+	o.own = own
 	o.mu.Unlock()
 	if changed {
 		o.rouse()
@@ -199,10 +199,19 @@ func (o *order) due() time.Time {
 			due = at
 		}
 	}
-	if o.own.After(due) {
-		return o.own
+	if own := o.ownDue(); own.After(due) {
+		return own
 	}
 	return due
+}
+
+// ownDue returns when the certificate of the Host's own Secret is to be renewed, zero for none.
+// What was ordered and written into it has to be renewed when the authority says.
+func (o *order) ownDue() time.Time {
+	if o.own == nil || o.cert != nil && o.own.Equal(o.cert.leaf) {
+		return time.Time{}
+	}
+	return renewalOf(o.own)
 }
 
 // load takes what the storage has, and tells if it is news.
@@ -268,7 +277,7 @@ func (o *order) unreadable(now time.Time) time.Duration {
 // fault: many say nothing about it.
 func (o *order) ask() {
 	o.mu.Lock()
-	cert, h, own := o.cert, o.hint, o.own
+	cert, h, own := o.cert, o.hint, o.ownDue()
 	o.mu.Unlock()
 	now := o.now()
 	rests := now.Before(h.next) && h.next.Sub(now) <= askSeldom // a clock may have been set back
@@ -426,7 +435,7 @@ func (o *order) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.status.Retry = time.Time{}
-	if o.cert == nil && o.own.IsZero() {
+	if o.cert == nil && o.own == nil {
 		o.status.Phase = "Pending"
 	}
 }

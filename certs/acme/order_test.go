@@ -30,7 +30,7 @@ type setClock struct{ ahead atomic.Int64 }
 
 func (c *setClock) now() time.Time       { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *setClock) set(by time.Duration) { c.ahead.Store(int64(by)) }
-func (c *setClock) valid(life time.Duration, t *testing.T) (cert, key []byte) {
+func (c *setClock) valid(t *testing.T, life time.Duration) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -91,7 +91,7 @@ func (b *bench) put(t *testing.T, cert, key []byte) {
 // wrong any more.
 func TestClockJumps(t *testing.T) {
 	b := newBench(t)
-	cert, key := b.clock.valid(90*24*time.Hour, t)
+	cert, key := b.clock.valid(t, 90*24*time.Hour)
 	b.put(t, cert, key)
 	if err := b.load(t.Context()); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestClockWrongWhenOrdered(t *testing.T) {
 		if err := b.client.attempt(t.Context(), b.subject); err != nil {
 			t.Fatal(err)
 		}
-		cert, key := b.clock.valid(90*24*time.Hour, t)
+		cert, key := b.clock.valid(t, 90*24*time.Hour)
 		b.put(t, cert, key)
 		if err := b.event("cert_obtained", nil); err != nil {
 			t.Fatal(err)
@@ -153,7 +153,7 @@ func TestClockWrongWhenOrdered(t *testing.T) {
 		}
 		next := b.client.lastAttempt(t.Context(), b.subject)
 		waits = append(waits, next.Sub(b.clock.now()).Round(time.Minute))
-		b.clock.set(next.Sub(time.Now()) + time.Second)
+		b.clock.set(time.Until(next) + time.Second)
 	}
 	if waits[0] != backoff(1) || waits[1] != backoff(2) || waits[2] != backoff(3) {
 		t.Errorf("waits %v", waits)
@@ -169,8 +169,8 @@ func TestClockWrongWhenOrdered(t *testing.T) {
 // asked as long as another replica may be writing, and then it is ordered anew.
 func TestCertificateWithoutItsKey(t *testing.T) {
 	b := newBench(t)
-	cert, _ := b.clock.valid(90*24*time.Hour, t)
-	_, key := b.clock.valid(90*24*time.Hour, t)
+	cert, _ := b.clock.valid(t, 90*24*time.Hour)
+	_, key := b.clock.valid(t, 90*24*time.Hour)
 	b.put(t, cert, key)
 	if wait := b.step(); wait <= 0 || wait > brokenWait || b.asked.Load() > 0 {
 		t.Errorf("looks again in %v, asked %d times", wait, b.asked.Load())
@@ -179,7 +179,7 @@ func TestCertificateWithoutItsKey(t *testing.T) {
 	if wait := b.step(); wait < 30*time.Second || b.asked.Load() == 0 || b.state().Phase != "Error" {
 		t.Errorf("looks again in %v, asked %d times, %+v", wait, b.asked.Load(), b.state())
 	}
-	good, goodKey := b.clock.valid(90*24*time.Hour, t)
+	good, goodKey := b.clock.valid(t, 90*24*time.Hour)
 	b.put(t, good, goodKey) // by another replica
 	b.hint.next = b.clock.now().Add(time.Hour)
 	if b.step(); b.held() == nil {
@@ -225,5 +225,43 @@ func TestLockFileOfNobody(t *testing.T) {
 	}
 	if f.Unlock(t.Context(), "job") == nil {
 		t.Error("a lock is given back twice")
+	}
+}
+
+// A certificate that was ordered and that the Host's own Secret has too is renewed when its
+// authority says; another one there is as good as its own life.
+func TestDueOfTheSameCertificate(t *testing.T) {
+	b := newBench(t)
+	cert, key := b.clock.valid(t, 90*24*time.Hour)
+	b.put(t, cert, key)
+	if err := b.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	early := time.Now().Add(time.Hour)
+	b.hint = hint{of: b.held(), at: early}
+	leaf := func(text []byte) *x509.Certificate {
+		block, _ := pem.Decode(text)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	longer, _ := b.clock.valid(t, 180*24*time.Hour)
+	shorter, _ := b.clock.valid(t, time.Minute)
+	for _, row := range []struct {
+		name string
+		own  *x509.Certificate
+		want time.Time
+	}{
+		{"none", nil, early},
+		{"the same", leaf(cert), early},
+		{"one that lasts longer", leaf(longer), renewalOf(leaf(longer))},
+		{"one that lasts shorter", leaf(shorter), early},
+	} {
+		b.serves(row.own)
+		if got := b.due(); !got.Equal(row.want) {
+			t.Errorf("%s: due at %v, want %v", row.name, got, row.want)
+		}
 	}
 }
