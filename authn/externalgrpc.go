@@ -323,6 +323,7 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 		if there {
 			value = append(append(before, ','), value...)
 		}
+	case replaces: // whatever is there
 	}
 	c.set(f, name, value)
 }

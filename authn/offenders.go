@@ -65,7 +65,7 @@ func (o *Offenders) place(client netip.Addr) (set *[offenderWays]atomic.Uint64, 
 
 // ticks is the table's time at now, which is never 0.
 func (o *Offenders) ticks(now time.Time) uint64 {
-	return uint64(max(now.Sub(o.start)/offenderTick, 0)) + 1 //nolint:gosec // because it is not negative
+	return uint64(max(now.Sub(o.start)/offenderTick, 0)) + 1
 }
 
 // wait returns how long no token of client's is looked at any more at now; 0 for now.

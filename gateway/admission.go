@@ -94,6 +94,6 @@ func (o *Options) maxConnections() *listen.Bound {
 
 // connectionsFor is how many clients may be connected where there may be so many files.
 func connectionsFor(files uint64) int {
-	n := int(min(files, math.MaxInt32)) //nolint:gosec // because it fits
+	n := int(min(files, math.MaxInt32))
 	return max((n-spareFiles)/2, n/4, 1)
 }
