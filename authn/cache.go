@@ -76,7 +76,7 @@ func NewCache(bytes int64) *Cache {
 }
 
 // living is how much of so many bytes may be in use: the collector lets a heap grow by
-// GOGC percent beyond that.
+// GOGC percent beyond that, and what it comes too late for and holes take three eighths, as measured.
 func living(bytes int64) int64 {
 	const off = 10_000 // percent; nobody has so much but who turned it off, and set GOMEMLIMIT
 	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
@@ -85,7 +85,7 @@ func living(bytes int64) int64 {
 	if v := sample[0].Value; v.Kind() == metrics.KindUint64 && v.Uint64() < off {
 		percent = int64(v.Uint64()) //nolint:gosec // because it is less than off
 	}
-	return bytes / (100 + percent) * 100
+	return bytes / 8 * 5 / (100 + percent) * 100
 }
 
 // Counts returns how often a credential was found, and how often it was not.

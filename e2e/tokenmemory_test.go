@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Tokens that are shown once take no more memory than the cache of tokens may: what the
-// collector leaves lying about may double it, and once it is full nothing grows.
+// Tokens that are shown once take no more memory than the cache of tokens may, with what the
+// collector leaves lying about, and once it is full nothing grows.
 func TestTokensShownOnce(t *testing.T) {
 	t.Parallel()
 	const cache, batch, clients = 64 << 20, 50, 4
@@ -49,7 +49,10 @@ func TestTokensShownOnce(t *testing.T) {
 		all.Wait()
 		shown += n
 	}
-	show(4 * batch)
+	for range 100 { // what requests take, whoever asks
+		show(4 * batch)
+		shown = 0
+	}
 	before := g.memory("VmRSS")
 	var grown []int64
 	for _, n := range rounds {
@@ -57,7 +60,8 @@ func TestTokensShownOnce(t *testing.T) {
 		grown = append(grown, g.memory("VmRSS")-before)
 	}
 	t.Logf("%d tokens: resident memory grew by %d MiB, then to %d MiB", shown, grown[0]>>20, grown[1]>>20)
-	if grown[1] > 2*cache+32<<20 || grown[1] > grown[0]*5/4+16<<20 {
+	// A quarter more is for what the pages of a busy machine add.
+	if grown[1] > cache+16<<20 || grown[1] > grown[0]*5/4+8<<20 {
 		t.Errorf("resident memory grew by %d, then to %d bytes for a cache of %d", grown[0], grown[1], cache)
 	}
 }
