@@ -45,7 +45,7 @@ type server struct {
 	mesh     *workload.Source // nil for none
 	staples  *certs.Staples
 	named    *files.Named // that TLSContexts name
-	certs    *certs.Built
+	certs    atomic.Pointer[certs.Built]
 	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
 	shown    atomic.Pointer[showing]      // for whoever asks
 	api      *kube.Source                 // nil for none
@@ -215,19 +215,20 @@ func newLogger(w io.Writer, s *settings) *slog.Logger {
 
 // certificates makes the TLS table of a World, carrying over what did not change.
 func (srv *server) certificates(w *config.World) (*wire.TLSTable, []config.Ref, []config.Problem) {
-	srv.certs = certs.Build(w, certs.Options{
+	built := certs.Build(w, certs.Options{
 		Namespace: srv.settings.config.Namespace, Files: srv.named, Local: srv.settings.local, Staples: srv.staples, Ordered: srv.ordered,
 		Workload: srv.settings.upstream.Workload, NoWorkload: srv.settings.upstream.NoWorkload,
-	}, srv.certs)
-	seen := *w // what is compiled further is another
+	}, srv.certs.Load())
+	srv.certs.Store(built) // a port that comes late has them built beside the source
+	seen := *w             // what is compiled further is another
 	srv.world.Store(&seen)
-	expiries := make(map[string]time.Time, len(srv.certs.Certificates))
-	for i := range srv.certs.Certificates {
-		expiries[srv.certs.Certificates[i].Hostname] = srv.certs.Certificates[i].NotAfter
+	expiries := make(map[string]time.Time, len(built.Certificates))
+	for i := range built.Certificates {
+		expiries[built.Certificates[i].Hostname] = built.Certificates[i].NotAfter
 	}
 	srv.metrics.Certificates(expiries)
-	srv.shown.Store(&showing{srv.certs.Certificates, w.Hosts})
-	return srv.certs.Table, srv.certs.Dropped, srv.certs.Problems
+	srv.shown.Store(&showing{built.Certificates, w.Hosts})
+	return built.Table, built.Dropped, built.Problems
 }
 
 // start serves. The channel tells of an error that ends everything.
@@ -291,7 +292,7 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 	}
 	if seen := srv.world.Load(); seen != nil {
 		srv.acme.Want(seen)
-		srv.staples.Want(srv.certs)
+		srv.staples.Want(srv.certs.Load())
 		if srv.handback != nil {
 			srv.handback.look()
 		}
