@@ -105,6 +105,13 @@ func TestRateLimitKeepsConnections(t *testing.T) {
 	if a, err := c.exchange(request{target: "/free/"}); err != nil || a.StatusCode != 200 {
 		t.Errorf("after refusals: got %+v, %v", a.Response, err)
 	}
+	endless := g.connect(t)
+	if a, err := endless.exchange(request{method: "POST", target: "/x/", header: []string{"Transfer-Encoding: chunked"}, body: "5\r\nshort\r\n0\r\n\r\n"}); err != nil || a.StatusCode != 429 || !a.Close {
+		t.Errorf("with a body of which nobody knows the length: got %+v, %v", a.Response, err)
+	}
+	if _, err := endless.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a connection that was said to end goes on: %v", err)
+	}
 	long := g.connect(t)
 	_, err := fmt.Fprintf(long, "POST /x/ HTTP/1.1\r\nHost: gate.test\r\nContent-Length: %d\r\n\r\n", 1<<30)
 	must(t, err)
