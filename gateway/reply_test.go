@@ -83,25 +83,32 @@ func TestLocalAnswers(t *testing.T) {
 }
 
 // A client that is refused in the middle of a long body is told that its connection ends;
-// one with a short body keeps it.
+// one with a short body keeps it, and so does one whose body is there already.
 func TestRefusedInTheMiddle(t *testing.T) {
 	g := open(t, everyone+mapping("x", "/x/", "127.0.0.1:1"))
 	for _, row := range []struct {
 		name   string
-		head   string // of which nothing more is sent before the answer
-		rest   string // sent after it
+		head   string
+		begun  string // of the body, sent with the head
+		rest   string // sent after the answer
 		closes bool
 	}{
-		{"much is still to come", "Content-Length: 10000000", "", true},
-		{"a byte more than is waited for", "Content-Length: 262145", "", true},
-		{"as much as is waited for", "Content-Length: 262144", strings.Repeat("x", 262144), false},
-		{"little is still to come", "Content-Length: 3", "abc", false},
-		{"nobody knows how much", "Transfer-Encoding: chunked", "", true},
-		{"nothing", "Content-Length: 0", "", false},
+		{"much is still to come", "Content-Length: 10000000", "", "", true},
+		{"a byte more than is waited for", "Content-Length: 262145", "", "", true},
+		{"as much as is waited for", "Content-Length: 262144", "", strings.Repeat("x", 262144), false},
+		{"little is still to come", "Content-Length: 3", "", "abc", false},
+		{"nobody knows how much", "Transfer-Encoding: chunked", "", "", true},
+		{"nobody knows how much behind a chunk", "Transfer-Encoding: chunked", "5\r\nshort\r\n", "", true},
+		{"chunks of which the last is not there", "Transfer-Encoding: chunked", "5\r\nshort\r\n0\r\n", "", true},
+		{"chunks that are all there", "Transfer-Encoding: chunked", "5\r\nshort\r\n0\r\n\r\n", "", false},
+		{"chunks that are all there, with a trailer", "Transfer-Encoding: chunked", "5;a=b\r\nshort\r\n0\r\nX: y\r\n\r\n", "", false},
+		{"chunks that are broken", "Transfer-Encoding: chunked", "5\r\nshorter\r\n0\r\n\r\n", "", true},
+		{"chunks cut too fine", "Transfer-Encoding: chunked", strings.Repeat("1\r\nx\r\n", 64) + "0\r\n\r\n", "", true},
+		{"nothing", "Content-Length: 0", "", "", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := g.dial()
-			c.say("POST /none/ HTTP/1.1\r\nHost: gate.test\r\n" + row.head + "\r\n\r\n")
+			c := dialAddr(t, g.addr())
+			c.say("POST /none/ HTTP/1.1\r\nHost: gate.test\r\n" + row.head + "\r\n\r\n" + row.begun)
 			a := c.hear("POST")
 			if a.StatusCode != 404 || a.Close != row.closes {
 				t.Fatalf("got %d, closes: %v", a.StatusCode, a.Close)

@@ -512,10 +512,10 @@ func (c *conn) skipRest() bool {
 	defer wire.Large.Put(b)
 	now := c.srv.now()
 	c.raw.ReadBy(now.Add(lingerTime), now)
-	for skipped := 0; skipped < wire.MaxUnwanted; {
+	for skipped := 0; skipped <= wire.MaxUnwanted; {
 		n, err := c.body.read(b)
 		skipped += n
-		if errors.Is(err, io.EOF) {
+		if c.body.done { // perhaps with the last byte that may be skipped
 			return true
 		}
 		if err != nil {
