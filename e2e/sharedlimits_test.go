@@ -234,7 +234,7 @@ func (tr *trouble) open(t *testing.T) (env []string, begin, end func()) {
 		if tr.unharmed {
 			return env, func() {
 				for i := range 3 { // all the way round
-					redistest.MoveSlot(t, slot, nodes[(home+i)%3], nodes[(home+i+1)%3])
+					redistest.MoveSlot(t, slot, nodes, (home+i)%3, (home+i+1)%3)
 				}
 			}, func() {}
 		}

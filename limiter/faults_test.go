@@ -384,7 +384,7 @@ func TestClusterMoves(t *testing.T) {
 		})
 	}
 	for i := range 4 {
-		redistest.MoveSlot(t, slot, nodes[(home+i)%3], nodes[(home+i+1)%3])
+		redistest.MoveSlot(t, slot, nodes, (home+i)%3, (home+i+1)%3)
 	}
 	all.Wait()
 	if passed.Load() != 1000 {

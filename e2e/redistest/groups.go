@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -74,6 +75,7 @@ func StartCluster(t testing.TB, n int) []*Server {
 	nodes := make([]*Server, n)
 	for i := range nodes {
 		nodes[i] = Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
+		nodes[i].Do(t, "CLUSTER", "SET-CONFIG-EPOCH", i+1) // nodes of one epoch quarrel, and whoever loses forgets a slot
 		nodes[i].Do(t, "CLUSTER", "ADDSLOTSRANGE", i*slots/n, (i+1)*slots/n-1)
 	}
 	for _, other := range nodes[1:] {
@@ -89,10 +91,11 @@ func StartCluster(t testing.TB, n int) []*Server {
 	return nodes
 }
 
-// MoveSlot moves a slot with all its keys between nodes of a cluster, as redis-cli does
-// while the cluster serves.
-func MoveSlot(t testing.TB, slot int, from, to *Server) {
+// MoveSlot moves a slot with all its keys between two nodes of a cluster, as redis-cli does
+// while the cluster serves, and returns when all nodes have heard of it.
+func MoveSlot(t testing.TB, slot int, nodes []*Server, giver, taker int) {
 	t.Helper()
+	from, to := nodes[giver], nodes[taker]
 	fromID, toID := from.Do(t, "CLUSTER", "MYID"), to.Do(t, "CLUSTER", "MYID")
 	to.Do(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	from.Do(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
@@ -108,4 +111,21 @@ func MoveSlot(t testing.TB, slot int, from, to *Server) {
 	}
 	to.Do(t, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 	from.Do(t, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+	epoch := field(to.Do(t, "CLUSTER", "INFO"), "cluster_my_epoch")
+	for i, node := range nodes {
+		if node != from && node != to {
+			node.Do(t, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+		}
+		Eventually(t, fmt.Sprintf("node %d knows of the move", i), func() bool {
+			return field(node.Do(t, "CLUSTER", "INFO"), "cluster_current_epoch") >= epoch
+		})
+	}
+}
+
+// field returns a number of what INFO says.
+func field(info, name string) int {
+	_, rest, _ := strings.Cut(info, name+":")
+	text, _, _ := strings.Cut(rest, "\r")
+	n, _ := strconv.Atoi(text)
+	return n
 }
