@@ -95,7 +95,7 @@ func Build(w *config.World, opts Options, old *Built) *Built {
 			b.add(h, func(l *config.Listener) bool { return l.Binds(h) })
 		}
 	}
-	slices.SortStableFunc(b.out.Problems, config.CompareProblems)
+	config.SortProblems(b.out.Problems)
 	return b.out
 }
 

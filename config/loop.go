@@ -16,7 +16,7 @@ type Loop struct {
 	Options Options
 	// Quiet is how long nothing may change before a World is made, 50 ms if zero;
 	// Max is the longest a change waits for that, 1 s if zero. A change that comes after
-	// at least Max without any is most likely alone, and waits for a fifth of Quiet.
+	// at least four times Quiet without any is most likely alone, and waits for a fifth of it.
 	Quiet, Max time.Duration
 	// Apply gets every new World, one at a time, and returns what of it is not served
 	// as written. Before it serves w it may tell instead what of w would not be: if that
@@ -93,7 +93,7 @@ func (l *Loop) collect(ctx context.Context, arrivals <-chan arrival) error {
 			}
 			first := g.take(a)
 			now := time.Now()
-			alone := since.IsZero() && now.Sub(last) >= longest
+			alone := since.IsZero() && now.Sub(last) >= 4*quiet
 			last = now
 			if g.silent > 0 {
 				continue

@@ -137,16 +137,16 @@ func TestLoopWaitsLessForOneAlone(t *testing.T) {
 		r, cancel := runLoop(t, &Loop{}, a)
 		defer cancel()
 		a.say("a", 1)
-		r.expect(t, 999*time.Millisecond, "a.x:1")
-		a.say("b", 1) // there was one within the second
+		r.expect(t, 199*time.Millisecond, "a.x:1")
+		a.say("b", 1) // there was one just before
 		r.expect(t, 49*time.Millisecond, "a.x:1")
-		r.expect(t, 951*time.Millisecond, "a.x:1", "b.x:1")
+		r.expect(t, 151*time.Millisecond, "a.x:1", "b.x:1")
 		a.say("c", 1)
 		r.expect(t, 9*time.Millisecond, "a.x:1", "b.x:1")
 		r.expect(t, 2*time.Millisecond, "a.x:1", "b.x:1", "c.x:1")
 		a.say("d", 1) // it was not alone after all
 		r.expect(t, 49*time.Millisecond, "a.x:1", "b.x:1", "c.x:1")
-		r.expect(t, 1001*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1")
+		r.expect(t, 201*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1")
 		a.say("e", 1)
 		a.say("f", 1) // and here neither is
 		r.expect(t, 49*time.Millisecond, "a.x:1", "b.x:1", "c.x:1", "d.x:1")

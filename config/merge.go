@@ -49,7 +49,7 @@ func (m *merger) merge(opts Options, sets [][]*Object) World {
 	w.oneTracing()
 	w.distinctLogs()
 	w.internal()
-	slices.SortStableFunc(w.Problems, CompareProblems)
+	SortProblems(w.Problems)
 	return w
 }
 

@@ -6,6 +6,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -108,15 +109,85 @@ func (p Problem) String() string {
 
 // CompareProblems orders problems by file, position, object and text, so that
 // two runs over the same input print the same list.
-func CompareProblems(a, b Problem) int {
-	return cmp.Or(
-		cmp.Compare(a.Ref.File, b.Ref.File),
-		cmp.Compare(a.Ref.Line, b.Ref.Line),
-		cmp.Compare(a.Ref.Col, b.Ref.Col),
-		cmp.Compare(a.Ref.Kind, b.Ref.Kind),
-		cmp.Compare(a.Ref.Namespace, b.Ref.Namespace),
-		cmp.Compare(a.Ref.Name, b.Ref.Name),
-		cmp.Compare(a.Field, b.Field),
-		cmp.Compare(a.Msg, b.Msg),
-	)
+func CompareProblems(a, b *Problem) int {
+	if c := compareRefs(&a.Ref, &b.Ref); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Field, b.Field); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Msg, b.Msg)
+}
+
+// compareRefs compares one after the other: thousands of problems have the first in common.
+func compareRefs(a, b *Ref) int {
+	if c := strings.Compare(a.File, b.File); c != 0 {
+		return c
+	}
+	if a.Line != b.Line || a.Col != b.Col {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	}
+	if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// SortProblems sorts by CompareProblems; those that are alike stay in their order. Problems
+// are large: each is moved once, if at all.
+func SortProblems(problems []Problem) {
+	order := make([]int32, len(problems))
+	inOrder := true
+	for i := range problems {
+		order[i] = int32(i)
+		inOrder = inOrder && (i == 0 || CompareProblems(&problems[i-1], &problems[i]) <= 0)
+	}
+	if inOrder {
+		return
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if c := CompareProblems(&problems[a], &problems[b]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a, b)
+	})
+	sorted := make([]Problem, len(problems))
+	for i, at := range order {
+		sorted[i] = problems[at]
+	}
+	copy(problems, sorted)
+}
+
+// NewProblems returns those of now that are not in old, each once. Both are sorted.
+func NewProblems(old, now []Problem) (come []*Problem) {
+	for i := range now {
+		p := &now[i]
+		for len(old) > 0 && CompareProblems(&old[0], p) < 0 {
+			old = old[1:]
+		}
+		begin := i // of those that are like p
+		for begin > 0 && CompareProblems(&now[begin-1], p) == 0 {
+			begin--
+		}
+		if !beginsWith(old, p) && !beginsWith(now[begin:i], p) {
+			come = append(come, p)
+		}
+	}
+	return come
+}
+
+// beginsWith reports whether p is among those that list begins with and that are like it.
+func beginsWith(list []Problem, p *Problem) bool {
+	for i := range list {
+		if list[i] == *p {
+			return true
+		}
+		if CompareProblems(&list[i], p) != 0 {
+			return false
+		}
+	}
+	return false
 }

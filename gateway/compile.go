@@ -39,7 +39,7 @@ type compiler struct {
 func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	next := &Snapshot{Gen: old.Gen + 1, wish: w}
 	next.base.named = g.namedChanges()
-	c := &compiler{g: g, world: &w, problems: slices.Clone(w.Problems), next: next, same: old.sameButMappings(&w, next.base.named), reached: map[*limiter.Limit]bool{}}
+	c := &compiler{g: g, world: &w, problems: withRoom(w.Problems, len(old.Problems)), next: next, same: old.sameButMappings(&w, next.base.named), reached: map[*limiter.Limit]bool{}}
 	c.implicit, c.closed = len(w.Listeners) == 0, len(w.Hosts) == 0 && w.LostHosts()
 	w = withImplicitListeners(w)
 	if len(w.Modules) > 0 {
@@ -63,9 +63,14 @@ func (g *Gateway) compile(w config.World, old *Snapshot) *Snapshot {
 	c.logServices(old)
 	c.listeners()
 	c.next.world = w
-	slices.SortStableFunc(c.problems, config.CompareProblems)
+	config.SortProblems(c.problems)
 	c.next.Problems = c.problems
 	return c.next
+}
+
+// withRoom returns a copy of problems that can grow as large as the last configuration's were.
+func withRoom(problems []config.Problem, last int) []config.Problem {
+	return append(make([]config.Problem, 0, max(len(problems), last+last/8)), problems...)
 }
 
 // namedChanges tells states of the files apart that objects name.

@@ -69,6 +69,7 @@ func (g *Gateway) bind(ctx context.Context, s *Snapshot) {
 		}
 		s.slots[p.slot], s.listeners[i].port = i, p.metrics
 	}
+	config.SortProblems(s.Problems)
 }
 
 // rebindEvery is how often a port is tried that could not be had: whoever has it may

@@ -36,15 +36,15 @@ type sortKey struct {
 }
 
 func (k *sortKey) compare(l *sortKey) int {
-	return cmp.Or(
+	if c := cmp.Or(
 		cmp.Compare(k.precedence, l.precedence),
 		cmp.Compare(k.prefixLen, l.prefixLen),
 		cmp.Compare(k.headers, l.headers),
 		cmp.Compare(k.query, l.query),
-		cmp.Compare(k.prefix, l.prefix),
-		cmp.Compare(k.method, l.method),
-		slices.Compare(k.conds, l.conds),
-	)
+	); c != 0 {
+		return c
+	}
+	return cmp.Or(strings.Compare(k.prefix, l.prefix), strings.Compare(k.method, l.method), slices.Compare(k.conds, l.conds))
 }
 
 func newSortKey(d *draft) sortKey {

@@ -94,7 +94,7 @@ type search struct {
 	request *Request
 	host    *Host
 	acme    bool   // only routes that answer ACME challenges count
-	best    uint32 // rank of the best route so far
+	best    uint64 // rank of the best route so far
 	route   *Route // nil as long as there is none
 }
 

@@ -111,6 +111,10 @@ func (t *Table) compareGroups(x, y *group) int {
 	return cmp.Compare(slices.Index(t.mappings, x.mappings[0]), slices.Index(t.mappings, y.mappings[0]))
 }
 
+// stride is how far apart routes are numbered that come one after the other, each beside the
+// one before: half of the room each time would be no room after sixty.
+const stride = 1 << 24
+
 // rank numbers the routes that have no number yet, between those of their neighbours and
 // with room for others. It reports whether there were enough.
 func (t *Table) rank() bool {
@@ -119,7 +123,7 @@ func (t *Table) rank() bool {
 			i++
 			continue
 		}
-		low, high, n := uint32(0), uint32(math.MaxUint32), 1
+		low, high, n := uint64(0), uint64(math.MaxUint64), 1
 		if i > 0 {
 			low = t.Routes[i-1].rank
 		}
@@ -129,15 +133,23 @@ func (t *Table) rank() bool {
 		if i+n < len(t.Routes) {
 			high = t.Routes[i+n].rank
 		}
-		step := (high - low) / uint32(n+1)
-		if step == 0 {
+		step := (high - low) / uint64(n+1)
+		switch {
+		case step == 0:
 			return false
+		case low > 0 && low == t.last:
+			step = min(step, stride)
+		case high == t.first:
+			step = min(step, stride)
+			low = high - step*uint64(n+1)
 		}
+		t.first = low + step
 		for range n {
 			low += step
 			t.Routes[i].rank = low
 			i++
 		}
+		t.last = low
 	}
 	return true
 }

@@ -132,33 +132,54 @@ func render(t *Table, problems []config.Problem) string {
 	}
 	fmt.Fprintf(&b, "looks at %v\n", t.Looks())
 	problems = slices.Clone(problems)
-	slices.SortStableFunc(problems, config.CompareProblems)
+	config.SortProblems(problems)
 	for _, p := range problems {
 		b.WriteString(p.String() + "\n")
 	}
 	return b.String()
 }
 
-// Where there is no room left between two routes, the table is made of nothing again.
-func TestRebuildWithoutRoom(t *testing.T) {
+// rebuilt adds a Mapping for each text, one after the other, and returns after how many
+// there was no room left between two routes; -1 for never.
+func rebuilt(t *testing.T, texts []string) int {
+	t.Helper()
 	w := world(anyHost(), mapping("a", "/a/"), mapping("z", "/a/", header("x", "y")))
 	table := build(t, w)
-	for i := range 40 {
-		w.Mappings = append(w.Mappings, mapping("m", "/a/", header("x", fmt.Sprint("yy", strings.Repeat("z", i)))))
+	for i, text := range texts {
+		w.Mappings = append(slices.Clone(w.Mappings), mapping(fmt.Sprint("m", i), "/a/", header("x", text)))
 		w.Sort()
 		next, _, ok := table.Rebuild(w.Mappings)
 		if !ok {
-			if i < 10 {
-				t.Fatalf("no room after %d routes", i)
-			}
-			return
+			return i
 		}
-		if got, want := render(next, nil), render(build(t, w), nil); got != want {
-			t.Fatalf("got\n%swant\n%s", got, want)
+		if i%10 == 0 {
+			if got, want := render(next, nil), render(build(t, w), nil); got != want {
+				t.Fatalf("got\n%swant\n%s", got, want)
+			}
 		}
 		table = next
 	}
-	t.Error("there is room without end")
+	return -1
+}
+
+// Routes that come in their order, or against it, always find room; where there is none left
+// between two of them, the table is made of nothing again.
+func TestRebuildWithoutRoom(t *testing.T) {
+	var up, down, between []string
+	for i := range 300 {
+		up, down = append(up, fmt.Sprintf("yy%03d", i)), append(down, fmt.Sprintf("yy%03d", 300-i))
+		text := "yy" + strings.Repeat("ma", i/2) + "m" + strings.Repeat("m", i%2)
+		between = append(between, text+strings.Repeat("A", 400-len(text)))
+	}
+	if n := rebuilt(t, up); n >= 0 {
+		t.Errorf("in order: no room after %d routes", n)
+	}
+	if n := rebuilt(t, down); n >= 0 {
+		t.Errorf("against the order: no room after %d routes", n)
+	}
+	if n := rebuilt(t, between); n < 20 {
+		t.Errorf("each between the last two: no room after %d routes, want 20 at least, and an end", n)
+	}
 }
 
 // BenchmarkRebuild10k is what one changed Mapping among ten thousand costs.

@@ -56,7 +56,7 @@ type Route struct {
 	// it, also in tables that are made of this one.
 	Ready any
 
-	rank    uint32   // of the routes that match the lowest serves; those of one table ascend
+	rank    uint64   // of the routes that match the lowest serves; those of one table ascend
 	taken   bool     // by some Host
 	key     *sortKey // of the whole group, as are the labels
 	labels  map[string]string
@@ -103,6 +103,8 @@ type Table struct {
 	groups   []*group // of each of the mappings
 	byID     []*group // sorted; but for those of Mappings that cannot serve
 	order    []*group // of the routes
+	first    uint64   // rank of those that were numbered last, and
+	last     uint64   // of the last of them
 }
 
 // Build makes the table of w. Listeners are known by their index in w.Listeners.
@@ -128,7 +130,8 @@ func Build(w *config.World, opts Options) (*Table, []config.Problem) {
 		drafts[i] = b.draft(i, m)
 	}
 	b.order(nil, b.grouped(drafts))
-	t.rank() // there is room for more routes than memory has
+	t.rank()               // there is room for more routes than memory has
+	t.first, t.last = 0, 0 // all at once tell nothing of how others will come
 	t.look()
 	b.views()
 	t.wishes = b.wishes

@@ -56,7 +56,7 @@ func BuildTCP(w *config.World, bind string) ([]*TCPGroup, []config.Problem) {
 	for _, g := range b.groups {
 		b.share(g)
 	}
-	slices.SortStableFunc(b.problems, config.CompareProblems)
+	config.SortProblems(b.problems)
 	return b.groups, b.problems
 }
 

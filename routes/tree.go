@@ -11,14 +11,14 @@ import (
 )
 
 // noRank is worse than every route's rank.
-const noRank = math.MaxUint32
+const noRank = math.MaxUint64
 
 // A pathIndex holds the routes of one host condition: two radix trees over bytes,
 // the second in lower case for routes that disregard case. A regex stands where its
 // literal beginning ends. 0 is no tree. Tables share those in which they do not differ.
 type pathIndex struct {
 	root, fold uint32
-	best       uint32  // the lowest rank within
+	best       uint64  // the lowest rank within
 	nodes      []node  // of both trees
 	branches   []byte  // first bytes of the nodes' kids
 	entries    []entry // the nodes' routes
@@ -33,7 +33,7 @@ type node struct {
 	branches span   // their first bytes, ascending
 	under    span   // entries for paths that go on
 	at       span   // entries for paths that end here
-	best     uint32 // the lowest rank here and below
+	best     uint64 // the lowest rank here and below
 }
 
 // A span is a part of one of the index' arrays.
@@ -41,7 +41,7 @@ type span struct{ off, n uint32 }
 
 // An entry is a route in a node.
 type entry struct {
-	rank  uint32
+	rank  uint64
 	plain bool // nothing is left to be checked
 	route *Route
 }
@@ -54,7 +54,10 @@ type keyed struct {
 }
 
 func compareKeyed(a, b keyed) int {
-	return cmp.Or(strings.Compare(a.key, b.key), cmp.Compare(a.route.rank, b.route.rank))
+	if c := strings.Compare(a.key, b.key); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.route.rank, b.route.rank)
 }
 
 // with returns an index of p's routes without those that are gone, and with those that
@@ -156,7 +159,7 @@ func (p *pathIndex) fill(at uint32, list []keyed, depth int) {
 }
 
 // addEntries adds the routes of list that want the exact path, or those that do not.
-func (p *pathIndex) addEntries(list []keyed, exact bool, best *uint32) span {
+func (p *pathIndex) addEntries(list []keyed, exact bool, best *uint64) span {
 	s := span{off: uint32(len(p.entries))} //nolint:gosec // see addTree
 	for _, k := range list {
 		if k.exact == exact {

@@ -24,7 +24,7 @@ type view struct {
 // A lengthIndex holds the routes of globs whose texts have one length.
 type lengthIndex struct {
 	lengthMap[*pathIndex]
-	best uint32
+	best uint64
 }
 
 // views builds the views and says which Hosts look into which.

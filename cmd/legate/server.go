@@ -53,7 +53,7 @@ type server struct {
 	handback *handback                    // nil where that is
 	// ingresses are those of api that serve.
 	ingresses atomic.Pointer[map[kube.Name]bool]
-	told      map[config.Problem]bool // when a configuration was last applied
+	told      []config.Problem // when a configuration was last applied
 	stopLoop  context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -307,23 +307,14 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 // tell logs the problems that were not there before: of thousands that stay, one change
 // would otherwise write every line again.
 func (srv *server) tell(ctx context.Context, problems []config.Problem) {
-	told := make(map[config.Problem]bool, len(problems))
-	for i := range problems {
-		p := &problems[i]
-		if told[*p] {
-			continue
-		}
-		told[*p] = true
-		if srv.told[*p] {
-			continue
-		}
+	for _, p := range config.NewProblems(srv.told, problems) {
 		level := slog.LevelInfo
 		if p.Effect >= config.FieldIgnored {
 			level = slog.LevelWarn
 		}
 		srv.log.Log(ctx, level, "problem", "effect", p.Effect.String(), "text", p.String())
 	}
-	srv.told = told
+	srv.told = problems
 }
 
 // reload is for signals: whatever is kept of the world outside is looked at again.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -97,7 +96,7 @@ func within(t *testing.T, text string) string {
 			p.Msg = lineNumber.ReplaceAllString(p.Msg, "on line N")
 			problems[j] = p
 		}
-		slices.SortFunc(problems, config.CompareProblems)
+		config.SortProblems(problems)
 		o.Problems = problems
 	}
 	return dump(objects)

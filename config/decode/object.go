@@ -86,7 +86,7 @@ func (r *reading) add(o *object) {
 		ref := &o.Problems[i].Ref
 		ref.Kind, ref.Name, ref.Namespace = o.Meta.Kind, o.Meta.Name, o.Meta.Namespace
 	}
-	slices.SortStableFunc(o.Problems, config.CompareProblems)
+	config.SortProblems(o.Problems)
 	found := o.Object // by itself: o holds on to the text and what was parsed of it
 	r.found = append(append(r.found, &found), o.extra...)
 }

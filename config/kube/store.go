@@ -25,13 +25,15 @@ type store struct {
 
 	mu     sync.Mutex
 	held   map[string]*entry
-	sorted []*entry // by namespace and name; nil where that has to be found out
-	synced bool     // the whole kind has been read once
-	wanted wanted   // of Secrets; nil for all of them
+	sorted []*entry        // by namespace and name, as last asked for; nil where that has to be found out
+	gone   map[*entry]bool // what is not held since
+	come   []*entry        // what is held since
+	synced bool            // the whole kind has been read once
+	wanted wanted          // of Secrets; nil for all of them
 }
 
 func newStore(r resource, options decode.Options, changed func()) *store {
-	return &store{resource: r, options: options, changed: changed, held: map[string]*entry{}}
+	return &store{resource: r, options: options, changed: changed, held: map[string]*entry{}, gone: map[*entry]bool{}}
 }
 
 // Transformer implements cache.TransformingStore.
@@ -114,12 +116,33 @@ func (s *store) put(e *entry) bool {
 	before := s.held[e.key()]
 	if before != nil && before.stamp == e.stamp && before.digest == e.digest {
 		if !reflect.DeepEqual(before.status, e.status) || before.balancer != e.balancer {
-			s.held[e.key()], s.sorted = e, nil
+			s.hold(e)
 		}
 		return false // that is told at the next occasion
 	}
-	s.held[e.key()], s.sorted = e, nil
+	s.hold(e)
 	return true
+}
+
+// hold has e held in the place of the one before, for who holds mu.
+func (s *store) hold(e *entry) {
+	if before := s.held[e.key()]; before != nil {
+		s.gone[before] = true
+	}
+	s.held[e.key()] = e
+	s.come = append(s.come, e)
+}
+
+// drop has the object of a key held no more, and reports whether it was.
+func (s *store) drop(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, was := s.held[key]
+	if was {
+		s.gone[e] = true
+		delete(s.held, key)
+	}
+	return was
 }
 
 // Delete implements cache.ReflectorStore.
@@ -136,12 +159,7 @@ func (s *store) Delete(o any) error {
 	default:
 		return fmt.Errorf("%T is not an object", o)
 	}
-	s.mu.Lock()
-	_, was := s.held[key]
-	delete(s.held, key)
-	s.sorted = nil
-	s.mu.Unlock()
-	if was {
+	if s.drop(key) {
 		s.changed()
 	}
 	return nil
@@ -178,9 +196,17 @@ func compareEntries(a, b *entry) int {
 func (s *store) entries() (list []*entry, synced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sorted == nil {
+	switch {
+	case s.sorted == nil:
 		s.sorted = slices.SortedFunc(maps.Values(s.held), compareEntries)
+	case len(s.come)+len(s.gone) > 0:
+		left := func(e *entry) bool { return s.gone[e] }
+		come := slices.DeleteFunc(s.come, left) // some came and went
+		slices.SortFunc(come, compareEntries)
+		s.sorted = config.Splice(s.sorted, left, come, compareEntries)
 	}
+	s.come = nil
+	clear(s.gone)
 	return s.sorted, s.synced
 }
 
@@ -199,13 +225,12 @@ func (s *store) keep(w wanted) (missing []*entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted = w
-	for key, e := range s.held {
+	for _, e := range s.held {
 		switch wants := w.wants(e.namespace, e.name); {
 		case wants && e.digest == config.Digest{}:
 			missing = append(missing, e)
 		case !wants && e.digest != config.Digest{}:
-			s.held[key] = &entry{namespace: e.namespace, name: e.name, stamp: e.stamp}
-			s.sorted = nil
+			s.hold(&entry{namespace: e.namespace, name: e.name, stamp: e.stamp})
 		}
 	}
 	slices.SortFunc(missing, compareEntries)
@@ -222,8 +247,7 @@ func (s *store) fetched(was *entry, u *unstructured.Unstructured) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held[e.key()] == was {
-		s.held[e.key()] = e
-		s.sorted = nil
+		s.hold(e)
 	}
 	return nil
 }

@@ -2,6 +2,9 @@ package kube
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,5 +104,35 @@ func TestStoreHoldsNamedSecrets(t *testing.T) {
 	gone := &entry{namespace: "shop", name: "cert"}
 	if err := s.fetched(gone, secret(t, "cert")); err != nil || s.names() != "other:1" {
 		t.Errorf("what was deleted meanwhile comes back: %v, %q", err, s.names())
+	}
+}
+
+// Whatever comes and goes, whoever asks gets what is held, in order; and what was handed out
+// before stays as it was.
+func TestStoreStaysInOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	s, _ := ringing(resource{group: ambassadorGroup, kind: "Mapping"})
+	var list, copied []*entry
+	for i := range 2000 {
+		name := fmt.Sprintf("m-%d", r.IntN(30))
+		switch r.IntN(6) {
+		case 0:
+			if err := s.Delete(mapping(t, name, "/", 1)); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			if !slices.Equal(list, copied) {
+				t.Fatalf("after %d steps: what was handed out has changed", i)
+			}
+			list, _ = s.entries()
+			copied = slices.Clone(list)
+			if want := slices.SortedFunc(maps.Values(s.held), compareEntries); !slices.Equal(list, want) {
+				t.Fatalf("after %d steps %s is held", i, s.names())
+			}
+		default:
+			if err := s.Update(mapping(t, name, fmt.Sprintf("/%d/", i%3), i%3)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
