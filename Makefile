@@ -8,6 +8,8 @@ COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 TOOLS    := .work/tools
 FUZZTIME ?= 30s
+# What builds images; what is found if empty.
+ENGINE   ?=
 # Flags of bench/, as in: make bench BENCH='-quick -only /nginx'
 BENCH    ?=
 
@@ -24,8 +26,9 @@ help: ## this list
 build: ## bin/legate, static, with the recorded profile if there is one
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/legate ./cmd/legate
 
-image: ## the image legate:VERSION, by docker, podman or buildah
-	@engine=$$(command -v docker || command -v podman || command -v buildah) || { echo "docker, podman or buildah is needed" >&2; exit 1; }; \
+image: ## the image legate:VERSION, by ENGINE: the first of docker, podman and buildah that works here
+	@engine=$(ENGINE); for e in docker podman buildah; do [ -n "$$engine" ] || ! $$e info >/dev/null 2>&1 || engine=$$e; done; \
+	[ -n "$$engine" ] || { echo "docker, podman or buildah is needed" >&2; exit 1; }; \
 	set -x; "$$engine" build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t legate:$(VERSION) .
 
 sbom: build $(TOOLS)/cyclonedx-gomod ## bin/legate.cdx.json, the modules in bin/legate as CycloneDX

@@ -151,7 +151,7 @@ const bearerPath, accountPath = "/orders/", "/account/"
 // admit prints how to get in where the example asks who comes, and where to look for what
 // is not served.
 func (p *Program) admit(s *settings, host string, g *gateway.Gateway) {
-	admin := s.flags.admin
+	admin := askedAt(s.flags.admin)
 	for _, a := range g.Addresses() {
 		if a.TLS || a.Proxy || !hasRoute(g, bearerPath) || !hasRoute(g, accountPath) {
 			continue
@@ -177,6 +177,15 @@ func localName(bind string) string {
 		return "localhost"
 	}
 	return bind
+}
+
+// askedAt is addr as this machine asks it, where it is one of all interfaces.
+func askedAt(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return addr
+	}
+	return net.JoinHostPort("localhost", port)
 }
 
 // samplePath is a path that a GET request finds an open route for; the shortest, as
