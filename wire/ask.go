@@ -35,7 +35,7 @@ func (c *Conn) tryAsk(fd uintptr) bool {
 		s.errno = errno
 		return true
 	}
-	n, errno := writeOnce(fd, p, nil)
+	n, errno := writeOnce(fd, p, nil, 0)
 	if errno == syscall.EAGAIN || errno == syscall.EINTR {
 		n, errno = 0, 0
 	}

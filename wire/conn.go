@@ -65,6 +65,7 @@ type Conn struct {
 	inMetered, outMetered atomic.Int64
 	closed                atomic.Bool
 	cut                   atomic.Bool // the other side reset the connection without having ended it
+	later                 atomic.Bool // see CloseLater
 }
 
 // A side is one direction's system call in flight. Its function is made once, so
@@ -81,6 +82,7 @@ type side struct {
 	left  int    // bytes of it that are still to be written
 
 	unable bool // to move
+	flags  int  // of writes
 	n      int
 	errno  syscall.Errno
 	armed  time.Time // when the runtime's timer fires; zero for never
@@ -143,7 +145,7 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 		return c.tryUnsplice(fd)
 	}
 	for {
-		n, errno := writeOnce(fd, s.p, s.tail)
+		n, errno := writeOnce(fd, s.p, s.tail, s.flags)
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -170,12 +172,12 @@ func (c *Conn) waitWrite() {
 	c.armWrite(time.Now()) //nolint:forbidigo // because only a full socket pays for it
 }
 
-func writeOnce(fd uintptr, p, tail []byte) (int, syscall.Errno) {
+func writeOnce(fd uintptr, p, tail []byte, flags int) (int, syscall.Errno) {
 	if len(tail) == 0 || len(p) == 0 {
 		if len(p) == 0 {
 			p = tail
 		}
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0) //nolint:gosec // a write from a live slice
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(syscall.MSG_NOSIGNAL|flags), 0, 0) //nolint:gosec // a write from a live slice
 		return int(n), errno
 	}
 	iov := [2]syscall.Iovec{
@@ -520,6 +522,10 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.settle()
+	if c.later.Load() && c.end() {
+		leavers.add(c.nc)
+		return nil
+	}
 	return c.nc.Close()
 }
 

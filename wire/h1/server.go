@@ -553,6 +553,7 @@ func (c *conn) linger() {
 }
 
 func (c *conn) close() {
+	c.raw.CloseLater()
 	if c.secure != nil {
 		now := c.srv.now()
 		_ = c.secure.SetWriteDeadline(now.Add(lingerTime)) // close_notify is a courtesy

@@ -1,7 +1,7 @@
 package listen
 
 import (
-	"net"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +16,7 @@ func TestKeepAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	raw, err := c.(*net.TCPConn).SyscallConn()
+	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,10 +75,18 @@ const (
 	keepAliveCount = 9
 )
 
+// An acceptor is a listening socket.
+type acceptor interface {
+	Accept() (net.Conn, error)
+	Addr() net.Addr
+	SetDeadline(t time.Time) error
+	Close() error
+}
+
 // A Listener is one bound port.
 type Listener struct {
 	opts   Options
-	ln     *net.TCPListener
+	ln     acceptor
 	tls    *tls.Config
 	count  atomic.Int64
 	closed atomic.Bool
@@ -115,7 +123,11 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 	if !ok {
 		return nil, fmt.Errorf("listen on %s: %T is not TCP", opts.Addr, ln)
 	}
-	l := &Listener{opts: opts, ln: tcp, served: make(chan struct{}), young: map[*wire.Conn]bool{}}
+	q, err := newQueue(tcp)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", opts.Addr, err)
+	}
+	l := &Listener{opts: opts, ln: q, served: make(chan struct{}), young: map[*wire.Conn]bool{}}
 	if opts.TLS {
 		// One configuration for the life of the listener: it owns the session ticket
 		// keys, so that sessions outlive every change of the certificates.
