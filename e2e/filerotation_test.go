@@ -100,7 +100,11 @@ func TestIstioFileRotation(t *testing.T) {
 	g := start(t, setup{manifests: everyone +
 		manifest("TLSContext", "sidecar", fmt.Sprintf("{cert_chain_file: %s, private_key_file: %s, cacert_chain_file: %s, alpn_protocols: istio, spiffe_ids: [%q]}",
 			in("cert-chain.pem"), in("key.pem"), in("root-cert.pem"), service)) +
-		mapping("x", "/x/", up.addr, "tls: sidecar") + mapping("probe", "/probe/", probe.addr, "tls: sidecar")})
+		mapping("x", "/x/", up.addr, "tls: sidecar") + mapping("probe", "/probe/", probe.addr, "tls: sidecar") +
+		mapping("dead", "/dead/", "127.0.0.1:1", "tls: sidecar", "failure_breaker: {consecutive_failures: 1, open_for: 1h}")})
+	if got, want := g.verdict(t, g.send(t, request{target: "/dead/"})), (verdict{"proxy", "dial_refused", 503}); got != want {
+		t.Fatalf("a service that is not there: %v, want %v", got, want)
+	}
 
 	var asked, failed atomic.Int64
 	stop := make(chan struct{})
@@ -155,6 +159,11 @@ func TestIstioFileRotation(t *testing.T) {
 		probed(old.issue(t, service), verdict{"proxy", "tls_failed", 503})
 		up.conf.Store(believing(theirs, next))
 		old = next
+	}
+
+	// What is known of services does not go with certificates.
+	if got, want := g.verdict(t, g.send(t, request{target: "/dead/"})), (verdict{"break", "breaker_open", 503}); got != want {
+		t.Errorf("a service that was not there: %v, want %v", got, want)
 	}
 
 	// A key that is not the certificate's is told of, and changes nothing.

@@ -16,6 +16,7 @@ import (
 
 // dial connects c to its endpoint, with TLS if that is wanted, before by.
 func (u *Upstream) dial(c *conn, by time.Time) (decision.Reason, error) {
+	c.under = u.tls.Load()
 	raw, secure, reason, err := u.socket(c.end, by)
 	if err != nil {
 		return reason, err
@@ -28,6 +29,7 @@ func (u *Upstream) dial(c *conn, by time.Time) (decision.Reason, error) {
 // dialMux connects s to its endpoint, with TLS if that is wanted, and begins HTTP/2
 // with it, before by.
 func (u *Upstream) dialMux(s *shared, by time.Time) (decision.Reason, error) {
+	s.under = u.tls.Load()
 	raw, secure, reason, err := u.socket(s.end, by)
 	if err != nil {
 		return reason, err
@@ -77,10 +79,11 @@ func (u *Upstream) socket(e *endpoint, by time.Time) (*wire.Conn, *tls.Conn, dec
 
 // handshake speaks TLS on raw; nil without error on cleartext.
 func (u *Upstream) handshake(raw *wire.Conn, by time.Time) (*tls.Conn, error) {
-	if u.tls == nil {
+	conf := u.tls.Load()
+	if conf == nil {
 		return nil, nil
 	}
-	secure := tls.Client(raw, u.tls)
+	secure := tls.Client(raw, conf)
 	if err := raw.SetDeadline(by); err != nil {
 		return nil, err
 	}

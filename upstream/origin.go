@@ -32,6 +32,14 @@ type Origination struct {
 	CRL        string // PEM revocation lists of those authorities; "" for none
 	SPIFFE     string // comma-separated, whom spiffe_ids allows the upstream to be; "" for anybody
 	Workload   bool   // certificate and authorities are the Workload API's, as they are at each handshake
+	Context    string // the TLSContext's full name; "" where none is named
+}
+
+// settings returns o without what is renewed from time to time and leaves the upstream the
+// same: the certificate, its key, the authorities and their lists.
+func (o Origination) settings() Origination {
+	o.Cert, o.Key, o.CA, o.CRL = "", "", "", ""
+	return o
 }
 
 // A Secret is text that must not be printed.
@@ -58,7 +66,7 @@ type originator struct {
 // certificate cannot be had is used without: the upstream decides.
 func newOriginator(ctx *config.TLSContext, w *config.World, opts *Options) (originator, []config.Problem) {
 	r := contextReader{ctx: ctx, world: w, files: opts.Files, noWorkload: opts.NoWorkload}
-	r.o.On = true
+	r.o.On, r.o.Context = true, ctx.FullName()
 	r.o.ServerName = ctx.SNI
 	r.o.Min = r.version("min_tls_version", ctx.MinTLSVersion)
 	r.o.Max = r.version("max_tls_version", ctx.MaxTLSVersion)

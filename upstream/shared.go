@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,8 @@ type shared struct {
 	end  *endpoint
 	mux  multiplexer
 	born time.Time
+	// under is what TLS was spoken by as it was made, or what came just before that.
+	under *tls.Config
 	// until is when who is on its ends can no longer be told; zero for never.
 	until time.Time
 	rest  atomic.Int64 // when the last exchange ended, in Unix nanoseconds
@@ -53,9 +56,9 @@ func (s *shared) Closed() {
 	s.end.forget(s)
 }
 
-// old reports whether s has reached its maximum lifetime.
+// old reports whether s has reached its maximum lifetime, or certificates have been renewed.
 func (s *shared) old(now time.Time) bool {
-	return outlived(now, s.born, s.until, s.end.up.spec.MaxLifetime)
+	return s.under != s.end.up.tls.Load() || outlived(now, s.born, s.until, s.end.up.spec.MaxLifetime)
 }
 
 // expired reports whether s must take no further exchange.

@@ -74,9 +74,10 @@ type Spec struct {
 func (s *Spec) Name() string { return s.Label }
 
 // Cluster returns what tells s's service from others in the eyes of who sizes its
-// circuit_breakers: pools that differ only in times and the like share their limits.
+// circuit_breakers: pools that differ only in times and the like share their limits, and a
+// certificate that is renewed changes none.
 func (s Spec) Cluster() Spec {
-	return Spec{Host: s.Host, Port: s.Port, TLS: s.TLS, Source: s.Source, Consul: s.Consul, Balance: s.Balance,
+	return Spec{Host: s.Host, Port: s.Port, TLS: s.TLS.settings(), Source: s.Source, Consul: s.Consul, Balance: s.Balance,
 		Raw: s.Raw, Priority: s.Priority, Breakers: s.Breakers, Tag: s.Tag}
 }
 
@@ -86,6 +87,13 @@ func (s Spec) Service() Spec {
 	c := s.Cluster()
 	c.Priority, c.Breakers, c.Label = 0, config.CircuitBreakers{}, s.Label
 	return c
+}
+
+// kin is what Specs have in common of which one is the other with renewed certificates. ok is
+// false where nothing is renewed: what no TLSContext names stays as it is.
+func (s Spec) kin() (_ Spec, ok bool) {
+	s.TLS = s.TLS.settings()
+	return s, s.TLS.Context != ""
 }
 
 // Named reports whether the endpoints are known by a name of DNS.

@@ -32,7 +32,7 @@ type Upstream struct {
 	key      unique.Handle[Spec] // in a Set
 	resolver *Resolver
 	now      func() time.Time
-	tls      *tls.Config // nil on cleartext
+	tls      atomic.Pointer[tls.Config] // nil on cleartext
 	stats    counters
 	budget   Budget
 	maxIdle  int
@@ -78,7 +78,7 @@ func New(spec Spec, r *Resolver) *Upstream {
 	}
 	u.connect, u.connectMux = u.dial, u.dialMux
 	if spec.TLS.On {
-		u.tls = spec.TLS.config(r.opts.Workload, r.now)
+		u.tls.Store(spec.TLS.config(r.opts.Workload, r.now))
 	}
 	u.turn.Store(rand.Uint64N(1 << 16)) //nolint:gosec // because it only keeps replicas from starting at the same endpoint
 	u.ends.Store(&endpoints{err: errNotStarted})
@@ -147,6 +147,15 @@ func (u *Upstream) Start() {
 	u.mu.Lock()
 	u.watched = n
 	u.mu.Unlock()
+}
+
+// renew has handshakes go by conf from now on, and u be the upstream of key. Endpoints, counters
+// and what is known of endpoints stay; connections under what was there before end as they
+// come to rest.
+func (u *Upstream) renew(key unique.Handle[Spec], conf *tls.Config) {
+	u.key = key
+	u.tls.Store(conf)
+	u.sweep()
 }
 
 // placed reports whether the Set says where the endpoints are: those of a Service,
