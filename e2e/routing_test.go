@@ -216,6 +216,7 @@ func TestCanaryWeights(t *testing.T) {
 			got := 0
 			c := g.connect(t)
 			for range n {
+				must(t, c.SetDeadline(time.Now().Add(30*time.Second))) // of each, as many take long
 				a, err := c.exchange(request{target: fmt.Sprintf("/w%d/x", w)})
 				must(t, err)
 				if a.saw.Service == "canary" {
