@@ -259,7 +259,7 @@ func TestRenewCertificateUnderLoad(t *testing.T) {
 			t.Parallel()
 			ports := freePorts(t, 4)
 			http, tls := c.asked(ports)
-			p := startPebble(t, http, tls, "LIFE=60", "PEBBLE_AUTHZREUSE=0", "REJECT=7")
+			p := startPebble(t, http, tls, "LIFE=45", "PEBBLE_AUTHZREUSE=0", "REJECT=7")
 			g := startAt(t, p.setup(ports[0], ports[1], t.TempDir(), p.host("shop", "shop.example.com", "")), ports[0], ports[1])
 			first := p.await(t, g, "shop.example.com", nil)
 			stop := p.shake(t, g, "shop.example.com")

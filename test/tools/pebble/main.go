@@ -2,9 +2,10 @@
 // validation: it prints where its directory is. Environment: HTTP_PORT and TLS_PORT are where
 // names are looked at, LIFE how many seconds certificates are good for, EAB a key's id and
 // its base64url MAC key, joined by a colon, without which no account is made, REJECT of how
-// many requests one fails without being looked at. PEBBLE_… are Pebble's own. At /control/ca
-// is the certificate of its server, at /control/root the root that it signs with, at
-// /control/counts how often each path was asked for.
+// many requests one fails without being looked at, of those whose answer can say so.
+// PEBBLE_… are Pebble's own. At /control/ca is the certificate of its server, at
+// /control/root the root that it signs with, at /control/counts how often each path was
+// asked for.
 package main
 
 import (
@@ -127,9 +128,12 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.counts[r.URL.Path]++
 	status := c.fail[r.URL.Path]
-	if c.seen++; c.every > 0 && c.seen%c.every == 0 {
-		status = http.StatusServiceUnavailable
-		c.counts["rejected"]++
+	if r.Method != http.MethodHead { // whose answer cannot say what is wrong, and ends the attempt
+		c.seen++
+		if c.every > 0 && c.seen%c.every == 0 {
+			status = http.StatusServiceUnavailable
+			c.counts["rejected"]++
+		}
 	}
 	c.mu.Unlock()
 	if status != 0 {
