@@ -33,10 +33,11 @@ func (c *Conn) end() bool {
 // leavers are the connections of this process that have ended and have their descriptors yet.
 var leavers leaving
 
-// What has ended has its descriptor for leaveAfter, or until there are leaveTogether of them.
+// What has ended has its descriptor for leaveAfter, or until there are leaveTogether of them:
+// few beside those that a gateway short of descriptors keeps for others than clients.
 const (
 	leaveAfter    = 100 * time.Millisecond
-	leaveTogether = 512
+	leaveTogether = 64
 )
 
 type leaving struct {
