@@ -36,6 +36,7 @@ func contestants(opts *options) []contestant {
 		{name: "haproxy", command: "haproxy", debian: "haproxy", version: []string{"haproxy", "-v"}, argv: haproxyArgv},
 		{name: "reverseproxy", argv: reverseProxyArgv},
 		{name: "limits", asked: true, command: legate, version: []string{legate, "version"}, argv: limitsArgv},
+		{name: "queueing", asked: true, command: legate, version: []string{legate, "version"}, argv: queueingArgv},
 		{name: "limits-redis", asked: true, command: legate, modules: map[string]string{redisServer: "redis-server"}, version: []string{legate, "version"}, argv: limitsRedisArgv},
 	}
 }
@@ -50,6 +51,12 @@ const redisServer = "/usr/bin/redis-server"
 func limitsArgv(a *arena, s settings) ([]string, error) {
 	s.Limited = true
 	return legateArgv(a, s)
+}
+
+// queueingArgv is Legate that refuses requests which wait for longer than a millisecond.
+func queueingArgv(a *arena, s settings) ([]string, error) {
+	argv, err := legateArgv(a, s)
+	return append(argv, "--max-queueing", "1ms"), err
 }
 
 // limitsRedisArgv is the same with a Redis, which has a core with load and upstream.

@@ -23,6 +23,7 @@ var parts = map[string]func(args []string) error{
 	"hold":         holdMain,
 	"handshake":    handshakeMain,
 	"pace":         paceMain,
+	"flood":        floodMain,
 	"talk":         talkMain,
 	"pour":         pourMain,
 	"guarded":      guardedMain,

@@ -19,6 +19,7 @@ type options struct {
 	connections   int           // keep-alive connections of a load over HTTP/1.1, and WebSockets
 	h2Connections int           // connections of a load over HTTP/2
 	streams       int           // at a time on each of them
+	crowd         int           // connections of the overload row
 	idle          int           // idle connections whose memory is measured
 	handshakes    int
 	rate          int // requests a second of the latency rows
@@ -41,6 +42,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.IntVar(&o.connections, "connections", 64, "keep-alive connections of a load over HTTP/1.1, and WebSockets")
 	fs.IntVar(&o.h2Connections, "h2-connections", 16, "connections of a load over HTTP/2")
 	fs.IntVar(&o.streams, "streams", 10, "streams at a time on each connection of a load over HTTP/2")
+	fs.IntVar(&o.crowd, "crowd", 512, "connections in the overload row")
 	fs.IntVar(&o.idle, "idle", 4000, "idle connections in the memory rows")
 	fs.IntVar(&o.handshakes, "handshakes", 3000, "TLS connections in the handshake rows")
 	fs.IntVar(&o.rate, "rate", 5000, "requests a second in the latency rows")

@@ -54,6 +54,7 @@ func rows() []row {
 		pourRow("tcp-up", true),
 		paceRow("h1-latency", false),
 		paceRow("tls-latency", true),
+		overloadRow("h1-overload"),
 		handshakeRow("tls-handshake"),
 		handshakeRow("tls-resumed", "-resume"),
 		handshakeRow("tls12-handshake", "-tls12"),

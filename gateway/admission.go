@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"math"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 type admission struct {
 	requests *limiter.Threshold // that are served at once
 	memory   *memoryGuard       // nil where nobody says how much there may be
+
+	congestion *limiter.Congestion // nil where requests may wait for ever
+	stop       chan struct{}       // ends it
+	done       sync.WaitGroup
 }
 
 // requestBytes is what a request that is being served is taken to need: two connections,
@@ -24,8 +29,8 @@ const requestBytes = 64 << 10
 
 // newAdmission bounds requests by o, and by what memory there is room for where o says
 // nothing of them.
-func (g *Gateway) newAdmission(o *Options) admission {
-	a := admission{}
+func (g *Gateway) newAdmission(o *Options) *admission {
+	a := &admission{}
 	limit := int64(o.MaxRequests)
 	if o.MemoryLimit > 0 && o.MemoryLimit < math.MaxInt64 {
 		a.memory = watchMemory(o.MemoryLimit, g.log)
@@ -37,20 +42,55 @@ func (g *Gateway) newAdmission(o *Options) admission {
 		limit = math.MaxInt64
 	}
 	a.requests = limiter.NewThreshold(limit)
+	if o.MaxQueueing > 0 {
+		a.congestion = limiter.NewCongestion(o.MaxQueueing, g.clock, g.tellCongestion)
+		a.stop = make(chan struct{})
+		a.done.Go(func() { a.congestion.Run(a.stop) })
+	}
 	return a
+}
+
+// end ends what goes on for it.
+func (a *admission) end() {
+	a.memory.end()
+	if a.congestion != nil {
+		close(a.stop)
+		a.done.Wait()
+	}
+}
+
+// tellCongestion tells of congestion, of those that follow one another only the first.
+func (g *Gateway) tellCongestion(congested bool) {
+	if !congested {
+		if g.congested {
+			g.log.Info("requests are served in time again")
+		}
+		return
+	}
+	var others uint64
+	if others, g.congested = g.congestions.pass(g.clock()); g.congested {
+		g.log.Warn("requests wait too long: some are refused", "allowed", g.opts.MaxQueueing, "others", others)
+	}
 }
 
 // admittedHere counts a request among those that are served, or refuses it. Health checks are
 // always let in: who is taken for dead because he is busy leaves others busier.
 // Budget: 0 allocs.
 func (x *Exchange) admittedHere() Verdict {
-	a := &x.gateway.admission
-	short := a.memory != nil && a.memory.short.Load()
-	if !short && a.requests.Enter() {
+	a := x.gateway.admission
+	var cause error
+	switch {
+	case a.memory != nil && a.memory.short.Load():
+		cause = errShortOfMemory
+	case a.congestion != nil && x.late(a.congestion):
+		cause = errLate
+	case a.requests.Enter():
 		x.inside = true
 		return Continue
+	default:
+		cause = errBusy
 	}
-	if x.Snap.edge.probe(x.Req.Path()) != noProbe {
+	if x.probes() {
 		return Continue
 	}
 	x.Client = x.peer.Remote.Addr()
@@ -59,15 +99,30 @@ func (x *Exchange) admittedHere() Verdict {
 	if !x.Snap.edge.suppressEnvoy {
 		x.ToClient.AddName(nameLocalOverloaded, valueTrue)
 	}
-	cause := errBusy
-	if short {
-		cause = errShortOfMemory
-	}
 	return x.stop(decision.Accept, decision.Overloaded, "", cause)
 }
 
+// late reports whether a request comes too late to be served. It may take a while to say so.
+// Budget: 0 allocs, but where there is congestion.
+func (x *Exchange) late(c *limiter.Congestion) bool {
+	switch c.Judge(x.Req.Waited, x.Now) {
+	case limiter.Serve:
+		return false
+	case limiter.Refuse:
+		x.belated = true
+		return true
+	case limiter.Hold:
+	}
+	return !x.probes() && !c.Wait(x.Now)
+}
+
+func (x *Exchange) probes() bool { return x.Snap.edge.probe(x.Req.Path()) != noProbe }
+
 // leave makes room for another request. Budget: 0 allocs.
 func (x *Exchange) leave() {
+	if x.belated {
+		x.gateway.admission.congestion.Cost(x.gateway.clock().Sub(x.Now))
+	}
 	if x.inside {
 		x.inside = false
 		x.gateway.admission.requests.Leave()

@@ -105,6 +105,32 @@ func TestMemoryGuard(t *testing.T) {
 	}
 }
 
+// Where all requests wait for longer than they may, some are refused, by whatever protocol
+// they come; health checks are served, and so is whoever is held when the gateway drains.
+func TestOverloadOfProcessors(t *testing.T) {
+	for protocol, get := range map[string]func(g *gate) (answer, record){
+		"h1": func(g *gate) (answer, record) { return g.get("/r/") },
+		"h2": func(g *gate) (answer, record) { return g.h2get("/r/", false) },
+	} {
+		t.Run(protocol, func(t *testing.T) {
+			up, _ := seeing(t, plainOK)
+			g := open(t, everyone+mapping("r", "/r/", up), func(o *Options) { o.MaxQueueing = 1 }) // whoever comes has waited longer
+			var got answer
+			var r record
+			g.waitFor("requests are refused", func() bool { got, r = get(g); return r.verdict == overloaded })
+			if got.StatusCode != 503 || got.body != "envoy overloaded" || got.Header.Get("Retry-After") != "1" || got.Header.Get("X-Envoy-Local-Overloaded") != "true" {
+				t.Errorf("got %d %q %v", got.StatusCode, got.body, got.Header)
+			}
+			if got, _ := g.get("/ambassador/v0/check_alive"); got.StatusCode != 200 {
+				t.Errorf("health: got %d", got.StatusCode)
+			}
+			if !strings.Contains(g.log.String(), "requests wait too long") {
+				t.Errorf("nobody is told:\n%s", g.log)
+			}
+		})
+	}
+}
+
 // What lives counts as in use, and garbage does not.
 func TestMemoryInUse(t *testing.T) {
 	used := memoryInUse()

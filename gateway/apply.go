@@ -29,6 +29,7 @@ type Options struct {
 	Routes           routes.Options
 	MaxConnections   int              // of all Listeners together; 0 for what file descriptors are for
 	MaxRequests      int              // served at once; 0 for what MemoryLimit is for
+	MaxQueueing      time.Duration    // that requests may wait for a processor, all of them, before some are refused; 0 for ever
 	MemoryLimit      int64            // bytes that the process may use; 0 for as many as there are
 	ProxyProtocol    listen.ProxyMode // of Listeners with PROXY in their stack; 0 for required
 	ProxyTrust       []netip.Prefix   // whose PROXY headers are believed; empty: everybody's
@@ -92,9 +93,12 @@ type Gateway struct {
 	shadows  shadows
 	leavers  leavers
 
-	admission admission
-	clients   *listen.Bound // of all ports
-	limits    h1.Limits
+	admission *admission
+
+	congestions sometimes
+	congested   bool          // the last congestion was told of
+	clients     *listen.Bound // of all ports
+	limits      h1.Limits
 }
 
 // readyWait is how long a change waits for the addresses of new upstreams before it

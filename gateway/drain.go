@@ -50,6 +50,6 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		s.authn.Retire(nil)
 	}
 	g.resolver.Close()
-	g.admission.memory.end()
+	g.admission.end()
 	return err
 }

@@ -61,6 +61,7 @@ type Exchange struct {
 	endpoint  string
 	retries   int
 	inside    bool // among those that the gateway serves at once
+	belated   bool // it came when requests wait too long, and is refused at once
 	admitted  bool // among those that the upstream has to bear
 	passed    bool // by the breaker, which has not been told the outcome
 	pass      limiter.Pass
@@ -141,7 +142,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.path = req.Path()
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
-	x.inside, x.admitted, x.passed, x.tries, x.retrying = false, false, false, 0, nil
+	x.inside, x.belated, x.admitted, x.passed, x.tries, x.retrying = false, false, false, false, 0, nil
 	x.choice, x.setCookie = upstream.Choice{}, nil
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false

@@ -13,6 +13,7 @@ import (
 var (
 	errBusy          = errors.New("as many requests are served as may be at once")
 	errShortOfMemory = errors.New("memory is short")
+	errLate          = errors.New("requests wait for longer than they may")
 )
 
 var nameLocalOverloaded = []byte("x-envoy-local-overloaded")

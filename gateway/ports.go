@@ -133,7 +133,7 @@ func (g *Gateway) port(ctx context.Context, l *config.Listener) (*port, error) {
 	p.introduced = newIntroductions(g.metrics, name, proxy)
 	ln, err := g.listen(ctx, addr, listen.Options{
 		Addr: addr, Slot: p.slot, TLS: l.Has(config.ProtoTLS), Proxy: proxy, Trusted: g.opts.ProxyTrust, MaxConnections: listen.DefaultMaxConnections, Bound: g.clients,
-		Config: p.config, Challenge: g.opts.ChallengeTLS, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter,
+		Config: p.config, Challenge: g.opts.ChallengeTLS, Engine: p, Watcher: p, Now: g.clock, Meter: &p.meter, Stamped: g.opts.MaxQueueing > 0,
 	})
 	if err != nil {
 		g.metrics.NotBound()

@@ -56,7 +56,9 @@ type Conn struct {
 	early [1]byte // takes what came before it was asked for
 
 	tickFn  Tick
-	held    bool // see Hold
+	held    bool  // see Hold
+	stamped bool  // see Stamped
+	arrived int64 // when what was read last did, in nanoseconds since 1970; 0 where nobody knows
 	stopped atomic.Bool
 	woken   atomic.Bool
 	in, out atomic.Int64
@@ -117,7 +119,13 @@ func (c *Conn) tryRead(fd uintptr) bool {
 	if taken {
 		s.p = s.pool.Get()
 	}
-	n, errno := readOnce(fd, s.p)
+	var n int
+	var errno syscall.Errno
+	if c.stamped {
+		n, c.arrived, errno = readStamped(fd, s.p)
+	} else {
+		n, errno = readOnce(fd, s.p)
+	}
 	if errno == syscall.EAGAIN {
 		if taken {
 			s.pool.Put(s.p)

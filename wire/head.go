@@ -1,6 +1,9 @@
 package wire
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // LengthUnknown is the Length of a message whose end only its framing tells.
 const LengthUnknown int64 = -1
@@ -33,6 +36,8 @@ type Head struct {
 	Close        bool  // the sender will not use the connection again
 	Absolute     bool  // the request target was in absolute form
 	UpgradeTo    bool  // the client asks to switch to a protocol that Upgrade names, see below
+
+	Waited time.Duration // between the request's arrival and the engine's first look at it; 0 where nobody knows
 
 	buf    []byte
 	method Method

@@ -95,6 +95,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 		ProxyTrust:       s.trust,
 		MaxConnectionAge: s.flags.maxAge,
 		MaxRequests:      s.flags.maxRequests,
+		MaxQueueing:      s.flags.maxQueueing,
 		MemoryLimit:      limitMemory(log),
 		TokenCache:       tokenCache(s.flags.tokenCache),
 		TokenFailures:    s.flags.tokenFailures,

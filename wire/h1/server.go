@@ -149,6 +149,7 @@ type conn struct {
 
 	idleUntil time.Time
 	spoken    bool // a request was read
+	fresh     bool // the request's first byte has just come from the socket
 	succeeded bool // the connection is no longer ours
 
 	*session // nil while idle
@@ -319,12 +320,15 @@ func (c *conn) readFirst() error {
 	if c.secure == nil {
 		b, n, err := c.raw.ReadFirst(wire.Small)
 		if n > 0 {
+			c.fresh = true
 			c.rd.buf, c.rd.r, c.rd.w = b, 0, n
 			return nil
 		}
 		return err
 	}
+	before := c.raw.BytesRead()
 	n, err := c.secure.Read(c.one[:])
+	c.fresh = c.raw.BytesRead() != before
 	if n == 0 {
 		if err == nil {
 			err = io.ErrNoProgress
@@ -339,6 +343,7 @@ func (c *conn) readFirst() error {
 // exchange serves one request and reports whether the connection can go on.
 func (c *conn) exchange() bool {
 	c.begin()
+	waited := c.waitedForUs()
 	n, err := c.readRequestHead()
 	if err != nil {
 		return c.refuse(err)
@@ -357,6 +362,7 @@ func (c *conn) exchange() bool {
 		}
 		return c.refuse(perr)
 	}
+	c.head.Waited = waited
 	c.body.begin(&c.rd, &c.head)
 	c.closeAfter = c.head.Close || c.srv.draining.Load()
 	if c.body.done || c.rd.buffered() > 0 && c.body.mode == bodyLength && int64(c.rd.buffered()) >= c.body.remaining {
@@ -366,6 +372,16 @@ func (c *conn) exchange() bool {
 	c.keepHead()
 	c.srv.handler.Serve(c, &c.head)
 	return c.finish()
+}
+
+// waitedForUs is how long the request's first byte has been there. One that came behind
+// another request has waited for that.
+func (c *conn) waitedForUs() time.Duration {
+	if !c.fresh {
+		return 0
+	}
+	c.fresh = false
+	return c.raw.Waited(c.start)
 }
 
 // preface is how HTTP/2's begins (RFC 9113 §3.4): a request that no HTTP/1.1 client sends.

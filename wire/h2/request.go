@@ -162,6 +162,7 @@ func (c *conn) startPending() {
 		return
 	}
 	now := c.now()
+	waited := c.raw.Waited(now)
 	for i, x := range c.pending {
 		c.pending[i] = nil
 		c.mu.Lock()
@@ -172,7 +173,7 @@ func (c *conn) startPending() {
 			x.free()
 			continue
 		}
-		x.start = now
+		x.start, x.head.Waited = now, waited
 		c.active++
 		c.mu.Unlock()
 		c.srv.workers.do(x)

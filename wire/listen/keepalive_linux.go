@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepAlive has clients that are silent asked whether they are still there, and small writes
-// sent at once. Connections inherit that from the socket they are accepted from, which saves
-// five system calls for each.
-func keepAlive(config *net.ListenConfig) {
+// prepare has clients that are silent asked whether they are still there, small writes sent at
+// once, and the arrival of what they send noted where that is wanted. Connections inherit that
+// from the socket they are accepted from, which saves as many system calls for each.
+func prepare(config *net.ListenConfig, stamped bool) {
 	config.KeepAlive = -1 // nothing is to be done for each
 	config.Control = func(_, _ string, raw syscall.RawConn) error {
 		var failed error
@@ -25,6 +25,9 @@ func keepAlive(config *net.ListenConfig) {
 				set(unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount),
 				set(unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 			)
+			if stamped {
+				failed = errors.Join(failed, set(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
+			}
 		})
 		return errors.Join(err, failed)
 	}

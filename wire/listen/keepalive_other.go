@@ -4,7 +4,7 @@ package listen
 
 import "net"
 
-// keepAlive has clients that are silent asked whether they are still there.
-func keepAlive(config *net.ListenConfig) {
+// prepare has clients that are silent asked whether they are still there.
+func prepare(config *net.ListenConfig, _ bool) {
 	config.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: keepAliveCount}
 }

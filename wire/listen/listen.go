@@ -62,6 +62,7 @@ type Options struct {
 	Watcher   Watcher
 	Now       func() time.Time
 	Meter     *wire.Meter // sums the bytes of all connections; nil for none
+	Stamped   bool        // connections know how long what they read has waited
 }
 
 // DefaultMaxConnections keeps one listener from taking every file descriptor.
@@ -114,7 +115,7 @@ func Listen(ctx context.Context, opts Options) (*Listener, error) {
 		opts.HandshakeTimeout = 10 * time.Second
 	}
 	var config net.ListenConfig
-	keepAlive(&config)
+	prepare(&config, opts.Stamped)
 	ln, err := config.Listen(ctx, "tcp", opts.Addr)
 	if err != nil {
 		return nil, err
@@ -191,6 +192,9 @@ func (l *Listener) start(nc net.Conn) {
 	l.done.Add(1)
 	raw := wire.NewConn(nc)
 	raw.MeterBy(l.opts.Meter)
+	if l.opts.Stamped {
+		raw.Stamped()
+	}
 	peer := wire.Peer{
 		Physical: addrPort(nc.RemoteAddr()),
 		Local:    addrPort(nc.LocalAddr()),

@@ -1,0 +1,192 @@
+package limiter
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	soon = time.Millisecond
+	late = 10 * time.Millisecond
+)
+
+// congestion is one whose target lies between soon and late, and what it tells.
+func congestion() (*Congestion, *[]bool) {
+	var told []bool
+	return NewCongestion(5*time.Millisecond, time.Now, func(on bool) { told = append(told, on) }), &told
+}
+
+// Congestion begins when all have waited too long for an interval, and only then.
+func TestCongestionBegins(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		at   []int // milliseconds
+		wait []time.Duration
+		want Ruling // of the last
+	}{
+		{"one that is late", []int{0}, []time.Duration{late}, Serve},
+		{"late for less than the interval", []int{0, 50, 99}, []time.Duration{late, late, late}, Serve},
+		{"late for the interval", []int{0, 50, 100}, []time.Duration{late, late, late}, Refuse},
+		{"one between that was not", []int{0, 50, 100, 149}, []time.Duration{late, soon, late, late}, Serve},
+		{"one between of which nobody knows", []int{0, 50, 100}, []time.Duration{late, 0, late}, Refuse},
+		{"one that is not late", []int{0, 50, 100, 101}, []time.Duration{late, late, late, soon}, Serve},
+		{"long ago", []int{0, 100, 150}, []time.Duration{late, soon, late}, Serve},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := congestion()
+			begin, got := time.Now(), Serve
+			for i, ms := range row.at {
+				got = c.Judge(row.wait[i], begin.Add(time.Duration(ms)*time.Millisecond))
+			}
+			if got != row.want {
+				t.Errorf("%s: got %v, want %v", row.name, got, row.want)
+			}
+		})
+	}
+}
+
+// congested is one that has begun.
+func congested() (*Congestion, *[]bool) {
+	c, told := congestion()
+	c.Judge(late, time.Now())
+	time.Sleep(congestionInterval)
+	c.budget, c.filled = 0, time.Now()
+	c.begins(time.Now())
+	return c, told
+}
+
+// Refusals cost no more than their share of the time, however many come too late.
+func TestRefusalsHaveABudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := congested()
+		c.share, c.cost = 0.1, 20*time.Microsecond
+		refused := 0
+		for range 100_000 { // ten seconds, ten thousand each
+			time.Sleep(100 * time.Microsecond)
+			if c.Judge(late, time.Now()) == Refuse {
+				refused++
+			}
+		}
+		if got := float64(refused) * 20e-6; got < 0.99 || got > 1.01 {
+			t.Errorf("%d refusals cost %.3f s of ten, want a tenth", refused, got)
+		}
+	})
+}
+
+// What is held is refused as the budget allows, and served when the congestion is over.
+func TestHeldRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, told := congested()
+		stop := make(chan struct{})
+		var run, held sync.WaitGroup
+		run.Go(func() { c.Run(stop) })
+		c.share, c.cost = 0.1, 10*time.Millisecond // one each 100 ms
+		var mu sync.Mutex
+		var outcomes []bool
+		var waits []time.Duration
+		for range 5 {
+			if got := c.Judge(late, time.Now()); got != Hold {
+				t.Fatalf("got %v, want it held", got)
+			}
+			since := time.Now()
+			held.Go(func() {
+				served := c.Wait(since)
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes, waits = append(outcomes, served), append(waits, time.Since(since))
+			})
+			synctest.Wait()
+		}
+		for range 3 { // it goes on for so long
+			time.Sleep(90 * time.Millisecond)
+			c.late.Store(time.Now().UnixNano())
+		}
+		held.Wait()
+		if refused := slices.Index(outcomes, true); refused < 2 || refused > 4 || !outcomes[4] {
+			t.Errorf("served, in turn: %v after %v", outcomes, waits)
+		}
+		if c.Judge(late, time.Now()) != Serve {
+			t.Error("it is not over")
+		}
+		close(stop)
+		run.Wait()
+		if !slices.Equal(*told, []bool{true, false}) {
+			t.Errorf("told %v", *told)
+		}
+	})
+}
+
+// Who is held for long is refused before those that have just come.
+func TestHeldRequestsComeFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := congested()
+		since := time.Now()
+		var held sync.WaitGroup
+		var served bool
+		held.Go(func() { served = c.Wait(since) })
+		synctest.Wait()
+		time.Sleep(longestHold + time.Millisecond)
+		if got := c.Judge(late, time.Now()); got != Hold {
+			t.Errorf("somebody has waited for a second, and who has just come is told %v", got)
+		}
+		c.look(time.Now())
+		held.Wait()
+		if served {
+			t.Error("who was held is served")
+		}
+		if got := c.Judge(late, time.Now()); got != Refuse {
+			t.Errorf("nobody waits, and who has just come is told %v", got)
+		}
+	})
+}
+
+// Nobody is held any more once it is stopped.
+func TestCongestionStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := congested()
+		stop := make(chan struct{})
+		var run, held sync.WaitGroup
+		run.Go(func() { c.Run(stop) })
+		c.share, c.budget = 0, 0
+		for range 3 {
+			held.Go(func() {
+				if !c.Wait(time.Now()) {
+					t.Error("refused")
+				}
+			})
+		}
+		synctest.Wait()
+		close(stop)
+		run.Wait()
+		held.Wait()
+		if !c.Wait(time.Now()) {
+			t.Error("refused afterwards")
+		}
+	})
+}
+
+// The cost of a refusal is what most of them cost.
+func TestCostOfRefusals(t *testing.T) {
+	c, _ := congestion()
+	for n := range 3000 {
+		d := 5 * time.Microsecond
+		if n%5 == 0 {
+			d = 30 * time.Millisecond // interrupted
+		}
+		c.Cost(d)
+	}
+	if c.cost < 9*time.Microsecond || c.cost > 12*time.Microsecond {
+		t.Errorf("got %v for refusals of 5µs and their reading", c.cost)
+	}
+}
+
+func TestAllocsCongestion(t *testing.T) {
+	c, _ := congestion()
+	now := time.Now()
+	if n := testing.AllocsPerRun(100, func() { c.Judge(soon, now); c.Judge(late, now) }); n != 0 {
+		t.Errorf("got %v allocations", n)
+	}
+}
