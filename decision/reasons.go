@@ -232,8 +232,8 @@ var reasons = [NumReasons]reasonRow{
 		"the listener is at its connection limit",
 		"scale out or raise the limit"},
 	Overloaded: {"overloaded", at(Accept), 503, GatewayFault, "OM", "envoy overloaded",
-		"the gateway has as many requests in hand as --max-requests allows, or memory is short",
-		"add replicas or memory; look for services that are slow: their requests are those that wait"},
+		"the gateway has as many requests in hand as --max-requests allows, memory is short, or requests wait longer for a processor than --max-queueing allows",
+		"add replicas, memory or processors; look for services that are slow: their requests are those that wait"},
 
 	NoHost: {"no_host", at(Match), 404, OperatorFault, "NR", "",
 		"no Host serves this authority",

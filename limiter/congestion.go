@@ -55,7 +55,7 @@ const (
 	// bursts and pauses are not.
 	congestionInterval = 100 * time.Millisecond
 	// refusalShare is the part of the processors' time that refusals may take.
-	refusalShare = 1.0 / 16
+	refusalShare = 1.0 / 24
 	// refusalBurst is for how long it is saved.
 	refusalBurst = 20 * time.Millisecond
 	// longestHold is how long a request is held before it is refused rather than one that has

@@ -43,7 +43,7 @@ var stampedReads = sync.Pool{New: func() any { return new(stampedRead) }}
 func readStamped(fd uintptr, p []byte) (n int, arrived int64, errno syscall.Errno) {
 	r := stampedReads.Get().(*stampedRead) //nolint:forcetypeassert // nothing else is put in
 	defer stampedReads.Put(r)
-	r.part.Base = unsafe.SliceData(p)
+	r.part.Base = unsafe.SliceData(p) //nolint:gosec // which outlives the call
 	r.part.SetLen(len(p))
 	r.msg.Iov, r.msg.Iovlen = &r.part, 1
 	r.msg.Control = &r.control[0]
@@ -57,7 +57,7 @@ func readStamped(fd uintptr, p []byte) (n int, arrived int64, errno syscall.Errn
 		if errno != 0 {
 			return 0, 0, errno
 		}
-		return int(got), r.arrival(), 0 //nolint:gosec // no more than len(p)
+		return int(got), r.arrival(), 0
 	}
 }
 

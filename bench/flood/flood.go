@@ -134,7 +134,7 @@ func (f *flood) connect(i int) error {
 }
 
 func (f *flood) watch(fd, lane int) error {
-	return unix.EpollCtl(f.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(lane)}) //nolint:gosec // a small number
+	return unix.EpollCtl(f.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(lane)})
 }
 
 func (f *flood) close() {

@@ -72,7 +72,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.keepInjected, "keep-injected", false, "let clients send headers that Filters and Mapping.jwt set, as Ambassador does")
 	flags.DurationVar(&f.maxAge, "max-connection-age", 0, "close HTTP/2 connections gracefully after about this long, so that clients spread anew (default never)")
 	flags.IntVar(&f.maxRequests, "max-requests", 0, "requests served at once; those beyond are refused (default one for each 64 KiB that may be used)")
-	flags.DurationVar(&f.maxQueueing, "max-queueing", time.Second, "how long requests may wait for a processor, all of them, before some are refused; 0 for any time")
+	flags.DurationVar(&f.maxQueueing, "max-queueing", 0, "how long requests may wait for a processor, all of them, before some are refused, such as 2ms (default any time)")
 	flags.StringVar(&f.redis, "redis", "", "URL, or HOST:PORT, of the Redis that replicas share (default none: state of this process)")
 	flags.StringVar(&f.state, "state", "", "folder for what must outlive the process: signing keys (default none)")
 	flags.StringVar(&f.acmeStorage, "acme-storage", "", "folder for certificates that are ordered, and the keys of accounts (default the Redis of --redis, else the Secrets of --kubernetes, else a folder of this machine)")
