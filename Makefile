@@ -41,7 +41,7 @@ unit: ## every package's own tests, with the race detector; then those that coun
 	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v /e2e)
 	go test -run '^TestAllocs' $$(go list ./... | grep -v /e2e)
 
-e2e: build $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/pebble $(TOOLS)/kubeapi $(TOOLS)/kubectl $(TOOLS)/ratelimit ## the real binary with real parts around it
+e2e: build $(TOOLS)/cyclonedx-gomod $(TOOLS)/h2spec $(TOOLS)/grpc-interop-client $(TOOLS)/grpc-interop-server $(TOOLS)/istio-check $(TOOLS)/helm $(TOOLS)/idp $(TOOLS)/pebble $(TOOLS)/kubeapi $(TOOLS)/kubectl $(TOOLS)/ratelimit ## the real binary with real parts around it
 	@$(call need,curl,curl)
 	@$(call need,nghttp,nghttp2-client)
 	@$(call need,haproxy,haproxy)

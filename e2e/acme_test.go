@@ -388,6 +388,16 @@ func TestOrderWithAccountKey(t *testing.T) {
 	}
 }
 
+// secretHas reports whether a Secret is of the kind that has certificates, and leaf is its.
+func (c *kubernetes) secretHas(namespace, name string, leaf *x509.Certificate) bool {
+	c.t.Helper()
+	said, err := c.kubectl("", "get", "secret", "-n", namespace, name, "-o", `jsonpath={.type} {.data.tls\.crt}`)
+	kind, encoded, _ := strings.Cut(said, " ")
+	text, broken := base64.StdEncoding.DecodeString(encoded)
+	block, _ := pem.Decode(text)
+	return err == nil && broken == nil && kind == "kubernetes.io/tls" && block != nil && bytes.Equal(block.Bytes, leaf.Raw)
+}
+
 // A Host in a cluster says in its status how far its certificate has come, in Edge Stack's words,
 // and its Secret gets what was ordered, and again what is renewed: a gateway that comes after, as
 // Edge Stack, and knows nothing else orders nothing.
@@ -417,13 +427,7 @@ func TestHostHasItsCertificateInTheCluster(t *testing.T) {
 		t.Errorf("the Host says %q", said)
 	}
 	has := func(leaf *x509.Certificate) func() bool {
-		return func() bool {
-			said, err := c.kubectl("", "get", "secret", "shop-cert", "-o", `jsonpath={.type} {.data.tls\.crt}`)
-			kind, encoded, _ := strings.Cut(said, " ")
-			text, broken := base64.StdEncoding.DecodeString(encoded)
-			block, _ := pem.Decode(text)
-			return err == nil && broken == nil && kind == "kubernetes.io/tls" && block != nil && bytes.Equal(block.Bytes, leaf.Raw)
-		}
+		return func() bool { return c.secretHas("default", "shop-cert", leaf) }
 	}
 	eventually(t, 30*time.Second, "the Secret has the certificate", has(leaf))
 	p.get(t, "/control/revoke?serial="+url.QueryEscape(leaf.SerialNumber.Text(16)))

@@ -151,8 +151,8 @@ func looseCRDs(conversion string) string {
 // looseCRD is one of them. The last of versions is stored.
 func looseCRD(group, kind, conversion string, versions ...string) string {
 	plural := strings.ToLower(kind) + "s"
-	if kind == "FilterPolicy" {
-		plural = "filterpolicies"
+	if stem, ok := strings.CutSuffix(plural, "ys"); ok {
+		plural = stem + "ies"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `---
@@ -167,7 +167,7 @@ spec:
   versions:
 `, kind, plural, group, conversion)
 	for i, version := range versions {
-		fmt.Fprintf(&b, "  - {name: %s, served: true, storage: %t, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}\n", version, i == len(versions)-1)
+		fmt.Fprintf(&b, "  - {name: %s, served: true, storage: %t, subresources: {status: {}}, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}\n", version, i == len(versions)-1)
 	}
 	return b.String()
 }

@@ -115,27 +115,33 @@ func TestComponents(t *testing.T) {
 	components, err := filepath.Glob("../k8s/components/*")
 	must(t, err)
 	for _, c := range components {
-		dir := t.TempDir()
-		real, err := filepath.EvalSymlinks(dir)
-		must(t, err)
-		from := func(path string) string {
-			abs, err := filepath.Abs(path)
-			must(t, err)
-			rel, err := filepath.Rel(real, abs)
-			must(t, err)
-			return rel
-		}
-		must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: ["+from("../k8s/base")+"]\ncomponents: ["+from(c)+"]\n"), 0o600))
-		text, err := exec.Command(outside(t, "kubectl"), "kustomize", dir).CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v\n%s", c, err, text)
-			continue
-		}
+		text := baseWith(t, c)
 		judgePods(t, c, text)
 		if bytes.Equal(text, kustomized(t, "base")) {
 			t.Errorf("%s changes nothing", c)
 		}
 	}
+}
+
+// baseWith is what is applied of the base with a component.
+func baseWith(t *testing.T, component string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	real, err := filepath.EvalSymlinks(dir)
+	must(t, err)
+	from := func(path string) string {
+		abs, err := filepath.Abs(path)
+		must(t, err)
+		rel, err := filepath.Rel(real, abs)
+		must(t, err)
+		return rel
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: ["+from("../k8s/base")+"]\ncomponents: ["+from(component)+"]\n"), 0o600))
+	text, err := exec.Command(outside(t, "kubectl"), "kustomize", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", component, err, text)
+	}
+	return text
 }
 
 // A podSpec is what the profile "restricted" looks at, and what we ask of ourselves.
@@ -172,19 +178,26 @@ func (p *podSpec) judge(t *testing.T, whose string) {
 }
 
 // The chart makes of its defaults what the base makes, but for the namespace, which is helm's
-// business.
+// business; and of its values what components add to that.
 func TestChartMakesTheBase(t *testing.T) {
-	text, err := exec.Command(outside(t, "helm"), "template", "legate", "../k8s/chart", "--namespace", "ambassador").CombinedOutput()
+	chartMakes(t, kustomized(t, "base"))
+	chartMakes(t, baseWith(t, "../k8s/components/acme"), "--set", "tlsSecrets.namespaces={ambassador}")
+	chartMakes(t, baseWith(t, "../k8s/components/prometheus"), "--set", "serviceMonitor.enabled=true")
+}
+
+func chartMakes(t *testing.T, manifests []byte, args ...string) {
+	t.Helper()
+	text, err := exec.Command(outside(t, "helm"), append([]string{"template", "legate", "../k8s/chart", "--namespace", "ambassador"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("helm template: %v\n%s", err, text)
 	}
-	base, chart := objects(t, kustomized(t, "base")), objects(t, text)
+	base, chart := objects(t, manifests), objects(t, text)
 	delete(base, "Namespace ambassador")
 	for name, want := range base {
 		if got, made := chart[name]; !made {
-			t.Errorf("%s: only the base makes it", name)
+			t.Errorf("%s: only kustomize makes it", name)
 		} else if got != want {
-			t.Errorf("%s: the chart makes\n%s\nthe base\n%s", name, got, want)
+			t.Errorf("%s: the chart makes\n%s\nkustomize\n%s", name, got, want)
 		}
 		delete(chart, name)
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 
@@ -68,6 +69,17 @@ func (g *Gateway) Routes() any {
 		}
 	}
 	return views
+}
+
+// Asked returns the Mappings whose services are asked, each with the name of its upstream.
+func (g *Gateway) Asked() iter.Seq2[*config.Mapping, string] {
+	return func(yield func(*config.Mapping, string) bool) {
+		for _, r := range g.snap.Load().routes {
+			if r.upstream != nil && !yield(r.Mapping, r.upstreamName) {
+				return
+			}
+		}
+	}
 }
 
 // place tells where the route at i stands, and why.

@@ -17,7 +17,6 @@ import (
 	"legate/config"
 	"legate/config/kube"
 	"legate/folder"
-	"legate/gateway"
 	"legate/routes"
 )
 
@@ -95,18 +94,12 @@ func (srv *server) outcome() kube.Outcome {
 			missing[u.Name] = cmp.Or(u.Error, "nobody answers for it yet")
 		}
 	}
-	views, _ := srv.gateway.Routes().([]gateway.RouteView)
-	for i := range views {
-		v := &views[i]
-		at := strings.LastIndexByte(v.Name, '.')
-		if v.Upstream == "" || v.Protocol != "" || at < 0 {
-			continue
-		}
-		why := missing[v.Upstream]
+	for m, upstream := range srv.gateway.Asked() {
+		why := missing[upstream]
 		if why != "" {
-			why = v.Service + ": " + why
+			why = m.Service + ": " + why
 		}
-		o.Endpoints[kube.Name{Namespace: v.Name[at+1:], Name: v.Name[:at]}] = why
+		o.Endpoints[kube.Name{Namespace: m.Namespace, Name: m.Name}] = why
 	}
 	return o
 }

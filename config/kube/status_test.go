@@ -154,3 +154,28 @@ func TestSince(t *testing.T) {
 		t.Errorf("a transition of one rule: %+v", closed.Rules)
 	}
 }
+
+// Problems are told to the object that they are about, and to no other.
+func TestProblemsByObject(t *testing.T) {
+	problem := func(kind, name, field string) config.Problem {
+		return config.Problem{Ref: config.Ref{Kind: kind, Namespace: "x", Name: name}, Field: field}
+	}
+	file, part, elsewhere := problem("Mapping", "a", "f"), problem("Mapping", "a", "p"), problem("Mapping", "a", "late")
+	file.Ref.File, part.Ref.Within = "a.yaml", "document 2"
+	elsewhere.Ref.Line = 3
+	got := byObject([]config.Problem{{}, problem("Host", "a", "h"), problem("Mapping", "a", "1"), problem("Mapping", "a", "2"), part, problem("Mapping", "b", "3"), elsewhere, file})
+	for _, row := range []struct{ kind, name, fields string }{
+		{"Host", "a", "h"}, {"Mapping", "a", "1 2 late"}, {"Mapping", "b", "3"},
+	} {
+		var fields []string
+		for _, p := range got[subject{row.kind, Name{"x", row.name}}] {
+			fields = append(fields, p.Field)
+		}
+		if said := strings.Join(fields, " "); said != row.fields {
+			t.Errorf("%s %s is told of %q, want %q", row.kind, row.name, said, row.fields)
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("%d objects are told", len(got))
+	}
+}

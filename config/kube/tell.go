@@ -23,6 +23,10 @@ const manager = "legate"
 // change: whether services have endpoints changes by itself.
 const lookAgain = 10 * time.Second
 
+// breath is how long a change that was applied waits to be told: it may have to serve first,
+// and where others follow they are told together.
+const breath = 200 * time.Millisecond
+
 // A Teller writes what becomes of objects into their status, if it leads.
 type Teller struct {
 	source  *Source
@@ -107,6 +111,11 @@ func (t *Teller) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.wake:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(breath):
+			}
 		case <-time.After(lookAgain):
 		}
 		m := t.applied.Load()
@@ -121,18 +130,8 @@ func (t *Teller) Run(ctx context.Context) {
 // tell writes what differs from what objects say already.
 func (t *Teller) tell(ctx context.Context, m *Mark) {
 	o := t.outcome()
-	problems := map[string]map[Name][]config.Problem{} // by kind
-	for _, p := range o.Problems {
-		if p.Ref.Name == "" || p.Ref.File != "" || p.Ref.Within != "" { // of no object, of a file's, or of a part of one
-			continue
-		}
-		if problems[p.Ref.Kind] == nil {
-			problems[p.Ref.Kind] = map[Name][]config.Problem{}
-		}
-		name := Name{p.Ref.Namespace, p.Ref.Name}
-		problems[p.Ref.Kind][name] = append(problems[p.Ref.Kind][name], p)
-	}
-	kept := map[string]sent{}
+	problems := byObject(o.Problems)
+	kept := make(map[string]sent, len(t.sent))
 	for i := range m.kinds {
 		k := &m.kinds[i]
 		for _, e := range k.entries {
@@ -147,7 +146,7 @@ func (t *Teller) tell(ctx context.Context, m *Mark) {
 				t.address(ctx, &k.resource, now)
 			case k.resource.kind == "Ingress", len(e.objects) == 0, !t.source.opts.Select.Owns(e.objects[0].IDs):
 			default:
-				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, e.rules(), problems[k.resource.kind][name], &o, t.states))
+				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, e.rules(), problems[subject{k.resource.kind, name}], &o, t.states))
 			}
 			key := k.resource.name() + "/" + e.key()
 			if s, ok := t.sent[key]; ok {
@@ -156,6 +155,34 @@ func (t *Teller) tell(ctx context.Context, m *Mark) {
 		}
 	}
 	t.sent = kept
+}
+
+// A subject is an object of the API server, by what Problems say of it.
+type subject struct {
+	kind string
+	Name
+}
+
+// byObject returns the Problems of each object of the API server: not those of files' objects,
+// and not those of a part of one. Those of one object lie side by side, and are not copied.
+func byObject(problems []config.Problem) map[subject][]config.Problem {
+	of := make(map[subject][]config.Problem, len(problems))
+	for i := 0; i < len(problems); {
+		ref, begin := &problems[i].Ref, i
+		for i++; i < len(problems) && problems[i].Ref == *ref; {
+			i++
+		}
+		if ref.Name == "" || ref.File != "" || ref.Within != "" {
+			continue
+		}
+		o := subject{ref.Kind, Name{ref.Namespace, ref.Name}}
+		if before := of[o]; before != nil {
+			of[o] = append(before, problems[begin:i]...)
+		} else {
+			of[o] = problems[begin:i:i]
+		}
+	}
+	return of
 }
 
 // current returns e as it is now, nil if it has gone or is another.
