@@ -154,11 +154,23 @@ func SortProblems(problems []Problem) {
 		}
 		return cmp.Compare(a, b)
 	})
-	sorted := make([]Problem, len(problems))
-	for i, at := range order {
-		sorted[i] = problems[at]
+	permute(problems, order)
+}
+
+// permute puts the problem at order[i] at i, for every i. It spoils order.
+func permute(problems []Problem, order []int32) {
+	for i := range order {
+		if int(order[i]) == i {
+			continue
+		}
+		first, at := problems[i], int32(i)
+		for int(order[at]) != i { // around the circle
+			next := order[at]
+			problems[at], order[at] = problems[next], at
+			at = next
+		}
+		problems[at], order[at] = first, at
 	}
-	copy(problems, sorted)
 }
 
 // NewProblems returns those of now that are not in old, each once. Both are sorted.

@@ -20,8 +20,10 @@ func TestSBOM(t *testing.T) {
 	}
 	var list struct {
 		BOMFormat, SpecVersion string
-		Metadata               struct{ Component struct{ Name, Version string } }
-		Components             []struct {
+		Metadata               struct {
+			Component struct{ Name, Version string }
+		}
+		Components []struct {
 			Type, Name, Version, PURL string
 			Hashes                    []struct{ Alg, Content string }
 		}
