@@ -272,23 +272,44 @@ func TestAllocsMemory(t *testing.T) {
 }
 
 // Requests of fifty thousand users, in no order: what two cores do at once is to be close to
-// twice what one does.
+// twice what one does. How close they come with a store each is what the machine has to give.
 func BenchmarkMemory(b *testing.B) {
-	const users = 50_000
+	b.Run("shared", func(b *testing.B) { takeInParallel(b, benchStore()) })
+	b.Run("apart", func(b *testing.B) {
+		stores := make([]func([]Take, uint64), runtime.GOMAXPROCS(0))
+		for i := range stores {
+			stores[i] = benchStore()
+		}
+		takeInParallel(b, stores...)
+	})
+}
+
+const benchUsers = 50_000
+
+// benchStore is a store in which every user has a counter, and how one is counted.
+func benchStore() func(takes []Take, user uint64) {
 	m := NewMemory(0)
 	w := Window{Rate: 1 << 30, Unit: time.Hour}
 	one := func(takes []Take, user uint64) {
 		takes[0] = Take{Key: Key{user * 0x9e3779b97f4a7c15, bits.ReverseBytes64(user * 0xd1342543de82ef95)}, Window: w} // spread as hashes are
 		m.Take(0, takes, noon, false)
 	}
-	for user := range uint64(users) {
+	for user := range uint64(benchUsers) {
 		one(make([]Take, 1), user)
 	}
+	return one
+}
+
+// takeInParallel counts users at random, each goroutine in the next of stores.
+func takeInParallel(b *testing.B, stores ...func([]Take, uint64)) {
+	b.Helper()
 	var seed atomic.Uint64
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
-		takes, random := make([]Take, 1), rand.New(rand.NewPCG(seed.Add(1), 7))
+		n := seed.Add(1)
+		one, takes, random := stores[n%uint64(len(stores))], make([]Take, 1), rand.New(rand.NewPCG(n, 7))
 		for pb.Next() {
-			one(takes, random.Uint64N(users))
+			one(takes, random.Uint64N(benchUsers))
 		}
 	})
 }
