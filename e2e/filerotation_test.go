@@ -76,6 +76,40 @@ func believing(c certificate, authorities ...*ca) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{c.pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
 }
 
+// What a sidecar leaves is Ambassador's Secret istio-certs: it comes when the sidecar has started, is
+// shown to services and verifies them, and follows what is renewed.
+func TestIstioSecretDir(t *testing.T) {
+	t.Parallel()
+	old, next := newAuthority(), newAuthority()
+	const service = "spiffe://cluster.local/ns/shop/sa/orders"
+	up := newRotating(t, believing(old.issue(t, service), old))
+	certs := &mount{t: t, dir: t.TempDir()}
+	fill := func(c certificate, root *ca) {
+		t.Helper()
+		certs.fill(map[string][]byte{"cert-chain.pem": c.cert, "key.pem": c.key, "root-cert.pem": root.pem()})
+	}
+	g := start(t, setup{env: []string{"AMBASSADOR_ISTIO_SECRET_DIR=" + certs.dir}, manifests: everyone +
+		manifest("TLSContext", "mesh", fmt.Sprintf("{secret: istio-certs, spiffe_ids: [%q]}", service)) + mapping("x", "/x/", up.addr, "tls: mesh")})
+	until := func(what string, want verdict, saw int64) {
+		t.Helper()
+		eventually(t, 30*time.Second, what, func() bool {
+			return g.verdict(t, g.send(t, request{target: "/x/"})) == want && (want != served || up.saw.Load() == saw)
+		})
+	}
+	until("without a certificate nothing is sent", verdict{"proxy", "no_endpoints", 503}, 0)
+	ours := old.issue(t, "spiffe://cluster.local/ns/ambassador/sa/legate")
+	fill(ours, old)
+	until("the sidecar's certificate is shown", served, ours.serial)
+	ours = next.issue(t, "spiffe://cluster.local/ns/ambassador/sa/legate")
+	fill(ours, next)
+	until("the old root counts no more", verdict{"proxy", "tls_failed", 503}, 0)
+	up.conf.Store(believing(next.issue(t, service), next))
+	until("the new certificate is shown", served, ours.serial)
+	if problems := g.problems(); len(problems) > 0 {
+		t.Errorf("problems: %v", problems)
+	}
+}
+
 // A mesh changes everybody's certificates, and its root too, whose successor is believed
 // before anybody shows what it has signed. The gateway, which has them from files, follows
 // under load: no request fails, and handshakes have what is new.

@@ -15,9 +15,12 @@ import (
 )
 
 // layers are the folders of k8s/ that somebody applies, and one that uses what is optional.
-var layers = []string{"base", "overlays/eks-nlb", "overlays/eks-nlb-fresh", "overlays/dev", "istio", "examples/zero-trust", everything}
+var layers = []string{"base", "overlays/eks-nlb", "overlays/eks-nlb-fresh", "overlays/dev", "istio", "examples/zero-trust", everything, ofMesh}
 
-const everything = "../e2e/testdata/k8s/everything"
+const (
+	everything = "../e2e/testdata/k8s/everything"
+	ofMesh     = "../e2e/testdata/k8s/meshed"
+)
 
 // kustomized is what is applied of a folder of k8s/.
 func kustomized(t *testing.T, layer string) []byte {

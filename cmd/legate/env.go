@@ -113,10 +113,11 @@ type process struct {
 	statsd       *statsd.Options // where numbers are sent; nil for nowhere
 	nearLimit    float64         // from which part of a rate limit on a request counts as near it
 	clusterID    string          // a label of metrics
+	istioCerts   string          // where Istio's sidecar leaves its certificate
 }
 
 func processFromEnv(getenv func(string) string) (process, error) {
-	p := process{adminNetwork: "tcp", clusterID: getenv("AMBASSADOR_CLUSTER_ID")}
+	p := process{adminNetwork: "tcp", clusterID: getenv("AMBASSADOR_CLUSTER_ID"), istioCerts: cmp.Or(getenv("AMBASSADOR_ISTIO_SECRET_DIR"), "/etc/istio-certs")}
 	switch family := strings.ToUpper(getenv("AMBASSADOR_HEALTHCHECK_IP_FAMILY")); strings.TrimSuffix(family, "_ONLY") {
 	case "", "ANY":
 	case "IPV4":

@@ -42,6 +42,7 @@ var rows = []row{
 	{"AMBASSADOR_DRAIN_TIME", "600", "drain-timeout=10m0s"},
 	{"AMBASSADOR_RECONFIG_MAX_DELAY", "2", "max-delay=2s"},
 	{"AMBASSADOR_ISTIO_SECRET_DIR", "/etc/istio-certs", ""},
+	{"AMBASSADOR_ISTIO_SECRET_DIR", "/var/istio", "istio=/var/istio"},
 	{"AMBASSADOR_KNATIVE_SUPPORT", "false", ""},
 	{"AMBASSADOR_CONFIG_BASE_DIR", "/ambassador", ""},
 	{"AMBASSADOR_CONFIG_DIR", "/config", "files=[/config]"},
@@ -135,7 +136,7 @@ func effective(t *testing.T, args []string, env map[string]string) (map[string]s
 		"bind": s.flags.bind, "admin": f.admin, "admin-network": s.process.adminNetwork, "endpoints": fmt.Sprint(!s.upstream.DisableEndpoints),
 		"drain-timeout": f.drainTimeout.String(), "max-delay": s.process.maxDelay.String(), "files": fmt.Sprint(f.files),
 		"level": s.level.Level().String(), "format": f.logFormat, "threads": fmt.Sprint(s.process.threads), "ready": s.process.readyPort, "loose": fmt.Sprint(r.LooseSelectors),
-		"patience": s.process.patience.String(),
+		"patience": s.process.patience.String(), "istio": s.process.istioCerts,
 	}, nil
 }
 

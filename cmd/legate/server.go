@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,8 @@ type server struct {
 	acme     *acme.Client
 	mesh     *workload.Source // nil for none
 	staples  *certs.Staples
-	named    *files.Named // that TLSContexts name
+	named    *files.Named   // that TLSContexts name
+	sidecar  *files.Mounted // what Istio's sidecar leaves: a Secret
 	certs    atomic.Pointer[certs.Built]
 	world    atomic.Pointer[config.World] // that certs was built for: a port that comes late has it built too
 	shown    atomic.Pointer[showing]      // for whoever asks
@@ -57,6 +59,9 @@ type server struct {
 	stopLoop  context.CancelFunc
 	done      sync.WaitGroup
 }
+
+// istioSecret is what Ambassador calls the Secret of the certificate that Istio's sidecar leaves.
+const istioSecret = "istio-certs"
 
 func (p *Program) newServer(s *settings) (*server, error) {
 	log := newLogger(p.Stderr, s)
@@ -71,6 +76,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	s.upstream.Now = time.Now
 	srv.named = files.NewNamed()
 	s.upstream.Files = srv.named
+	srv.sidecar = files.NewMounted(s.process.istioCerts, istioSecret, cmp.Or(s.config.Namespace, "default"))
 	if err := srv.listen(); err != nil {
 		return nil, err
 	}
@@ -238,7 +244,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 	srv.statsd = reportToStatsD(srv.settings.process.statsd, srv.metrics, srv.log)
 	ctx, srv.stopLoop = context.WithCancel(ctx)
 	loop := config.Loop{
-		Sources: append(sources, srv.acme, srv.named),
+		Sources: append(sources, srv.acme, srv.named, srv.sidecar),
 		Options: srv.settings.config,
 		Max:     srv.settings.process.maxDelay,
 		Merged:  func(d time.Duration) { srv.metrics.Took(telemetry.StepAmbassador, d) },
@@ -323,6 +329,7 @@ func (srv *server) reload() {
 	srv.logs.reopen()
 	srv.acme.Recheck()
 	srv.named.Reload()
+	srv.sidecar.Reload()
 }
 
 // auditFailed tells of events that nobody can look up later.
