@@ -211,6 +211,7 @@ func (g *Gateway) report(s *Snapshot, begun time.Time) {
 	}
 	now := g.clock()
 	g.metrics.Keep(s.metricNames())
+	g.metrics.ClientCertificates(s.upstreams.ClientCertificates())
 	g.metrics.KeepLimits(s.limits.names())
 	g.metrics.KeepGRPC(s.grpcStats.stays)
 	g.metrics.Applied(s.Gen, now, now.Sub(begun), byEffect)

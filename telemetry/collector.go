@@ -45,6 +45,7 @@ var (
 	problemsDesc     = describe("config_problems", "Problems in the configuration that serves, by what happens instead.", "effect")
 	successDesc      = describe("config_last_success_timestamp_seconds", "When the configuration that serves was applied.")
 	expiryDesc       = describe("certificate_expiry_seconds", "Time until the certificate of a Host expires.", "host")
+	shownExpiryDesc  = describe("client_certificate_expiry_seconds", "Time until the certificate expires that a TLSContext shows to upstreams.", "tlscontext")
 	svidExpiryDesc   = describe("svid_expiry_seconds", "Time until the SVID expires by which the mesh knows the gateway.", "spiffe_id")
 	workloadDesc     = describe("workload_api_updates_total", "What the Workload API said (success), and how often it could not be followed or understood (failure).", "outcome")
 	drainingDesc     = describe("draining", "1 while the gateway is shutting down.")
@@ -93,7 +94,7 @@ func (c collector) collect(out sink) {
 	abused := maps.Clone(m.abused)
 	shadowed := maps.Clone(m.shadowed)
 	scripts := maps.Clone(m.scripts)
-	problems, expiries := maps.Clone(m.problems), m.expiries
+	problems, expiries, shown := maps.Clone(m.problems), m.expiries, m.shown
 	methods := maps.Clone(m.grpc)
 	states := m.states
 	m.mu.Unlock()
@@ -134,6 +135,9 @@ func (c collector) collect(out sink) {
 	}
 	for host, at := range expiries {
 		out.gauge(expiryDesc, time.Until(at).Seconds(), host)
+	}
+	for context, at := range shown {
+		out.gauge(shownExpiryDesc, time.Until(at).Seconds(), context)
 	}
 	m.mesh.collect(out)
 	m.limits.collect(out)

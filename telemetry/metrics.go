@@ -62,6 +62,7 @@ type Metrics struct {
 	reported    reportedMetrics
 	problems    map[string]int
 	expiries    map[string]time.Time
+	shown       map[string]time.Time // when certificates expire that upstreams are shown
 	mesh        meshMetrics
 }
 
@@ -318,6 +319,13 @@ func (m *Metrics) Certificates(expiries map[string]time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expiries = expiries
+}
+
+// ClientCertificates says when the certificate expires that each TLSContext shows to upstreams.
+func (m *Metrics) ClientCertificates(expiries map[string]time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shown = expiries
 }
 
 // WatchKubernetes has up asked, at every scrape, whether the API server answers.

@@ -47,6 +47,7 @@ func busy() *Metrics {
 	m.Applied(4, time.Unix(1700000000, 5e8), 20*time.Millisecond, map[string]int{"notice": 3})
 	m.Applied(5, time.Unix(1700000001, 5e8), 30*time.Millisecond, map[string]int{"object_dropped": 2})
 	m.Certificates(map[string]time.Time{"shop.example.com": time.Now().Add(time.Hour)})
+	m.ClientCertificates(map[string]time.Time{"mesh.shop": time.Now().Add(time.Hour)})
 	m.Enter(Leaving)
 	return m
 }
@@ -176,6 +177,7 @@ func TestScrape(t *testing.T) {
 		"legate_config_apply_seconds_count 2", "go_goroutines ", "process_open_fds ",
 		`legate_upstream_duration_seconds_count{upstream="orders.shop:8080"} 1`,
 		`legate_certificate_expiry_seconds{host="shop.example.com"} 35`,
+		`legate_client_certificate_expiry_seconds{tlscontext="mesh.shop"} 35`,
 	} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s is missing", want)

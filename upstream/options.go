@@ -47,7 +47,14 @@ type Options struct {
 	Log *slog.Logger     // nil for none
 }
 
-func (o *Options) namespace() string     { return cmp.Or(o.Namespace, "default") }
+func (o *Options) namespace() string { return cmp.Or(o.Namespace, "default") }
+func (o *Options) now() time.Time {
+	if o.Now == nil {
+		return time.Now() //nolint:forbidigo // because who asks once has no clock
+	}
+	return o.Now()
+}
+
 func (o *Options) clusterDomain() string { return cmp.Or(o.ClusterDomain, "cluster.local") }
 
 // An Override gives a name an address before any look-up.

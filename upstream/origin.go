@@ -65,7 +65,7 @@ type originator struct {
 // asks for verification must not get a connection without it. One whose client
 // certificate cannot be had is used without: the upstream decides.
 func newOriginator(ctx *config.TLSContext, w *config.World, opts *Options) (originator, []config.Problem) {
-	r := contextReader{ctx: ctx, world: w, files: opts.Files, noWorkload: opts.NoWorkload}
+	r := contextReader{ctx: ctx, world: w, files: opts.Files, noWorkload: opts.NoWorkload, now: opts.now()}
 	r.o.On, r.o.Context = true, ctx.FullName()
 	r.o.ServerName = ctx.SNI
 	r.o.Min = r.version("min_tls_version", ctx.MinTLSVersion)
@@ -88,6 +88,7 @@ type contextReader struct {
 	world      *config.World
 	files      config.NamedFiles
 	noWorkload bool // there is no Workload API
+	now        time.Time
 	o          originator
 	problems   []config.Problem
 }
@@ -168,6 +169,33 @@ func (r *contextReader) certificate() {
 	case r.ctx.PrivateKeyFile != "":
 		r.problem("private_key_file", "a key needs its certificate: cert_chain_file is missing", config.FieldIgnored)
 	}
+	if r.o.Cert != "" {
+		r.dates()
+	}
+}
+
+// dates tells of a client certificate whose time is over, or has not come.
+func (r *contextReader) dates() {
+	field := "secret"
+	if r.ctx.Secret == "" {
+		field = "cert_chain_file"
+	}
+	pair, err := tls.X509KeyPair([]byte(r.o.Cert), []byte(r.o.Key))
+	if err != nil {
+		return // it was checked
+	}
+	var msg string
+	switch leaf := pair.Leaf; {
+	case r.now.After(leaf.NotAfter):
+		msg = "the client certificate expired on " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	case r.now.Before(leaf.NotBefore):
+		msg = "the client certificate is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
+	default:
+		return
+	}
+	p := r.ctx.Problem(field, msg, config.Notice)
+	p.Instead = "it is shown, and services that look at it will refuse it"
+	r.problems = append(r.problems, p)
 }
 
 // secretPair finds the client certificate in a Secret.
@@ -369,6 +397,7 @@ func (o *Origination) config(w spiffe.Workload, now func() time.Time) *tls.Confi
 		if err != nil {
 			panic("BUG: a client certificate was not checked when its Spec was read")
 		}
+		c.Certificates = []tls.Certificate{pair}
 		// Shown whatever authorities the upstream says it likes, as Envoy does.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}

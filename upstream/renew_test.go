@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -78,6 +79,9 @@ func TestRenewedCertificates(t *testing.T) {
 	if got := c.up.Stats(); got.Opened != 2 || got.Closed != 1 || got.Idle != 1 {
 		t.Errorf("the counters did not go on: %+v", got)
 	}
+	if got := second.ClientCertificates(); len(got) != 1 || !got["mesh.team"].Equal(soon.Truncate(time.Second)) {
+		t.Errorf("client certificates expire at %v, want %v", got, soon)
+	}
 	if before.Cluster() != after.Cluster() || before.Service() != after.Service() {
 		t.Error("limits and breakers are other ones")
 	}
@@ -122,5 +126,36 @@ func TestRenewedSharedConnections(t *testing.T) {
 	}
 	if old.Release(); !old.m.shut.Load() {
 		t.Error("the old connection stayed")
+	}
+}
+
+// Whoever shows a certificate whose time is over, or has not come, is told, and shows it.
+func TestClientCertificateDates(t *testing.T) {
+	ours, now := newAuthority(t, "ours"), time.Now()
+	cert, key := ours.issue(t, "legate", now.Add(time.Hour)) // valid for the hour before as well
+	world := &config.World{
+		Secrets:     []config.Secret{{Meta: meta("Secret", "client", "team"), Data: map[string][]byte{"tls.crt": cert, "tls.key": key}}},
+		TLSContexts: []config.TLSContext{{Meta: meta("TLSContext", "mesh", "team"), Secret: "client"}},
+	}
+	m := mapping("team", "foo")
+	m.TLS = "mesh"
+	for _, row := range []struct {
+		at   time.Duration
+		want string
+	}{
+		{0, ""},
+		{2 * time.Hour, "the client certificate expired on "},
+		{-2 * time.Hour, "the client certificate is not valid before "},
+	} {
+		spec, problems := SpecOf(m, nil, world, Options{Now: func() time.Time { return now.Add(row.at) }})
+		if spec.TLS.Cert != string(cert) {
+			t.Errorf("at %v: it is not shown", row.at)
+		}
+		switch {
+		case row.want == "" && len(problems) > 0:
+			t.Errorf("at %v: %v", row.at, problems)
+		case row.want != "" && (len(problems) != 1 || problems[0].Field != "secret" || problems[0].Effect != config.Notice || !strings.HasPrefix(problems[0].Msg, row.want)):
+			t.Errorf("at %v: got %v, want %q", row.at, problems, row.want)
+		}
 	}
 }

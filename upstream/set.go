@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"time"
 	"unique"
 
 	"legate/config"
@@ -102,6 +103,18 @@ func (s *Set) add(u *Upstream, key unique.Handle[Spec]) {
 
 // All returns the set's upstreams in the order they were first asked for.
 func (s *Set) All() []*Upstream { return s.list }
+
+// ClientCertificates returns when those expire that TLSContexts have shown to upstreams, by the
+// full name of the TLSContext.
+func (s *Set) ClientCertificates() map[string]time.Time {
+	expiries := map[string]time.Time{}
+	for _, u := range s.list {
+		if conf := u.tls.Load(); conf != nil && len(conf.Certificates) > 0 && u.spec.TLS.Context != "" {
+			expiries[u.spec.TLS.Context] = conf.Certificates[0].Leaf.NotAfter
+		}
+	}
+	return expiries
+}
 
 // Start starts the upstreams that are new, renews those whose certificates were, and tells those of Kubernetes' endpoints
 // which they are now. It does not block.
