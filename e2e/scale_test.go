@@ -38,7 +38,7 @@ func (c *kubernetes) create(client *http.Client, name, service string) error {
 }
 
 // In a cluster of five thousand Mappings one that is new serves at once, and what the
-// gateway remembers of all of them is little.
+// gateway remembers of all of them is little. docs/performance.md has figures.
 func TestKubernetesScale(t *testing.T) {
 	c := newKubernetes(t)
 	up := echo(t, "up")
