@@ -334,6 +334,9 @@ func (tr *trouble) judge(t *testing.T, at [2]*gateway, c *crowd) {
 			t.Errorf("gateway %d says %d times that limits cannot be asked for and %d times that they are again", i, gone, back)
 		}
 		g.replace(shop1000 + limitsWithin(leisure, true))
+		eventually(t, patience(20*time.Second), "limits are asked for again", func() bool { // whoever was impatient may have had it given up once more
+			return g.send(t, request{target: "/users/x", header: []string{"X-User: early"}}).StatusCode == 200
+		})
 	}
 	var after crowd
 	var left atomic.Int64
