@@ -38,8 +38,8 @@ func TestMetrics(t *testing.T) {
 	for _, label := range []string{"envoy_cluster_name", "envoy_http_conn_manager_prefix", "envoy_response_code_class", "envoy_response_code", "envoy_listener_address", "envoy_tcp_prefix", "ambassador_id"} {
 		delete(listed, label)
 	}
-	for _, elsewhere := range []string{"legate_kubernetes_up", "legate_svid_expiry_seconds", "legate_workload_api_updates_total"} {
-		delete(listed, elsewhere) // only with an API server or a Workload API, where e2e looks at them
+	for _, elsewhere := range []string{"legate_kubernetes_up", "legate_svid_expiry_seconds", "legate_workload_api_updates_total", "legate_client_certificate_expiry_seconds"} {
+		delete(listed, elsewhere) // only with an API server, a Workload API or a client's certificate, where e2e looks at them
 	}
 	for name := range served {
 		if strings.HasPrefix(name, "ambassador_process_") { // as listed for them all

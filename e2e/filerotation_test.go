@@ -105,6 +105,9 @@ func TestIstioSecretDir(t *testing.T) {
 	until("the old root counts no more", verdict{"proxy", "tls_failed", 503}, 0)
 	up.conf.Store(believing(next.issue(t, service), next))
 	until("the new certificate is shown", served, ours.serial)
+	if _, metrics := g.operator("/metrics"); !strings.Contains(metrics, `legate_client_certificate_expiry_seconds{tlscontext="mesh.`) {
+		t.Error("/metrics does not say how long the certificate lasts")
+	}
 	if problems := g.problems(); len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
 	}
