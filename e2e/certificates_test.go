@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // serialOf is a certificate's serial number as operators compare it.
@@ -47,5 +49,26 @@ func TestCertificatesAreShown(t *testing.T) {
 		if got.Serial != serialOf(leaf) || !got.NotBefore.Equal(leaf.NotBefore) || !got.NotAfter.Equal(leaf.NotAfter) || leaf.SerialNumber.Int64() != c.issued.serial {
 			t.Errorf("%s shows %v, /api/v1/certificates says %+v", c.hostname, leaf.SerialNumber, got)
 		}
+	}
+}
+
+// The log warns of certificates that end soon, whoever is shown them, once for each, and not
+// of others.
+func TestCertificatesThatEndSoon(t *testing.T) {
+	t.Parallel()
+	ending := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Hour / 12) } // of a life of 65 minutes
+	up := echo(t, "up")
+	manifests := everyone + authority.issueAs(t, ending, "soon.example.com").secret("soon") + authority.issue(t, "long.example.com").secret("long") +
+		authority.issueAs(t, ending, "client.example.com").secret("client") +
+		manifest("Host", "soon", "{hostname: soon.example.com, tlsSecret: {name: soon}}") + manifest("Host", "long", "{hostname: long.example.com, tlsSecret: {name: long}}") +
+		manifest("TLSContext", "client", "{secret: client}") + mapping("x", "/x/", "https://"+up, "tls: client")
+	g := start(t, setup{manifests: manifests})
+	told := func(of string) int {
+		return strings.Count(strings.Join(g.errors.all(), "\n"), `"certificate expires soon and is not renewed","of":"`+of+`"`)
+	}
+	g.awaitError(t, `"of":"TLSContext client.default"`)
+	g.replace(manifests + mapping("y", "/y/", up)) // is no reason to say it again
+	if soon, long, client := told("Host default/soon"), told("Host default/long"), told("TLSContext client.default"); soon != 1 || long != 0 || client != 1 {
+		t.Errorf("told %d times of one that ends soon, %d of one that does not, %d of one that services are shown", soon, long, client)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	"legate/authn"
@@ -211,7 +212,11 @@ func (g *Gateway) report(s *Snapshot, begun time.Time) {
 	}
 	now := g.clock()
 	g.metrics.Keep(s.metricNames())
-	g.metrics.ClientCertificates(s.upstreams.ClientCertificates())
+	expiries := map[string]time.Time{}
+	for context, leaf := range s.upstreams.ClientCertificates() {
+		expiries[context] = leaf.NotAfter
+	}
+	g.metrics.ClientCertificates(expiries)
 	g.metrics.KeepLimits(s.limits.names())
 	g.metrics.KeepGRPC(s.grpcStats.stays)
 	g.metrics.Applied(s.Gen, now, now.Sub(begun), byEffect)
@@ -224,6 +229,16 @@ func (g *Gateway) Ready() bool { return g.snap.Load().Gen > 0 && !g.leaves() }
 
 // Alive reports whether the process works at all.
 func (g *Gateway) Alive() bool { return true }
+
+// ClientCertificates returns what TLSContexts show to upstreams, by the full name of the
+// TLSContext.
+func (g *Gateway) ClientCertificates() map[string]*x509.Certificate {
+	s := g.snap.Load()
+	if s.Gen == 0 {
+		return nil
+	}
+	return s.upstreams.ClientCertificates()
+}
 
 // Problems returns what is not served as written.
 func (g *Gateway) Problems() []config.Problem { return g.snap.Load().Problems }

@@ -79,7 +79,7 @@ func TestRenewedCertificates(t *testing.T) {
 	if got := c.up.Stats(); got.Opened != 2 || got.Closed != 1 || got.Idle != 1 {
 		t.Errorf("the counters did not go on: %+v", got)
 	}
-	if got := second.ClientCertificates(); len(got) != 1 || !got["mesh.team"].Equal(soon.Truncate(time.Second)) {
+	if got := second.ClientCertificates(); len(got) != 1 || !got["mesh.team"].NotAfter.Equal(soon.Truncate(time.Second)) {
 		t.Errorf("client certificates expire at %v, want %v", got, soon)
 	}
 	if before.Cluster() != after.Cluster() || before.Service() != after.Service() {

@@ -3,7 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"time"
+	"crypto/x509"
 	"unique"
 
 	"legate/config"
@@ -104,16 +104,16 @@ func (s *Set) add(u *Upstream, key unique.Handle[Spec]) {
 // All returns the set's upstreams in the order they were first asked for.
 func (s *Set) All() []*Upstream { return s.list }
 
-// ClientCertificates returns when those expire that TLSContexts have shown to upstreams, by the
-// full name of the TLSContext.
-func (s *Set) ClientCertificates() map[string]time.Time {
-	expiries := map[string]time.Time{}
+// ClientCertificates returns what TLSContexts show to upstreams, by the full name of the
+// TLSContext.
+func (s *Set) ClientCertificates() map[string]*x509.Certificate {
+	shown := map[string]*x509.Certificate{}
 	for _, u := range s.list {
 		if conf := u.tls.Load(); conf != nil && len(conf.Certificates) > 0 && u.spec.TLS.Context != "" {
-			expiries[u.spec.TLS.Context] = conf.Certificates[0].Leaf.NotAfter
+			shown[u.spec.TLS.Context] = conf.Certificates[0].Leaf
 		}
 	}
-	return expiries
+	return shown
 }
 
 // Start starts the upstreams that are new, renews those whose certificates were, and tells those of Kubernetes' endpoints

@@ -45,6 +45,7 @@ type server struct {
 	acme     *acme.Client
 	mesh     *workload.Source // nil for none
 	staples  *certs.Staples
+	lookout  *certs.Lookout
 	named    *files.Named   // that TLSContexts name
 	sidecar  *files.Mounted // what Istio's sidecar leaves: a Secret
 	certs    atomic.Pointer[certs.Built]
@@ -87,6 +88,7 @@ func (p *Program) newServer(s *settings) (*server, error) {
 	if err := srv.joinMesh(); err != nil {
 		return nil, err
 	}
+	srv.lookout = certs.NewLookout(log)
 	srv.staples = certs.NewStaples(certs.StapleOptions{Log: log, Changed: srv.acme.Tell})
 	var err error
 	srv.gateway, err = gateway.New(gateway.Options{
@@ -255,6 +257,7 @@ func (srv *server) start(ctx context.Context, sources []config.Source) <-chan er
 		srv.done.Go(func() { certs.FollowTickets(ctx, client, srv.log, srv.gateway.SetTicketKeys) })
 	}
 	srv.followMesh(ctx)
+	srv.done.Go(func() { srv.lookout.Run(ctx, srv.validities) })
 	srv.done.Go(func() {
 		if err := loop.Run(ctx); err != nil {
 			failed <- err
@@ -304,11 +307,28 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 			srv.handback.look()
 		}
 	}
+	srv.lookout.Look(srv.validities(), time.Now())
 	srv.tell(ctx, problems)
 	if srv.settings.applied != nil {
 		srv.settings.applied(srv.gateway)
 	}
 	return problems
+}
+
+// validities returns of all certificates that clients or services are shown for how long they
+// are good. The mesh's own renews itself, and whoever gives it is watched elsewhere.
+func (srv *server) validities() []certs.Validity {
+	var list []certs.Validity
+	if shown := srv.shown.Load(); shown != nil {
+		for i := range shown.certs {
+			c := &shown.certs[i]
+			list = append(list, certs.Validity{Of: c.Host.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter})
+		}
+	}
+	for context, leaf := range srv.gateway.ClientCertificates() {
+		list = append(list, certs.Validity{Of: "TLSContext " + context, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter})
+	}
+	return list
 }
 
 // tell logs the problems that were not there before: of thousands that stay, one change
