@@ -34,7 +34,7 @@ func TestPoliciesUnderLoad(t *testing.T) {
 	config := func(n int) string {
 		return everyone + mapping("up", "/api/", up, "timeout_ms: 20000", fmt.Sprintf("rewrite: /g%d/", n)) + mapping("open", "/open/", open, "timeout_ms: 20000") + worlds[n%len(worlds)]
 	}
-	g := start(t, setup{manifests: config(0)})
+	g := start(t, setup{manifests: config(0), args: []string{"--token-failures", "0"}}) // all come from one address
 	token := "Authorization: Bearer " + i.token(t, map[string]any{"sub": "alice"})
 	forged := "Authorization: Bearer " + newIssuer(t).token(t, map[string]any{"sub": "root", "iss": i.url})
 	kinds := []struct {
