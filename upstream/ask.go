@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"legate/wire"
@@ -44,9 +46,19 @@ func (u *Upstream) Ask(q *wire.Question) error {
 		link.Abort()
 		link.Release()
 		if !unseen || again >= maxAsks {
-			return err
+			return u.late(err, by)
 		}
 	}
+}
+
+// late makes err that of a limit, where that was over when the exchange failed: an endpoint
+// that was told of it may end the exchange a moment before its answer is missed, and a body
+// that is cut off looks like a connection that broke.
+func (u *Upstream) late(err error, by time.Time) error {
+	if outcome := wire.OutcomeOf(err); outcome != wire.Reset && outcome != wire.RemoteReset || u.now().Before(by) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
 }
 
 // untouched reports whether nobody can have seen what link failed to carry, and another

@@ -167,7 +167,7 @@ func TestAskGivesUp(t *testing.T) {
 		want             error
 	}{
 		{"a service that says nothing", silent, "", nil, os.ErrDeadlineExceeded},
-		{"a service that reads nothing", silent, strings.Repeat("z", 32<<20), nil, nil},
+		{"a service that reads nothing", silent, strings.Repeat("z", 32<<20), nil, os.ErrDeadlineExceeded},
 		{"a client that goes", silent, "", func(time.Time) (time.Time, bool) { return time.Time{}, false }, wire.ErrAbandoned},
 		{"a service that hangs up", refusing, "", nil, nil},
 	} {
@@ -196,6 +196,28 @@ func TestAskGivesUp(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		})
+	}
+}
+
+func TestFailuresAtTheLimitAreOfTheLimit(t *testing.T) {
+	u := askable(t, "127.0.0.1:1", nil)
+	past, later := u.now().Add(-time.Millisecond), u.now().Add(time.Hour)
+	for _, row := range []struct {
+		err  error
+		by   time.Time
+		want wire.Outcome
+	}{
+		{wire.ErrRemoteReset, past, wire.Timeout},
+		{io.ErrUnexpectedEOF, past, wire.Timeout},
+		{wire.ErrRemoteReset, later, wire.RemoteReset},
+		{io.ErrUnexpectedEOF, later, wire.Reset},
+		{wire.ErrAbandoned, past, wire.GivenUp},
+		{wire.ErrRefused, past, wire.Refused},
+	} {
+		got := u.late(row.err, row.by)
+		if outcome := wire.OutcomeOf(got); outcome != row.want || !errors.Is(got, row.err) {
+			t.Errorf("%v, over %v: got %v, outcome %d, want %d", row.err, row.by == past, got, outcome, row.want)
+		}
 	}
 }
 
