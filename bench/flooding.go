@@ -32,7 +32,7 @@ func floodMain(args []string) error {
 // as many connections as in other rows, which ask again once they are answered, and its times beside those
 // of half the rate.
 func overloadRow(name string) row {
-	return row{name: name, by: []string{"legate", "queueing", "nginx", "haproxy"}, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
+	return row{name: name, by: []string{"legate", "queueing", "limits-redis", "nginx", "haproxy"}, measure: func(ctx context.Context, a *arena, p *proxy) ([]figure, error) {
 		put := func(connections, rate int) (r flood.Result, err error) {
 			out, err := a.part(ctx, "flood", "-addr", p.http, "-target", measured+"300",
 				"-connections", strconv.Itoa(connections), "-rate", strconv.Itoa(rate), "-duration", a.opts.duration.String())
