@@ -310,6 +310,8 @@ func TestSettings(t *testing.T) {
 			[]string{"Host/web.shop: tls.cert_chain_file: a certificate comes from the Host's tlsSecret or from files, not both" + tail}},
 		{"glob in front only", func(_ *world, h *config.Host) { h.Hostname = "shop.*" }, nil,
 			[]string{"Host/web.shop: hostname: TLS cannot be chosen by a name like shop.*: only exact names, * and *.suffix" + tail}},
+		{"a port without a name", func(_ *world, h *config.Host) { h.Hostname = ":8443" }, nil,
+			[]string{"Host/web.shop: hostname: TLS cannot be chosen by a name like :8443: only exact names, * and *.suffix" + tail}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

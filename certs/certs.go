@@ -250,14 +250,20 @@ func (b *builder) shadowed(h, first *config.Host, names *wire.TLSNames, name str
 	b.problem(p)
 }
 
-// serverName returns the name that h's clients ask for: "*", a suffix "*.x" or an
-// exact name, in lower case and without port.
-func (b *builder) serverName(h *config.Host) (string, bool) {
+// nameOf is h's hostname in lower case and without port.
+func nameOf(h *config.Host) string {
 	name := strings.ToLower(cmp.Or(h.Hostname, "*"))
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.HasSuffix(name, "]") {
 		name = name[:i]
 	}
-	if strings.Contains(strings.TrimPrefix(name, "*"), "*") {
+	return name
+}
+
+// serverName returns the name that h's clients ask for, or reports that nobody can: "*", a
+// suffix "*.x" or an exact name.
+func (b *builder) serverName(h *config.Host) (string, bool) {
+	name := nameOf(h)
+	if name == "" || strings.Contains(strings.TrimPrefix(name, "*"), "*") {
 		b.fail(h.Problem("hostname", "TLS cannot be chosen by a name like "+h.Hostname+": only exact names, * and *.suffix", config.ObjectDropped))
 		return "", false
 	}

@@ -61,7 +61,7 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) (*tls.Config, Ori
 		return nil, Origin{} // no server name is like that
 	}
 	for _, h := range hosts {
-		if h.TLSSecret.Name == "" || !covers(strings.ToLower(h.Hostname), host) {
+		if h.TLSSecret.Name == "" || !covers(nameOf(h), host) {
 			continue
 		}
 		if r, s, ok := b.recipe(h); ok {
@@ -100,12 +100,9 @@ func (b *builder) hostsByName() []*config.Host {
 	return hosts
 }
 
-// covers reports whether a Host's hostname, a glob, is for a TCPMapping's host. Any is
-// for "*", and "*" for any.
+// covers reports whether a Host's name, a glob, is for a TCPMapping's host. Any is for "*",
+// and "*" for any.
 func covers(hostname, host string) bool {
-	if i := strings.LastIndexByte(hostname, ':'); i >= 0 && !strings.HasSuffix(hostname, "]") {
-		hostname = hostname[:i]
-	}
 	switch {
 	case hostname == "*" || host == "*" || hostname == host:
 		return true
