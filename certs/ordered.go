@@ -8,7 +8,7 @@ import (
 )
 
 // hostPair finds h's certificate: that of its Secret, or the one that was ordered. Where
-// both are there the one counts that lasts longer.
+// both are there and for h's name the one counts that lasts longer.
 func (b *builder) hostPair(h *config.Host) (pair, bool) {
 	own, err := b.certificate(hostSecret(h))
 	if h.ACME == nil {
@@ -25,7 +25,7 @@ func (b *builder) hostPair(h *config.Host) (pair, bool) {
 		return pair{}, false
 	case ordered == nil:
 		return own, true
-	case err == nil && lastsLonger(own, *ordered):
+	case err == nil && lastsLonger(own, *ordered, nameOf(h)):
 		return own, true
 	}
 	return *ordered, true
@@ -43,10 +43,11 @@ func (b *builder) ordered(h *config.Host) (*pair, string) {
 	return &pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"], certName: "the certificate ordered", keyName: "its key", from: Origin{FromACME, h.ACME.Authority}}, failure
 }
 
-// lastsLonger reports whether own ends after ordered. A broken one does not.
-func lastsLonger(own, ordered pair) bool {
+// lastsLonger reports whether own is for name and ends after ordered. A broken one does not,
+// nor does that of another Host where both share a Secret.
+func lastsLonger(own, ordered pair, name string) bool {
 	o, err := tls.X509KeyPair(own.cert, own.key)
-	if err != nil {
+	if err != nil || o.Leaf.VerifyHostname(name) != nil {
 		return false
 	}
 	n, err := tls.X509KeyPair(ordered.cert, ordered.key)

@@ -11,20 +11,17 @@ import (
 // A Host with an authority serves the certificate that lasts longer, its Secret's or the one
 // ordered, and nothing at all as long as there is neither.
 func TestOrderedCertificates(t *testing.T) {
-	ca, err := LocalCA(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret := func(name string, names ...string) *config.Secret {
-		s, err := ca.Secret("default", name, names...)
-		if err != nil {
-			t.Fatal(err)
+	ca := newAuthority(t, "ca")
+	secret := func(until time.Time, names ...string) *config.Secret {
+		key := ecKey(t)
+		return &config.Secret{
+			Meta: config.Meta{Kind: "Secret", Name: "cert", Namespace: "default"}, Type: "kubernetes.io/tls",
+			Data: map[string][]byte{"tls.crt": ca.issue(t, key, until, names...), "tls.key": pkcs8(t, key)},
 		}
-		return &s
 	}
-	own := secret("cert", "a.example.com")
-	ordered := secret("cert", "a.example.com", "ordered.example.com")
-	ordered.Data = lastingLonger(t, ordered)
+	own, longer := secret(now.AddDate(0, 1, 0), "a.example.com"), secret(now.AddDate(0, 3, 0), "a.example.com")
+	ordered := secret(now.AddDate(0, 2, 0), "a.example.com", "ordered.example.com")
+	others := secret(now.AddDate(0, 3, 0), "b.example.com")
 	broken := &config.Secret{Meta: own.Meta, Data: map[string][]byte{"tls.crt": own.Data["tls.crt"], "tls.key": ordered.Data["tls.key"]}}
 	for _, c := range []struct {
 		name         string
@@ -35,9 +32,11 @@ func TestOrderedCertificates(t *testing.T) {
 		dropped      bool
 	}{
 		{"both", own, ordered, "", "ordered.example.com", "", false},
+		{"its Secret's lasts longer", longer, ordered, "", "a.example.com", "", false},
 		{"its Secret alone", own, nil, "", "a.example.com", "", false},
 		{"ordered alone", nil, ordered, "", "ordered.example.com", "", false},
 		{"a broken Secret and one ordered", broken, ordered, "", "ordered.example.com", "", false},
+		{"another Host's in the Secret they share", others, ordered, "", "ordered.example.com", "", false},
 		{"neither yet", nil, nil, "", "", "a certificate is being ordered from https://ca.test/dir", true},
 		{"neither, as it was refused", nil, nil, "no such name", "", "no certificate could be ordered from https://ca.test/dir: no such name", true},
 		{"not renewed", nil, ordered, "too many", "ordered.example.com", "the certificate could not be renewed: too many", false},
@@ -53,7 +52,7 @@ func TestOrderedCertificates(t *testing.T) {
 			if c.own != nil {
 				w.Secrets = []config.Secret{*c.own}
 			}
-			b := Build(&w, Options{Ordered: func(*config.Host) (*config.Secret, string) { return c.ordered, c.failure }}, nil)
+			b := Build(&w, Options{Now: now, Ordered: func(*config.Host) (*config.Secret, string) { return c.ordered, c.failure }}, nil)
 			var names []string
 			if shown := b.Table.Config(0, "a.example.com"); shown != nil {
 				names = shown.Certificates[0].Leaf.DNSNames
@@ -72,26 +71,6 @@ func TestOrderedCertificates(t *testing.T) {
 				t.Errorf("dropped: %v, want %v", got, c.dropped)
 			}
 		})
-	}
-}
-
-// lastingLonger has the certificate of s made a little later.
-func lastingLonger(t *testing.T, s *config.Secret) map[string][]byte {
-	t.Helper()
-	for {
-		ca, err := LocalCA(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert, key, err := ca.Issue("a.example.com", "ordered.example.com")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !lastsLonger(pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"]}, pair{cert: cert, key: key}) &&
-			lastsLonger(pair{cert: cert, key: key}, pair{cert: s.Data["tls.crt"], key: s.Data["tls.key"]}) {
-			return map[string][]byte{"tls.crt": cert, "tls.key": key}
-		}
-		time.Sleep(100 * time.Millisecond) // certificates count whole seconds
 	}
 }
 
