@@ -189,9 +189,12 @@ func TestBenchmarks(t *testing.T) {
 // syntax and the names of what it asks for are checked by TestClusterCommands.
 func inCluster(command string) bool { return strings.HasPrefix(command, "kubectl ") }
 
-var clusterKinds = regexp.MustCompile(`([a-z]+)\.getambassador\.io`)
+var (
+	clusterKinds  = regexp.MustCompile(`([a-z]+)\.getambassador\.io`)
+	clusterSource = regexp.MustCompile(`\bk8s/[a-z/.-]+`)
+)
 
-// What needs a cluster is at least shell, and asks for kinds that are known.
+// What needs a cluster is at least shell, asks for kinds that are known and applies what there is.
 func TestClusterCommands(t *testing.T) {
 	t.Parallel()
 	for _, d := range documents(t) {
@@ -202,6 +205,11 @@ func TestClusterCommands(t *testing.T) {
 				}
 				if out, err := exec.Command("bash", "-n", "-c", st.command).CombinedOutput(); err != nil {
 					t.Errorf("%s:%d: %v\n%s", d.path, st.line, err, out)
+				}
+				for _, path := range clusterSource.FindAllString(st.command, -1) {
+					if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+						t.Errorf("%s:%d: %v", d.path, st.line, err)
+					}
 				}
 				for _, m := range clusterKinds.FindAllStringSubmatch(st.command, -1) {
 					dir := t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,10 +116,8 @@ func judgePods(t *testing.T, layer string, manifests []byte) {
 
 // What may be added to an overlay goes with the base, and leaves its pods as they are judged.
 func TestComponents(t *testing.T) {
-	components, err := filepath.Glob("../k8s/components/*")
-	must(t, err)
-	for _, c := range components {
-		text := baseWith(t, c)
+	for _, c := range components(t) {
+		text := composed(t, []string{"base"}, []string{c})
 		judgePods(t, c, text)
 		if bytes.Equal(text, kustomized(t, "base")) {
 			t.Errorf("%s changes nothing", c)
@@ -126,23 +125,38 @@ func TestComponents(t *testing.T) {
 	}
 }
 
-// baseWith is what is applied of the base with a component.
-func baseWith(t *testing.T, component string) []byte {
+// components are the folders of k8s/ that may be added to an overlay.
+func components(t *testing.T) (all []string) {
+	t.Helper()
+	folders, err := filepath.Glob("../k8s/components/*")
+	must(t, err)
+	for _, f := range folders {
+		all = append(all, strings.TrimPrefix(f, "../k8s/"))
+	}
+	return append(all, "istio/sidecar")
+}
+
+// composed is what is applied of layers with components, all of them folders of k8s/.
+func composed(t *testing.T, layers, components []string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	real, err := filepath.EvalSymlinks(dir)
 	must(t, err)
-	from := func(path string) string {
-		abs, err := filepath.Abs(path)
-		must(t, err)
-		rel, err := filepath.Rel(real, abs)
-		must(t, err)
-		return rel
+	from := func(folders []string) string {
+		var all []string
+		for _, f := range folders {
+			abs, err := filepath.Abs(filepath.Join("../k8s", f))
+			must(t, err)
+			rel, err := filepath.Rel(real, abs)
+			must(t, err)
+			all = append(all, rel)
+		}
+		return "[" + strings.Join(all, ", ") + "]"
 	}
-	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: ["+from("../k8s/base")+"]\ncomponents: ["+from(component)+"]\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("resources: "+from(layers)+"\ncomponents: "+from(components)+"\n"), 0o600))
 	text, err := exec.Command(outside(t, "kubectl"), "kustomize", dir).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", component, err, text)
+		t.Fatalf("%s with %s: %v\n%s", layers, components, err, text)
 	}
 	return text
 }
@@ -180,36 +194,8 @@ func (p *podSpec) judge(t *testing.T, whose string) {
 	}
 }
 
-// The chart makes of its defaults what the base makes, but for the namespace, which is helm's
-// business; and of its values what components add to that.
-func TestChartMakesTheBase(t *testing.T) {
-	chartMakes(t, kustomized(t, "base"))
-	chartMakes(t, baseWith(t, "../k8s/components/acme"), "--set", "tlsSecrets.namespaces={ambassador}")
-	chartMakes(t, baseWith(t, "../k8s/components/prometheus"), "--set", "serviceMonitor.enabled=true")
-}
-
-func chartMakes(t *testing.T, manifests []byte, args ...string) {
-	t.Helper()
-	text, err := exec.Command(outside(t, "helm"), append([]string{"template", "legate", "../k8s/chart", "--namespace", "ambassador"}, args...)...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("helm template: %v\n%s", err, text)
-	}
-	base, chart := objects(t, manifests), objects(t, text)
-	delete(base, "Namespace ambassador")
-	for name, want := range base {
-		if got, made := chart[name]; !made {
-			t.Errorf("%s: only kustomize makes it", name)
-		} else if got != want {
-			t.Errorf("%s: the chart makes\n%s\nkustomize\n%s", name, got, want)
-		}
-		delete(chart, name)
-	}
-	for name := range chart {
-		t.Errorf("%s: only the chart makes it", name)
-	}
-}
-
-// objects returns what manifests hold, by kind and name, each written in one way.
+// objects returns what manifests hold, by kind and name, each written in one way: what Kubernetes knows by its name within
+// a container or a pod stands in the order of names.
 func objects(t *testing.T, manifests []byte) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -224,9 +210,33 @@ func objects(t *testing.T, manifests []byte) map[string]string {
 		if o == nil {
 			continue // nothing but a comment
 		}
+		sortNamed(o)
 		text, err := yaml.Marshal(o)
 		must(t, err)
 		meta, _ := o["metadata"].(map[string]any)
 		all[fmt.Sprint(o["kind"], " ", meta["name"])] = string(text)
 	}
+}
+
+// sortNamed orders environments, volumes and where they are mounted, at any depth.
+func sortNamed(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for field, inner := range v {
+			sortNamed(inner)
+			if list, is := inner.([]any); is && (field == "env" || field == "volumes" || field == "volumeMounts") {
+				slices.SortFunc(list, func(a, b any) int { return strings.Compare(nameOf(a), nameOf(b)) })
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			sortNamed(inner)
+		}
+	}
+}
+
+func nameOf(entry any) string {
+	fields, _ := entry.(map[string]any)
+	name, _ := fields["name"].(string)
+	return name
 }
