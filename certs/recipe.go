@@ -93,7 +93,7 @@ func (b *builder) ready(r *recipe) (*tls.Config, error) {
 			return nil, err
 		}
 		if st := b.opts.Staples.of(&c.Certificates[0]); st != nil {
-			c.GetCertificate = st.certificate // asked where clients name a server
+			c.GetCertificate = st.beside(&c.Certificates[0]) // asked where clients name a server
 		}
 	}
 	b.out.configs[key] = c

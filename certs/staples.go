@@ -89,7 +89,6 @@ func (s *Staples) of(c *tls.Certificate) *Staple {
 	st := s.kept[key]
 	if st == nil {
 		st = &Staple{of: s, key: key, leaf: c.Leaf, issuer: issuer, Must: mustStaple(c.Leaf)}
-		st.shown.Store(c)
 		s.kept[key] = st
 	}
 	return st
@@ -141,7 +140,7 @@ func (s *Staples) Want(b *Built) {
 		}
 		if st.stop != nil {
 			st.stop()
-			st.bare() // nobody sees to it that the answer ends
+			st.shown.Store(nil) // nobody sees to it that the answer ends
 		}
 		delete(s.kept, key)
 	}
@@ -163,8 +162,8 @@ type Staple struct {
 	of           *Staples
 	key          stapleKey
 	leaf, issuer *x509.Certificate
-	stop         context.CancelFunc // nil before anybody is asked; guarded by Staples.mu
-	shown        atomic.Pointer[tls.Certificate]
+	stop         context.CancelFunc     // nil before anybody is asked; guarded by Staples.mu
+	shown        atomic.Pointer[[]byte] // nil for no answer
 
 	failures int // one after the other; of whoever runs it
 
@@ -188,9 +187,18 @@ func (s *Staple) State() StapleState {
 	return s.state
 }
 
-// certificate is what a handshake shows: tls.Config's GetCertificate.
-func (s *Staple) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return s.shown.Load(), nil
+// beside returns tls.Config's GetCertificate, which shows c with the answer there is. Chains may
+// differ that begin with the same certificate.
+func (s *Staple) beside(c *tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		answer := s.shown.Load()
+		if answer == nil {
+			return c, nil
+		}
+		shown := *c
+		shown.OCSPStaple = *answer
+		return &shown, nil
+	}
 }
 
 // run asks again and again until ctx ends.
@@ -206,8 +214,9 @@ func (s *Staple) run(ctx context.Context) {
 	}
 }
 
-// An answer that says nothing about its end is taken for one of a day. One is asked for again
-// in the middle of its life, and where that brings nothing after longer and longer waits.
+// An answer that says nothing about its end is shown for a day. One is asked for again in the
+// middle of what is left of its life, as responders may give the same one until its end, and
+// where that brings nothing after longer and longer waits.
 const (
 	answerLife = 24 * time.Hour
 	answerSkew = 5 * time.Minute // by which clocks may differ
@@ -264,9 +273,9 @@ func (s *Staple) ask(ctx context.Context) {
 func (s *Staple) show(answer *ocsp.Response, now time.Time) {
 	next := StapleState{Status: statuses[answer.Status], Made: answer.ThisUpdate, Ends: answer.NextUpdate}
 	if next.Ends.IsZero() {
-		next.Ends = answer.ThisUpdate.Add(answerLife)
+		next.Ends = now.Add(answerLife)
 	}
-	next.Refresh = answer.ThisUpdate.Add(next.Ends.Sub(answer.ThisUpdate) / 2)
+	next.Refresh = now.Add(next.Ends.Sub(now) / 2)
 	switch earliest, latest := now.Add(retryFirst), now.Add(askSeldom); {
 	case next.Refresh.Before(earliest):
 		next.Refresh = earliest
@@ -274,9 +283,7 @@ func (s *Staple) show(answer *ocsp.Response, now time.Time) {
 		next.Refresh = latest
 	}
 	if answer.Status == ocsp.Good {
-		shown := *s.shown.Load()
-		shown.OCSPStaple = answer.Raw
-		s.shown.Store(&shown)
+		s.shown.Store(&answer.Raw)
 	} else {
 		next.Ends = time.Time{}
 		s.of.opts.Log.Warn("an authority does not say that a certificate is good", "says", next.Status, "names", namesOf(s.leaf), "responder", s.leaf.OCSPServer[0])
@@ -293,18 +300,10 @@ func (s *Staple) note(change func(*StapleState)) {
 	after, none := s.refused(), s.state.Ends.IsZero()
 	s.mu.Unlock()
 	if none {
-		s.bare()
+		s.shown.Store(nil)
 	}
 	if (before == "") != (after == "") {
 		s.of.opts.Changed()
-	}
-}
-
-// bare shows the certificate without an answer.
-func (s *Staple) bare() {
-	if shown := *s.shown.Load(); shown.OCSPStaple != nil {
-		shown.OCSPStaple = nil
-		s.shown.Store(&shown)
 	}
 }
 

@@ -157,6 +157,11 @@ func (s *stapled) problems() (said string) {
 // shown is the answer that a handshake shows.
 func (s *stapled) shown() []byte {
 	s.t.Helper()
+	return s.handshake().OCSPResponse
+}
+
+func (s *stapled) handshake() tls.ConnectionState {
+	s.t.Helper()
 	client, server := net.Pipe()
 	defer client.Close()
 	go func() { _ = tls.Server(server, s.built.Table.Config(0, "shop.example.com")).Handshake() }()
@@ -166,7 +171,7 @@ func (s *stapled) shown() []byte {
 	if err := c.HandshakeContext(s.t.Context()); err != nil {
 		s.t.Fatalf("handshake: %v", err)
 	}
-	return c.ConnectionState().OCSPResponse
+	return c.ConnectionState()
 }
 
 // What responders say is shown if it is good, and only what clients would take.
@@ -317,6 +322,48 @@ func TestAnswerIsCarriedOver(t *testing.T) {
 	s.build()
 	if s.staple() == before || s.shown() != nil {
 		t.Error("a new certificate is shown with the answer of another")
+	}
+}
+
+// A chain that is mended behind the same certificate is shown from then on, with the answer.
+func TestChainIsMended(t *testing.T) {
+	s := newStapled(t, false)
+	s.signed(good(now, time.Hour), s.cert, s.key)
+	s.staple().step(t.Context())
+	data := s.world.Secrets[0].Data
+	s.world.Secrets[0].Data = map[string][]byte{"tls.crt": append(data["tls.crt"], newAuthority(t, "above").pem...), "tls.key": data["tls.key"]}
+	before := s.staple()
+	s.build()
+	if got := s.handshake(); len(got.PeerCertificates) != 3 || got.OCSPResponse == nil || s.staple() != before {
+		t.Errorf("shown are %d certificates, with answer %v", len(got.PeerCertificates), got.OCSPResponse != nil)
+	}
+}
+
+// Nobody is asked twice a minute who gives one answer until its end, or does not say when that is.
+func TestWhenAnswersAreAskedForAgain(t *testing.T) {
+	const never = 0
+	for _, row := range []struct {
+		name           string
+		age, life      time.Duration // of the answer when it is given
+		refresh, shown time.Duration // after that
+	}{
+		{"fresh", 0, 8 * time.Hour, 4 * time.Hour, 8 * time.Hour},
+		{"two thirds over", 8 * time.Hour, 12 * time.Hour, 2 * time.Hour, 4 * time.Hour},
+		{"nearly over", time.Hour, time.Hour + 40*time.Second, retryFirst, 40 * time.Second},
+		{"of a month", 0, 30 * 24 * time.Hour, askSeldom, 30 * 24 * time.Hour},
+		{"without an end", 0, never, 12 * time.Hour, answerLife},
+		{"old and without an end", 48 * time.Hour, never, 12 * time.Hour, answerLife},
+	} {
+		s := newStapled(t, false)
+		answer := good(now.Add(-row.age), row.life)
+		if row.life == never {
+			answer.NextUpdate = time.Time{}
+		}
+		s.signed(answer, s.cert, s.key)
+		s.staple().step(t.Context())
+		if got := s.staple().State(); !got.Refresh.Equal(now.Add(row.refresh)) || !got.Ends.Equal(now.Add(row.shown)) {
+			t.Errorf("%s: asked for again in %v and shown for %v, want %v and %v", row.name, got.Refresh.Sub(now), got.Ends.Sub(now), row.refresh, row.shown)
+		}
 	}
 }
 
