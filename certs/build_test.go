@@ -227,6 +227,12 @@ func TestSettings(t *testing.T) {
 			w.context("strict", config.TLSSettings{CASecret: "ca.pki"})
 			h.TLSContext = "strict"
 		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
+		{"no namespacing by default, inline", func(w *world, h *config.Host) {
+			no := false
+			w.Modules = []config.Module{{Defaults: config.Defaults{SecretNamespacing: &no}}}
+			w.secret("shop", "ca.pki", "tls.crt", a.pem)
+			h.TLS = &config.TLSSettings{CASecret: "ca.pki"}
+		}, func(c *tls.Config) bool { return c.ClientAuth == tls.VerifyClientCertIfGiven }, nil},
 		{"namespacing against the default", func(w *world, h *config.Host) {
 			no := false
 			w.Modules = []config.Module{{Defaults: config.Defaults{SecretNamespacing: &no}}}

@@ -29,7 +29,7 @@ func (b *builder) settings(h *config.Host) (settings, bool) {
 		b.fail(h.Problem("tlsContext", "tls and tlsContext exclude each other", config.ObjectDropped))
 		return settings{}, false
 	case h.TLS != nil:
-		return settings{TLSSettings: h.TLS, meta: &h.Meta, prefix: "tls.", namespacing: true}, true
+		return settings{TLSSettings: h.TLS, meta: &h.Meta, prefix: "tls.", namespacing: b.w.SecretNamespacing(nil)}, true
 	case h.TLSContext != "":
 		c := b.contexts[h.TLSContext]
 		if c == nil {
@@ -41,7 +41,7 @@ func (b *builder) settings(h *config.Host) (settings, bool) {
 	if c := b.contexts[h.Name+"-context"]; c != nil {
 		return b.context(h, c)
 	}
-	return settings{TLSSettings: &config.TLSSettings{}, meta: &h.Meta, prefix: "tls.", namespacing: true}, true
+	return settings{TLSSettings: &config.TLSSettings{}, meta: &h.Meta, prefix: "tls."}, true
 }
 
 // context takes c as h's settings if the two agree about the certificate.

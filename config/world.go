@@ -112,11 +112,11 @@ func sortKind[T any](objects []T, meta func(*T) *Meta) {
 	}
 }
 
-// SecretNamespacing reports whether "a.b" names Secret a of namespace b in c: as c says,
-// or the Module's defaults, or else it does.
+// SecretNamespacing reports whether "a.b" names Secret a of namespace b in c, nil for a Host's
+// own settings: as c says, or the Module's defaults, or else it does.
 func (w *World) SecretNamespacing(c *TLSContext) bool {
 	switch {
-	case c.SecretNamespacing != nil:
+	case c != nil && c.SecretNamespacing != nil:
 		return *c.SecretNamespacing
 	case len(w.Modules) > 0 && w.Modules[0].Defaults.SecretNamespacing != nil:
 		return *w.Modules[0].Defaults.SecretNamespacing
