@@ -34,7 +34,11 @@ type recipeKey [sha256.Size]byte
 // config makes the configuration of a Host with tlsSecret and says where its certificate
 // comes from, or reports why it cannot be had.
 func (b *builder) config(h *config.Host) (*tls.Config, Origin, bool) {
-	r, s, ok := b.recipe(h)
+	p, ok := b.hostPair(h)
+	if !ok {
+		return nil, Origin{}, false
+	}
+	r, s, ok := b.recipe(h, p)
 	if !ok {
 		return nil, Origin{}, false
 	}
@@ -46,13 +50,9 @@ func (b *builder) config(h *config.Host) (*tls.Config, Origin, bool) {
 	return c, r.pair.from, err == nil
 }
 
-// recipe finds all that makes h's configuration but its protocols, or reports why it
+// recipe finds all that makes h's configuration with p but its protocols, or reports why it
 // cannot be had.
-func (b *builder) recipe(h *config.Host) (r recipe, s settings, ok bool) {
-	p, ok := b.hostPair(h)
-	if !ok {
-		return r, s, false
-	}
+func (b *builder) recipe(h *config.Host, p pair) (r recipe, s settings, ok bool) {
 	if s, ok = b.settings(h); !ok {
 		return r, s, false
 	}

@@ -55,7 +55,9 @@ func (b *builder) carry(m *config.TCPMapping, host string, c *tls.Config) {
 }
 
 // tcpConfig finds the certificate of a TCPMapping's host: that of the first Host with
-// TLS that covers it, or else of a TLSContext that names it. nil stands for none.
+// TLS that covers it, or else of a TLSContext that names it. nil stands for none. Who has a
+// certificate is with TLS: another does not take its place where what it asks of clients
+// cannot be had, and might ask less.
 func (b *builder) tcpConfig(host string, hosts []*config.Host) (*tls.Config, Origin) {
 	if strings.Contains(strings.TrimPrefix(host, "*"), "*") {
 		return nil, Origin{} // no server name is like that
@@ -64,10 +66,9 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) (*tls.Config, Ori
 		if h.TLSSecret.Name == "" || !covers(nameOf(h), host) {
 			continue
 		}
-		if r, s, ok := b.recipe(h); ok {
-			if c, ok := b.tcpReady(&r, &s); ok {
-				return c, r.pair.from
-			}
+		if p, ok := b.hostPair(h); ok {
+			r, s, ok := b.recipe(h, p)
+			return b.tcpReady(&r, &s, ok)
 		}
 	}
 	for i := range b.w.TLSContexts {
@@ -76,10 +77,9 @@ func (b *builder) tcpConfig(host string, hosts []*config.Host) (*tls.Config, Ori
 			continue
 		}
 		s := settings{TLSSettings: &c.TLSSettings, meta: &c.Meta, namespacing: b.w.SecretNamespacing(c)}
-		if r, ok := b.contextRecipe(c, &s); ok {
-			if c, ok := b.tcpReady(&r, &s); ok {
-				return c, r.pair.from
-			}
+		if p, ok := b.contextPair(c, &s); ok {
+			r := recipe{pair: p}
+			return b.tcpReady(&r, &s, b.plain(&s, &r) && b.clients(&s, &r))
 		}
 	}
 	return nil, Origin{}
@@ -114,24 +114,20 @@ func covers(hostname, host string) bool {
 	return false
 }
 
-// contextRecipe finds the certificate of a TLSContext that is for termination by itself.
-func (b *builder) contextRecipe(c *config.TLSContext, s *settings) (r recipe, ok bool) {
+// contextPair finds the certificate of a TLSContext that is for termination by itself.
+func (b *builder) contextPair(c *config.TLSContext, s *settings) (pair, bool) {
 	switch {
 	case c.Secret != "":
-		var err error
-		if r.pair, err = b.certificate(s.secretName(c.Secret)); err != nil {
+		p, err := b.certificate(s.secretName(c.Secret))
+		if err != nil {
 			b.fail(s.problem("secret", err.Error(), config.ObjectDropped))
-			return r, false
 		}
+		return p, err == nil
 	case c.CertChainFile != "":
 		s.files = true
-		if r.pair, ok = b.filedPair(s); !ok {
-			return r, false
-		}
-	default:
-		return r, false // it has no certificate
+		return b.filedPair(s)
 	}
-	return r, b.plain(s, &r) && b.clients(s, &r)
+	return pair{}, false // it has no certificate
 }
 
 // filedPair reads the certificate and its key from the files that s names. They are judged
@@ -157,12 +153,15 @@ func (b *builder) filedPair(s *settings) (pair, bool) {
 }
 
 // tcpReady makes the configuration of a TCPMapping, which agrees on the protocols that
-// its author lists and knows none by itself.
-func (b *builder) tcpReady(r *recipe, s *settings) (*tls.Config, bool) {
+// its author lists and knows none by itself; nil unless r is whole.
+func (b *builder) tcpReady(r *recipe, s *settings, whole bool) (*tls.Config, Origin) {
+	if !whole {
+		return nil, Origin{}
+	}
 	r.protocols = protocols(s)
 	c, err := b.ready(r)
 	if err != nil {
 		b.fail(s.problem("secret", fmt.Sprintf("the certificate cannot be used: %v", err), config.ObjectDropped))
 	}
-	return c, err == nil
+	return c, r.pair.from
 }

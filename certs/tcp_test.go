@@ -11,6 +11,7 @@ import (
 // Which certificate a TCPMapping's host is served with.
 func TestTCPMappings(t *testing.T) {
 	a := newAuthority(t, "ca")
+	yes := true
 	for _, tc := range []struct {
 		name, host string
 		make       func(w *world)
@@ -37,6 +38,25 @@ func TestTCPMappings(t *testing.T) {
 			w.host("clear", "*", "")
 			w.host("one", "*.example", "one")
 		}, "one.example", nil, ""},
+		{"a Host without its certificate is passed over", "a.example", func(w *world) {
+			w.tlsSecret(t, a, "one", "one.example")
+			w.host("gone", "*", "gone")
+			w.host("one", "*.example", "one")
+		}, "one.example", nil, "there is no Secret shop/gone"},
+		{"a Host that cannot tell its clients is not passed over", "a.example", func(w *world) {
+			w.tlsSecret(t, a, "one", "one.example")
+			w.host("closed", "*", "one").TLS = &config.TLSSettings{CASecret: "gone", CertRequired: &yes}
+			w.host("open", "*.example", "one")
+		}, "", nil, "No matching TLSContext found, disabling!"},
+		{"nor is a TLSContext", "a.example", func(w *world) {
+			w.tlsSecret(t, a, "one", "one.example")
+			for name, ca := range map[string]string{"a": "gone", "b": ""} {
+				c := w.context(name, config.TLSSettings{CASecret: ca})
+				c.Hosts, c.Secret = []string{"a.example"}, "one"
+			}
+			slices.SortFunc(w.TLSContexts, func(a, b config.TLSContext) int { return strings.Compare(a.Name, b.Name) })
+			w.host("clear", "b.example", "")
+		}, "", nil, "No matching TLSContext found, disabling!"},
 		{"any Host for any name", "*", func(w *world) {
 			w.tlsSecret(t, a, "one", "b.example")
 			w.host("one", "b.example", "one")
