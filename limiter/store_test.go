@@ -234,30 +234,6 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A million live counters take less than 200 MB.
-func TestMemoryOfAMillion(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a million counters take a while")
-	}
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	m := NewMemory(1 << 21)
-	w := Window{Rate: 10, Unit: time.Hour}
-	var takes [1]Take
-	for i := range uint64(1_000_000) {
-		takes[0] = Take{Key: Key{i * 0x9e3779b97f4a7c15, i}, Window: w}
-		m.Take(0, takes[:], noon, false)
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if mb := int64(after.HeapAlloc-before.HeapAlloc) >> 20; mb > 200 || m.Counters() != 1_000_000 {
-		t.Errorf("%d counters take %d MiB", m.Counters(), mb)
-	} else {
-		t.Logf("a million counters take %d MiB", mb)
-	}
-}
-
 func TestAllocsMemory(t *testing.T) {
 	m := NewMemory(0)
 	for _, w := range []Window{{Rate: 10, Unit: time.Hour}, {Rate: 10, Unit: time.Hour, Burst: 2}} {
