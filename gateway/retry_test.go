@@ -210,6 +210,11 @@ func TestRetryBodies(t *testing.T) {
 		{"over the limit", func(b string) string { return request("POST", "/r/", b) }, 1<<20 + 1, status(503), "", false},
 		{"chunked over the limit", chunked, 1<<20 + 1, status(503), "", false},
 		{"over a limit of its own", func(b string) string { return request("POST", "/r/", b) }, 200_000, status(503), "buffer_limit_bytes: 100000", false},
+		{"short, and over a limit of its own", func(b string) string { return request("POST", "/r/", b) }, 2000, status(503), "buffer_limit_bytes: 1000", false},
+		{"short, reset, and over a limit of its own", func(b string) string { return request("POST", "/r/", b) }, 2000, "reset", "buffer_limit_bytes: 1000", false},
+		{"short, and at a limit of its own", func(b string) string { return request("POST", "/r/", b) }, 1000, status(503), "buffer_limit_bytes: 1000", true},
+		{"chunked, short, and over a limit of its own", chunked, 2000, status(503), "buffer_limit_bytes: 1000", false},
+		{"held back before, and over the limit", func(b string) string { return request("POST", "/r/", b) }, 2000, status(503), "buffer: {max_request_bytes: 4000}, buffer_limit_bytes: 1000", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			up, seen := failing(t, row.happens, plainOK)

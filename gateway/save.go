@@ -31,7 +31,13 @@ func (x *Exchange) saveRest() bool {
 		x.link.Abort()
 		x.pumpDone.Wait()
 	}
-	return x.Req.NoBody || x.bodyWhole || x.savedSoFar() || !x.pumping && x.stream.BytesIn() == 0
+	return x.Req.NoBody || x.keptWithin() || x.savedSoFar() || !x.pumping && x.stream.BytesIn() == 0
+}
+
+// keptWithin reports whether a short body is kept that is not too long to be sent again, or
+// that was held back whole as its author asked for.
+func (x *Exchange) keptWithin() bool {
+	return x.bodyWhole && (x.buffered || int64(x.bodyBytes) <= x.Snap.edge.bufferLimit)
 }
 
 // savedSoFar reports whether all of the body is kept. The carrier tells when it is
