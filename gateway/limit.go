@@ -194,6 +194,9 @@ func (x *Exchange) refuseLimited(i int) {
 	if err != nil {
 		x.gateway.log.Warn("answer of a rate limit left out in part", "limit", refused.Name, "by", refused.By, "error", err)
 	}
+	for i := range answer.Headers { // the author's words take the place of ours
+		x.ToClient.Remove(answer.Headers[i].ID, answer.Headers[i].Name)
+	}
 	x.reply = localReply{status: answer.Status, ready: true, exhausted: x.Snap.limits.exhausted, contentType: answer.ContentType, headers: answer.Headers, body: string(answer.Body)}
 }
 

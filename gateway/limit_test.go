@@ -146,6 +146,33 @@ func TestLimitTells(t *testing.T) {
 	}
 }
 
+// A limit that says itself when to come back, or that it was one, is the only one to say so.
+func TestLimitTellsOnce(t *testing.T) {
+	up, _ := seeing(t, plainOK)
+	g := open(t, everyone+mapping("x", "/x/", up, `labels: {ambassador: [{g: [a]}]}`)+rateLimit("rl", `{pattern: [{generic_key: a}], rate: 0, unit: minute,
+  errorResponse: {headers: [{name: Retry-After, value: "{{ .RetryAfter.Seconds }}0"}, {name: X-Envoy-Ratelimited, value: "yes"}, {name: X-Own, value: a}]}}`), newStopped().use)
+	a, _ := g.send(request("GET", "/x/", ""))
+	for name, want := range map[string]string{"Retry-After": "450", "X-Envoy-Ratelimited": "yes", "X-Own": "a"} {
+		if got := a.Header.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %q, want %s", name, got, want)
+		}
+	}
+}
+
+// What templates are told of the time until something passes again is what Retry-After says:
+// whole seconds, and never none while there is some.
+func TestLimitTellsWholeSeconds(t *testing.T) {
+	up, _ := seeing(t, plainOK)
+	store := newStopped()
+	g := open(t, everyone+mapping("x", "/x/", up, `labels: {ambassador: [{g: [a]}]}`)+rateLimit("rl", `{pattern: [{generic_key: a}], rate: 0, unit: minute, errorResponse: {bodyTemplate: "{{ .RetryAfter }}"}}`), store.use)
+	for ahead, want := range map[time.Duration]string{0: "45", 600 * time.Millisecond: "45", 400 * time.Millisecond: "45", 44700 * time.Millisecond: "1"} {
+		store.ahead.Store(int64(ahead))
+		if a, _ := g.send(request("GET", "/x/", "")); a.Header.Get("Retry-After") != want || a.body != want+"s" {
+			t.Errorf("%v on: told %s and %s, want %s", ahead, a.Header.Get("Retry-After"), a.body, want)
+		}
+	}
+}
+
 // A reload that does not touch a limit resets no counter, and one that raises it goes on
 // from where it was.
 func TestLimitSurvivesReload(t *testing.T) {

@@ -42,10 +42,10 @@ type Current struct {
 
 var unitNames = map[time.Duration]string{time.Second: "SECOND", time.Minute: "MINUTE", time.Hour: "HOUR", 24 * time.Hour: "DAY"}
 
-// Data are what templates see of j.
+// Data are what templates see of j. RetryAfter is in whole seconds, as the header of that name.
 func (j *Judgement) Data() map[string]any {
 	r := Response{OverallCode: OK, Statuses: make([]Status, len(j.Takes))}
-	var retry time.Duration
+	var seconds int64
 	for i := range j.Takes {
 		t := &j.Takes[i]
 		r.Statuses[i] = Status{Code: OK, CurrentLimit: Current{t.Window.Rate, unitNames[t.Window.Unit]}, LimitRemaining: t.Remaining}
@@ -57,9 +57,9 @@ func (j *Judgement) Data() map[string]any {
 		}
 	}
 	if i := j.Refused(); i >= 0 {
-		r.OverallCode, retry = OverLimit, j.Takes[i].RetryAfter
+		r.OverallCode, seconds = OverLimit, j.Takes[i].RetrySeconds()
 	}
-	return map[string]any{"RateLimitResponse": r, "RetryAfter": retry.Round(time.Second)}
+	return map[string]any{"RateLimitResponse": r, "RetryAfter": time.Duration(seconds) * time.Second}
 }
 
 // Refusal makes the answer to a request that l refuses. The error says what of it could
