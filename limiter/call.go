@@ -44,9 +44,9 @@ func (c *call) begin(n int, patience time.Duration) {
 	c.left.Store(1)
 }
 
-// wait waits for all answers. False says that they did not come in time: c is not the
-// caller's any more. Budget: 0 allocs.
-func (c *call) wait() bool {
+// wait waits for all answers, as long as there is patience. Those that have come by then have
+// ended; others may end any time until the caller lets go. Budget: 0 allocs.
+func (c *call) wait() {
 	if c.left.Add(-1) == 0 {
 		c.finish()
 	}
@@ -54,20 +54,18 @@ func (c *call) wait() bool {
 	defer c.timer.Stop()
 	select {
 	case <-c.done:
-		return true
+		return
 	case <-c.timer.C:
 	}
-	if c.state.CompareAndSwap(callWaits, callAbandoned) {
-		c.release()
-		return false
+	if !c.state.CompareAndSwap(callWaits, callAbandoned) {
+		<-c.done
 	}
-	<-c.done
-	return true
 }
 
 // end notes that q is answered, or why not.
 func (q *inquiry) end(err error) {
 	q.err = err
+	q.ended.Store(true)
 	if q.call.left.Add(-1) == 0 {
 		q.call.finish()
 	}

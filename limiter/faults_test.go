@@ -339,6 +339,26 @@ func TestRedisPerSecondGone(t *testing.T) {
 	}
 }
 
+// Where one of two does not answer in time, what the other says and what is remembered counts.
+func TestRedisPerSecondLate(t *testing.T) {
+	main, second := redistest.Start(t), redistest.Start(t)
+	store := newRedis(t, RedisOptions{Main: pool(t, main.Addr), PerSecond: &RedisPool{Client: client(t, second.Addr)}, LocalCache: 1 << 12, Budget: time.Second})
+	defer main.Signal(syscall.SIGCONT)
+	defer second.Signal(syscall.SIGCONT)
+	for _, row := range []struct {
+		about  string
+		paused *redistest.Server
+		local  bool
+	}{{"answered", second, false}, {"remembered", main, true}} {
+		row.paused.Signal(syscall.SIGSTOP)
+		takes := slices.Concat(take("x", Window{Rate: 1, Unit: time.Second}), take("x", Window{Rate: 0, Unit: time.Minute}))
+		err := store.Take(0, takes, noon, false)
+		if err == nil || !takes[0].Unknown || takes[0].Over || takes[1].Unknown || !takes[1].Over || takes[1].Local != row.local {
+			t.Errorf("%s: %+v, %v", row.about, takes, err)
+		}
+	}
+}
+
 // A store that was closed says so, at once.
 func TestRedisClosed(t *testing.T) {
 	store := newRedis(t, RedisOptions{Main: pool(t, redistest.Start(t).Addr)})

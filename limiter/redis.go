@@ -119,20 +119,20 @@ func (r *Redis) Take(patience time.Duration, takes []Take, now time.Time, peek b
 			q.end(errDown)
 		}
 	}
-	if !c.wait() {
-		return unknown(takes, errLate)
-	}
+	c.wait()
 	err := r.settle(c, takes, now)
 	c.release()
 	return err
 }
 
-// settle writes down what the answers say. Budget: 0 allocs.
+// settle writes down what the answers say that have come. Budget: 0 allocs.
 func (r *Redis) settle(c *call, takes []Take, now time.Time) (failed error) {
 	for i := range takes {
 		t, q := &takes[i], &c.inquiries[i]
 		switch {
 		case q.call == nil: // nobody had to be asked
+		case !q.ended.Load():
+			failed = unknown(takes[i:i+1], errLate)
 		case q.err != nil:
 			failed = unknown(takes[i:i+1], q.err)
 		default:

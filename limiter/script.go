@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // because that is how Redis names scripts
 	"encoding/hex"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -99,7 +100,8 @@ type inquiry struct {
 	peek     bool
 
 	answer int64
-	err    error // why there is no answer
+	err    error       // why there is no answer
+	ended  atomic.Bool // what is above stands
 }
 
 // prepare writes down what takeScript has to be told of t. Budget: 0 allocs once q's key has
@@ -107,6 +109,7 @@ type inquiry struct {
 func (q *inquiry) prepare(t *Take, now time.Time, jitter time.Duration, peek bool) {
 	w := &t.Window
 	q.slides, q.peek, q.err = w.Burst > 0, peek, nil
+	q.ended.Store(false)
 	q.key = appendKey(q.key[:0], t, now)
 	if !q.slides {
 		q.kept = int64((w.Unit + jitter) / time.Second)
