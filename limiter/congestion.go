@@ -27,12 +27,12 @@ type Congestion struct {
 	late atomic.Int64 // when the last that has was looked at
 	on   atomic.Bool
 
-	mu      sync.Mutex
-	budget  time.Duration // what refusals may cost now
-	filled  time.Time     // when it was last added to
-	cost    time.Duration // of one
-	held    []heldRequest // who has waited longest is the first
-	refused uint64
+	mu     sync.Mutex
+	budget time.Duration // what refusals may cost now
+	filled time.Time     // when it was last added to
+	cost   time.Duration // of one
+	held   []heldRequest // who has waited longest is the first
+	ended  bool          // nobody looks after what is held
 }
 
 // A heldRequest is told whether it is served.
@@ -73,7 +73,7 @@ const (
 )
 
 // NewCongestion returns one that begins where requests wait for more than target. tell hears of
-// its beginning and end.
+// its beginning and end, one after the other, and may block no longer than a request may.
 func NewCongestion(target time.Duration, clock func() time.Time, tell func(congested bool)) *Congestion {
 	return &Congestion{
 		target: target, clock: clock, tell: tell, began: make(chan struct{}, 1),
@@ -100,7 +100,7 @@ func (c *Congestion) Judge(waited time.Duration, now time.Time) Ruling {
 	if c.budget <= 0 || c.overdue(now) {
 		return Hold
 	}
-	c.refuse()
+	c.budget -= c.cost
 	return Refuse
 }
 
@@ -114,7 +114,13 @@ func (c *Congestion) begins(now time.Time) bool {
 	if now.UnixNano()-since < int64(congestionInterval) {
 		return false
 	}
-	if c.on.CompareAndSwap(false, true) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	if !c.on.Load() {
+		c.on.Store(true)
 		c.tell(true)
 		select {
 		case c.began <- struct{}{}:
@@ -135,11 +141,6 @@ func (c *Congestion) fill(now time.Time) {
 // overdue reports whether somebody was held for long.
 func (c *Congestion) overdue(now time.Time) bool {
 	return len(c.held) > 0 && now.Sub(c.held[0].since) > longestHold
-}
-
-func (c *Congestion) refuse() {
-	c.budget -= c.cost
-	c.refused++
 }
 
 // Cost notes how long the answer to a refused request has taken, without its reading. Its
@@ -168,7 +169,7 @@ func (c *Congestion) Wait(since time.Time) bool {
 	return <-h.serve
 }
 
-// Run looks after held requests until stop is closed, and then has them all served.
+// Run looks after held requests until stop is closed. From then on all are served.
 func (c *Congestion) Run(stop <-chan struct{}) {
 	for {
 		select {
@@ -205,7 +206,7 @@ func (c *Congestion) look(now time.Time) bool {
 	}
 	if c.on.Load() {
 		for c.budget > 0 && len(c.held) > 0 { // as nobody who has just come has used it
-			c.refuse()
+			c.budget -= c.cost
 			c.release(1, false)
 		}
 		return true
@@ -228,5 +229,6 @@ func (c *Congestion) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.on.Store(false)
+	c.ended = true
 	c.release(len(c.held), true)
 }

@@ -165,7 +165,40 @@ func TestCongestionStops(t *testing.T) {
 		if !c.Wait(time.Now()) {
 			t.Error("refused afterwards")
 		}
+		for range 3 { // nobody would look after who is held
+			time.Sleep(congestionInterval)
+			if got := c.Judge(late, time.Now()); got != Serve {
+				t.Errorf("afterwards: got %v", got)
+			}
+		}
 	})
+}
+
+// The beginning and the end of congestions are told in turn, whoever finds out.
+func TestCongestionIsToldInTurn(t *testing.T) {
+	congested, told := false, 0
+	c := NewCongestion(5*time.Millisecond, time.Now, func(on bool) {
+		if on == congested {
+			t.Errorf("told %v twice", on)
+		}
+		congested, told = on, told+1
+	})
+	begin := time.Now()
+	var both sync.WaitGroup
+	both.Go(func() {
+		for i := range 20_000 {
+			c.Judge(late, begin.Add(time.Duration(i)*congestionInterval))
+		}
+	})
+	both.Go(func() {
+		for range 20_000 {
+			c.look(begin.Add(20_001 * congestionInterval))
+		}
+	})
+	both.Wait()
+	if told == 0 {
+		t.Error("nothing was told")
+	}
 }
 
 // The cost of a refusal is what most of them cost.
