@@ -6,7 +6,8 @@ import (
 )
 
 // A Memory is a Store of this process. Counters that have run out make room for others;
-// where there are more than it holds, those go whose window ends first.
+// where there are more than it holds, those go whose window ends first. So do those that slide
+// where they remember more than it has room for.
 type Memory struct {
 	windows [shardCount]windows
 	slides  [shardCount]slides
@@ -18,6 +19,9 @@ const (
 	// sampled is how many counters are looked at, in no order, when one that slides is added:
 	// those that have run out go. As each addition removes up to that many, the dead stay few.
 	sampled = 4
+	// passagesEach is how many passages there is room for, for each counter that there may be. Some
+	// remember more, most less.
+	passagesEach = 4
 )
 
 // DefaultCounters is how many counters a Memory holds where nothing else is said.
@@ -25,9 +29,10 @@ const DefaultCounters = 1 << 20
 
 // A slides is counters that slide.
 type slides struct {
-	mu    sync.Mutex
-	byKey map[Key]*slide
-	_     [48]byte // shards do not share cache lines
+	mu       sync.Mutex
+	byKey    map[Key]*slide
+	passages int      // that all of them have room for
+	_        [40]byte // shards do not share cache lines
 }
 
 // NewMemory makes a store of about that many counters; 0 stands for the default.
@@ -83,7 +88,12 @@ func (s *slides) take(t *Take, now time.Time, most int, peek bool) {
 			s.byKey[t.Key] = l
 		}
 	}
+	room := cap(l.passed)
 	l.take(t, at, peek)
+	s.passages += cap(l.passed) - room
+	for s.passages > passagesEach*max(most, maxPassages) {
+		s.sweep(at, len(s.byKey))
+	}
 }
 
 // sweep removes counters that have run out, and of those that were looked at the one that
@@ -94,7 +104,7 @@ func (s *slides) sweep(now int64, most int) {
 	var ends int64
 	for k, l := range s.byKey {
 		if l.ends <= now {
-			delete(s.byKey, k)
+			s.remove(k)
 		} else if ends == 0 || l.ends < ends {
 			first, ends = k, l.ends
 		}
@@ -103,6 +113,11 @@ func (s *slides) sweep(now int64, most int) {
 		}
 	}
 	if len(s.byKey) >= most && ends != 0 {
-		delete(s.byKey, first)
+		s.remove(first)
 	}
+}
+
+func (s *slides) remove(k Key) {
+	s.passages -= cap(s.byKey[k].passed)
+	delete(s.byKey, k)
 }

@@ -18,7 +18,7 @@ func TestAllocsOfAMillion(t *testing.T) {
 	w := Window{Rate: 10, Unit: time.Hour}
 	var takes [1]Take
 	for i := range uint64(1_000_000) {
-		takes[0] = Take{Key: Key{i * 0x9e3779b97f4a7c15, i}, Window: w}
+		takes[0] = Take{Key: spread(i), Window: w}
 		m.Take(0, takes[:], noon, false)
 	}
 	runtime.GC()

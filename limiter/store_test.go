@@ -234,6 +234,30 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// What counters that slide remember of requests is bounded in all, whatever each may remember.
+func TestMemoryOfSlidesIsBounded(t *testing.T) {
+	const counters, each = 100, 1000
+	m := NewMemory(shardCount * counters)
+	s := &m.slides[0]
+	w := Window{Rate: each, Unit: time.Hour, Burst: 1}
+	for i := range uint64(counters) {
+		for n := range each {
+			takes := []Take{{Key: Key{0, i}, Window: w}}
+			now := noon.Add(time.Duration(i)*time.Second + time.Duration(n)*time.Millisecond)
+			if m.Take(0, takes, now, false); takes[0].Over || takes[0].Remaining != each-int64(n)-1 {
+				t.Fatalf("counter %d, request %d: %+v", i, n, takes[0])
+			}
+		}
+	}
+	room := 0
+	for _, l := range s.byKey {
+		room += cap(l.passed)
+	}
+	if room != s.passages || room > passagesEach*maxPassages || room < maxPassages {
+		t.Errorf("room for %d passages, counted as %d, want %d at most", room, s.passages, passagesEach*maxPassages)
+	}
+}
+
 func TestAllocsMemory(t *testing.T) {
 	m := NewMemory(0)
 	for _, w := range []Window{{Rate: 10, Unit: time.Hour}, {Rate: 10, Unit: time.Hour, Burst: 2}} {
@@ -262,12 +286,17 @@ func BenchmarkMemory(b *testing.B) {
 
 const benchUsers = 50_000
 
+// spread is a key for each number, spread as hashes are.
+func spread(n uint64) Key {
+	return Key{n * 0x9e3779b97f4a7c15, bits.ReverseBytes64(n * 0xd1342543de82ef95)}
+}
+
 // benchStore is a store in which every user has a counter, and how one is counted.
 func benchStore() func(takes []Take, user uint64) {
 	m := NewMemory(0)
 	w := Window{Rate: 1 << 30, Unit: time.Hour}
 	one := func(takes []Take, user uint64) {
-		takes[0] = Take{Key: Key{user * 0x9e3779b97f4a7c15, bits.ReverseBytes64(user * 0xd1342543de82ef95)}, Window: w} // spread as hashes are
+		takes[0] = Take{Key: spread(user), Window: w}
 		m.Take(0, takes, noon, false)
 	}
 	for user := range uint64(benchUsers) {
