@@ -132,25 +132,13 @@ func (c *Client) Tell() {
 const loadWait = 2 * time.Second
 
 // Certificate returns the certificate that was ordered for h, which has an authority, as a
-// Secret; nil as long as there is none. It asks the storage about a name that it does not
-// know yet.
+// Secret; nil as long as there is none. It asks the storage about a name that Want has not
+// heard of yet.
 func (c *Client) Certificate(h *config.Host) *config.Secret {
 	if h.ACME == nil {
 		return nil
 	}
-	c.mu.Lock()
-	o := c.orders[subjectOf(h)]
-	c.mu.Unlock()
-	if o == nil {
-		o = newOrder(c, subjectOf(h), account{})
-		defer o.cancel()
-		ctx, cancel := context.WithTimeout(c.ctx, loadWait)
-		defer cancel()
-		if o.load(ctx) != nil {
-			return nil // Want will say why
-		}
-	}
-	held := o.held()
+	held := c.orderOf(subjectOf(h)).first()
 	if held == nil {
 		return nil
 	}
@@ -159,6 +147,18 @@ func (c *Client) Certificate(h *config.Host) *config.Secret {
 		Type: "kubernetes.io/tls",
 		Data: map[string][]byte{"tls.crt": held.certPEM, "tls.key": held.keyPEM},
 	}
+}
+
+// orderOf returns the order for s. One that is new does not run before it is wanted.
+func (c *Client) orderOf(s subject) *order {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.orders[s]
+	if o == nil {
+		o = newOrder(c, s, account{})
+		c.orders[s] = o
+	}
+	return o
 }
 
 // Want has certificates ordered for the Hosts of w that name an authority, and for no others
@@ -182,7 +182,7 @@ func (c *Client) Want(w *config.World) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s, o := range c.orders {
-		if a, ok := wanted[s]; !ok || a != o.account {
+		if _, ok := wanted[s]; !ok {
 			o.cancel()
 			delete(c.orders, s)
 		}
@@ -192,11 +192,11 @@ func (c *Client) Want(w *config.World) {
 	}
 	for s, a := range wanted {
 		o := c.orders[s]
-		if o == nil {
-			o = newOrder(c, s, a)
+		if o == nil || o.account != a {
+			o = newOrder(c, s, a).after(o)
 			c.orders[s] = o
-			c.tasks.Go(o.run)
 		}
+		o.start()
 		o.serves(own[s])
 	}
 }

@@ -20,8 +20,8 @@ import (
 // that succeeded.
 type attempts struct {
 	Failures int       `json:"failures"`
-	Next     time.Time `json:"next"` // not to be tried before
-	Error    string    `json:"error,omitempty"`
+	Next     time.Time `json:"next"`            // not to be tried before
+	Error    string    `json:"error,omitempty"` // why the last one failed; "" for one that has not come to its end
 }
 
 // backoff is how long is waited after so many failures.
@@ -77,6 +77,25 @@ func (c *Client) storeAttempts(ctx context.Context, s subject, a attempts) error
 	return nil
 }
 
+// early returns a *waitError where it is too early for an attempt.
+func (a *attempts) early(now time.Time) error {
+	// A clock that was set back does not stretch the wait.
+	if now.Before(a.Next) && a.Next.Sub(now) <= max(backoff(a.Failures), limitedWait) {
+		return &waitError{a.Next, a.Error}
+	}
+	return nil
+}
+
+// early returns a *waitError where it is too early for an attempt because the last one failed.
+// One that may be under way is waited for by its lock.
+func (c *Client) early(ctx context.Context, s subject) error {
+	a, err := c.loadAttempts(ctx, s)
+	if err != nil || a.Error == "" {
+		return err
+	}
+	return a.early(c.opts.Now())
+}
+
 // attempt counts one as failed before it is made: what ends the process may be part of it.
 // It returns a *waitError where it is too early.
 func (c *Client) attempt(ctx context.Context, s subject) error {
@@ -85,12 +104,11 @@ func (c *Client) attempt(ctx context.Context, s subject) error {
 		return err
 	}
 	now := c.opts.Now()
-	// A clock that was set back does not stretch the wait.
-	if now.Before(a.Next) && a.Next.Sub(now) <= max(backoff(a.Failures), limitedWait) {
-		return &waitError{a.Next, a.Error}
+	if err := a.early(now); err != nil {
+		return err
 	}
 	a.Failures++
-	a.Next = now.Add(backoff(a.Failures))
+	a.Next, a.Error = now.Add(backoff(a.Failures)), ""
 	return c.storeAttempts(ctx, s, a)
 }
 

@@ -35,6 +35,7 @@ type order struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
+	runs    bool
 	cert    *held
 	broken  broken
 	own     *x509.Certificate // that the Host's own Secret has; nil for none
@@ -71,6 +72,38 @@ func newOrder(c *Client, s subject, a account) *order {
 	o.config = c.config(keeping{c.opts.Storage, o.lost}, o.event, o.issuer)
 	o.status = State{Phase: "Pending", Done: phaseDefaults, Next: phaseKey}
 	return o
+}
+
+// after has o go on where old, nil for none, is not wanted any more: what serves does so meanwhile.
+func (o *order) after(old *order) *order {
+	if old != nil {
+		old.cancel()
+		o.cert = old.held()
+	}
+	return o
+}
+
+// start has the certificate kept there, from the first time on that it is called.
+func (o *order) start() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.runs {
+		o.runs = true
+		o.client.tasks.Go(o.run)
+	}
+}
+
+// first returns the certificate there is, which is looked for if nothing else looks.
+func (o *order) first() *held {
+	o.mu.Lock()
+	look := !o.runs && o.cert == nil
+	o.mu.Unlock()
+	if look {
+		ctx, cancel := context.WithTimeout(o.ctx, loadWait)
+		defer cancel()
+		_ = o.load(ctx) // if it failed, run will say why
+	}
+	return o.held()
 }
 
 func (o *order) now() time.Time { return o.client.opts.Now() }
@@ -153,7 +186,10 @@ func (o *order) step() time.Duration {
 	if wait := o.unreadable(now); wait > 0 {
 		return wait
 	}
-	err := o.order()
+	err := o.client.early(o.ctx, o.subject) // and nobody is kept from the lock meanwhile
+	if err == nil {
+		err = o.order()
+	}
 	var wait *waitError
 	switch {
 	case o.ctx.Err() != nil:
@@ -214,7 +250,7 @@ func (o *order) ownDue() time.Time {
 	return renewalOf(o.own)
 }
 
-// load takes what the storage has, and tells if it is news.
+// load takes what the storage has, and tells if it is news to who does not wait for it.
 func (o *order) load(ctx context.Context) error {
 	key := o.issuer.IssuerKey()
 	cert, err := o.client.opts.Storage.Load(ctx, certmagic.StorageKeys.SiteCert(key, o.subject.name))
@@ -241,8 +277,11 @@ func (o *order) load(ctx context.Context) error {
 		return nil //nolint:nilerr // because it is no fault of the storage, see unreadable
 	}
 	o.cert, o.broken = &held{cert, private, pair.Leaf}, broken{}
+	runs := o.runs
 	o.mu.Unlock()
-	o.client.Tell()
+	if runs {
+		o.client.Tell()
+	}
 	return nil
 }
 
@@ -455,7 +494,10 @@ func (o *order) ready(due time.Time) {
 func (o *order) failed(err error, retry time.Time) {
 	o.mu.Lock()
 	before := o.status.Error
-	o.status.Phase, o.status.Error, o.status.ErrorAt, o.status.Retry = "Error", err.Error(), o.now(), retry
+	if before != err.Error() || !o.status.Retry.Equal(retry) { // else it is the one that is told of already
+		o.status.ErrorAt = o.now()
+	}
+	o.status.Phase, o.status.Error, o.status.Retry = "Error", err.Error(), retry
 	o.mu.Unlock()
 	if before != err.Error() {
 		o.client.opts.Log.Warn("certificate not ordered", "name", o.subject.name, "authority", o.subject.authority, "error", err, "retry", retry)

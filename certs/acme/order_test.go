@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"legate/config"
 )
 
 // A setClock is one that is set, as by hand or by a virtual machine that was asleep.
@@ -263,5 +265,75 @@ func TestDueOfTheSameCertificate(t *testing.T) {
 		if got := b.due(); !got.Equal(row.want) {
 			t.Errorf("%s: due at %v, want %v", row.name, got, row.want)
 		}
+	}
+}
+
+// A hanging storage answers nothing while it is told so.
+type hangingStorage struct {
+	certmagic.Storage
+	hangs atomic.Bool
+}
+
+func (s *hangingStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.Storage.Load(ctx, key)
+}
+
+// What a storage had of a Host is served from then on, also by the order that begins, and by the
+// next one, which another account makes, before these have heard of the storage. Nobody is told
+// of what is asked for.
+func TestCertificateServesBeforeItsOrderBegins(t *testing.T) {
+	b := newBench(t)
+	cert, key := b.clock.valid(t, 90*24*time.Hour)
+	b.put(t, cert, key)
+	storage := &hangingStorage{Storage: b.storage}
+	c := newClient(t, storage)
+	w := &config.World{Hosts: []config.Host{{Hostname: "a.example.com", ACME: &config.ACME{Authority: b.subject.authority}}}}
+	h := &w.Hosts[0]
+	if c.Certificate(h) == nil || len(c.changed) > 0 {
+		t.Fatalf("certificate %v, told %d times", c.Certificate(h), len(c.changed))
+	}
+	storage.hangs.Store(true)
+	c.Want(w)
+	if c.Certificate(h) == nil {
+		t.Error("none once it is wanted")
+	}
+	h.ACME.Email = "ops@example.com"
+	c.Want(w)
+	if c.Certificate(h) == nil {
+		t.Error("none once another account orders")
+	}
+	c.Want(&config.World{})
+	if len(c.orders) > 0 {
+		t.Error("an order that nobody wants is kept")
+	}
+}
+
+// While an attempt that failed is waited for its error stays as old as it is, and nobody takes
+// the lock.
+func TestWaitingIsNoAttempt(t *testing.T) {
+	b := newBench(t)
+	b.step()
+	failed, asked := b.state(), b.asked.Load()
+	if failed.Phase != "Error" || asked == 0 {
+		t.Fatalf("%+v, asked %d times", failed, asked)
+	}
+	if err := b.storage.Lock(t.Context(), "issue_cert_a.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.set(backoff(1) / 2)
+	wait := b.step()
+	if got := b.state(); got != failed || b.asked.Load() != asked || wait > backoff(1)/2 {
+		t.Errorf("%+v, asked %d times, looks again in %v; want %+v", got, b.asked.Load(), wait, failed)
+	}
+	if err := b.storage.Unlock(t.Context(), "issue_cert_a.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.set(2 * backoff(1))
+	if b.step(); b.asked.Load() == asked || !b.state().ErrorAt.After(failed.ErrorAt) {
+		t.Errorf("after the wait: %+v, asked %d times", b.state(), b.asked.Load())
 	}
 }
