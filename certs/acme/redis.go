@@ -2,7 +2,6 @@ package acme
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"log/slog"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -24,33 +22,19 @@ const (
 	redisLock = "legate:acme:lock:"
 )
 
-// A lock is held for lockLife at a time and extended three times as often, so that one whose
-// holder has died is free soon. Who waits asks every lockPoll.
-const (
-	lockLife = 30 * time.Second
-	lockPoll = time.Second
-)
-
 // A Redis is a storage that all replicas reach.
 type Redis struct {
+	*leases
 	client redis.UniversalClient
-	log    *slog.Logger
-
-	mu    sync.Mutex
-	locks map[string]*redisLease
-}
-
-// A redisLease is a lock that is held.
-type redisLease struct {
-	token string
-	stop  context.CancelFunc
 }
 
 var _ certmagic.Storage = (*Redis)(nil)
 
 // NewRedis returns a storage in what client reaches. The client stays its owner's.
 func NewRedis(client redis.UniversalClient, log *slog.Logger) *Redis {
-	return &Redis{client: client, log: log, locks: map[string]*redisLease{}}
+	r := &Redis{client: client}
+	r.leases = newLeases(r, log)
+	return r
 }
 
 // Store implements certmagic.Storage. A value is preceded by when it was stored.
@@ -143,67 +127,25 @@ func (r *Redis) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error)
 	return certmagic.KeyInfo{Key: key, Modified: at, Size: int64(len(value)), IsTerminal: true}, nil
 }
 
-// Lock implements certmagic.Locker: it waits until nobody has the lock.
-func (r *Redis) Lock(ctx context.Context, name string) error {
-	token := rand.Text()
-	for {
-		err := r.client.SetArgs(ctx, redisLock+name, token, redis.SetArgs{Mode: "NX", TTL: lockLife}).Err()
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, redis.Nil) {
-			return fmt.Errorf("lock %s: %w", name, err)
-		}
-		select {
-		case <-time.After(lockPoll):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r.mu.Lock()
-	r.locks[name] = &redisLease{token, stop}
-	r.mu.Unlock()
-	go r.extend(keep, name, token)
-	return nil
-}
-
-// A lock is extended or given back only by who has it.
+// A lock is taken, extended and given back in one step each, by its token: who asks once more
+// because an answer got lost has it already.
 var (
-	extendLock  = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("PEXPIRE", KEYS[1], ARGV[2]) end return 0`)
+	takeLock = redis.NewScript(`local holder = redis.call("GET", KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+return 1`)
 	releaseLock = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 )
 
-func (r *Redis) extend(ctx context.Context, name, token string) {
-	tick := time.NewTicker(lockLife / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		held, err := extendLock.Run(ctx, r.client, []string{redisLock + name}, token, lockLife.Milliseconds()).Int()
-		if err == nil && held == 0 {
-			r.log.Warn("lock of an order was lost", "lock", name)
-			return
-		}
+// taker implements register.
+func (r *Redis) taker(name, token string) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		got, err := takeLock.Run(ctx, r.client, []string{redisLock + name}, token, lockLife.Milliseconds()).Int()
+		return got == 1, err
 	}
 }
 
-// Unlock implements certmagic.Locker.
-func (r *Redis) Unlock(ctx context.Context, name string) error {
-	r.mu.Lock()
-	lease := r.locks[name]
-	delete(r.locks, name)
-	r.mu.Unlock()
-	if lease == nil {
-		return fmt.Errorf("lock %s is not held", name)
-	}
-	lease.stop()
-	err := releaseLock.Run(context.WithoutCancel(ctx), r.client, []string{redisLock + name}, lease.token).Err()
-	if err != nil {
-		return fmt.Errorf("unlock %s: %w", name, err) // it ends by itself
-	}
-	return nil
+// release implements register.
+func (r *Redis) release(ctx context.Context, name, token string) error {
+	return releaseLock.Run(ctx, r.client, []string{redisLock + name}, token).Err()
 }

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -25,6 +26,16 @@ func TestRedis(t *testing.T) {
 	}
 	if left := s.Do(t, "PTTL", redisLock+"job"); left == "-1" {
 		t.Error("a lock lasts for ever")
+	}
+	// Who did not hear that it has a lock, and asks once more, has it.
+	mine, others := r.taker("other job", "mine"), r.taker("other job", "another's")
+	for _, row := range []struct {
+		take func(context.Context) (bool, error)
+		want bool
+	}{{mine, true}, {mine, true}, {others, false}} {
+		if got, err := row.take(t.Context()); got != row.want || err != nil {
+			t.Errorf("got the lock: %v, want %v; %v", got, row.want, err)
+		}
 	}
 	s.Do(t, "SET", redisLock+"job", "somebody else's")
 	if err := r.Unlock(t.Context(), "job"); err != nil {

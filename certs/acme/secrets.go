@@ -2,19 +2,16 @@ package acme
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -33,25 +30,17 @@ type Vault interface {
 
 // Secrets is a storage in Secrets of a cluster, which all replicas reach.
 type Secrets struct {
+	*leases
 	vault Vault
-	log   *slog.Logger
-	now   func() time.Time
-
-	mu    sync.Mutex
-	locks map[string]*secretLease
-}
-
-// A secretLease is a lock that is held.
-type secretLease struct {
-	token string
-	stop  context.CancelFunc
 }
 
 var _ certmagic.Storage = (*Secrets)(nil)
 
 // NewSecrets returns a storage in vault.
 func NewSecrets(vault Vault, log *slog.Logger) *Secrets {
-	return &Secrets{vault: vault, log: log, now: time.Now, locks: map[string]*secretLease{}}
+	s := &Secrets{vault: vault}
+	s.leases = newLeases(s, log)
+	return s
 }
 
 // A record is one value as it is kept. Its key is too long for the name of an entry.
@@ -84,7 +73,7 @@ func entryOf(key string) (shard int, name string) {
 
 // Store implements certmagic.Storage.
 func (s *Secrets) Store(ctx context.Context, key string, value []byte) error {
-	text, err := json.Marshal(record{Key: key, At: s.now(), Value: value})
+	text, err := json.Marshal(record{Key: key, At: time.Now(), Value: value})
 	if err != nil {
 		return err
 	}
@@ -216,84 +205,36 @@ func (s *Secrets) Stat(ctx context.Context, key string) (certmagic.KeyInfo, erro
 	return certmagic.KeyInfo{Key: key, Modified: r.At, Size: int64(len(r.Value)), IsTerminal: true}, nil
 }
 
-// Lock implements certmagic.Locker: it waits until nobody has the lock.
-func (s *Secrets) Lock(ctx context.Context, name string) error {
-	token := rand.Text()
+// taker implements register. A lock of another is taken once it has been seen, unchanged, for
+// longer than one is left alone by who lives.
+func (s *Secrets) taker(name, token string) func(context.Context) (bool, error) {
+	shard, entry := entryOf(name)
 	var seen sighting
-	for {
-		got, err := s.take(ctx, name, token, &seen)
-		if err != nil {
-			return err
-		}
-		if got {
-			break
-		}
-		select {
-		case <-time.After(lockPoll):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.mu.Lock()
-	s.locks[name] = &secretLease{token, stop}
-	s.mu.Unlock()
-	go s.extend(keep, name, token)
-	return nil
-}
-
-// take takes or extends a lock, and reports whether it is held. One of another is taken once
-// seen has been of it, unchanged, for longer than one is left alone by who lives.
-func (s *Secrets) take(ctx context.Context, name, token string, seen *sighting) (got bool, err error) {
-	shard, entry := entryOf(name)
-	err = s.vault.Edit(ctx, shard, func(data map[string][]byte) (map[string][]byte, error) {
-		var h kept
-		if text := data[lockPrefix+entry]; text != nil && json.Unmarshal(text, &h) == nil && h.Token != token {
-			if seen.kept != h {
-				*seen = sighting{h, time.Now()}
+	return func(ctx context.Context) (got bool, err error) {
+		err = s.vault.Edit(ctx, shard, func(data map[string][]byte) (map[string][]byte, error) {
+			var h kept
+			if text := data[lockPrefix+entry]; text != nil && json.Unmarshal(text, &h) == nil && h.Token != token {
+				if seen.kept != h {
+					seen = sighting{h, time.Now()}
+				}
+				if time.Since(seen.since) < lockLife*3/2 {
+					got = false
+					return nil, nil //nolint:nilnil // because nil says that nothing changes
+				}
 			}
-			if time.Since(seen.since) < lockLife*3/2 {
-				got = false
-				return nil, nil //nolint:nilnil // because nil says that nothing changes
-			}
-		}
-		text, err := json.Marshal(kept{Token: token, Count: h.Count + 1})
-		got = err == nil
-		return with(data, lockPrefix+entry, text), err
-	})
-	return got && err == nil, err
-}
-
-// extend keeps a lock for as long as ctx lasts.
-func (s *Secrets) extend(ctx context.Context, name, token string) {
-	tick := time.NewTicker(lockLife / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		if got, err := s.take(ctx, name, token, &sighting{}); err == nil && !got {
-			s.log.Warn("lock of an order was lost", "lock", name)
-			return
-		}
+			text, err := json.Marshal(kept{Token: token, Count: h.Count + 1})
+			got = err == nil
+			return with(data, lockPrefix+entry, text), err
+		})
+		return got && err == nil, err
 	}
 }
 
-// Unlock implements certmagic.Locker.
-func (s *Secrets) Unlock(ctx context.Context, name string) error {
-	s.mu.Lock()
-	lease := s.locks[name]
-	delete(s.locks, name)
-	s.mu.Unlock()
-	if lease == nil {
-		return fmt.Errorf("lock %s is not held", name)
-	}
-	lease.stop()
+// release implements register.
+func (s *Secrets) release(ctx context.Context, name, token string) error {
 	shard, entry := entryOf(name)
-	return s.drop(context.WithoutCancel(ctx), shard, lockPrefix+entry, func(text []byte) bool {
+	return s.drop(ctx, shard, lockPrefix+entry, func(text []byte) bool {
 		var h kept
-		return json.Unmarshal(text, &h) == nil && h.Token == lease.token
+		return json.Unmarshal(text, &h) == nil && h.Token == token
 	})
 }

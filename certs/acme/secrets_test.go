@@ -54,7 +54,7 @@ func TestSecretsLocks(t *testing.T) {
 		if err := second.Lock(short, "job"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("two have a lock: %v", err)
 		}
-		first.locks["job"].stop() // as if it had died
+		first.held["job"].stop() // as if it had died
 		begun := time.Now()
 		if err := second.Lock(t.Context(), "job"); err != nil {
 			t.Fatal(err)
@@ -65,13 +65,13 @@ func TestSecretsLocks(t *testing.T) {
 		if err := first.Unlock(t.Context(), "job"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := first.take(t.Context(), "job", "third", &sighting{}); got || err != nil {
+		if got, err := first.taker("job", "third")(t.Context()); got || err != nil {
 			t.Errorf("the lock of another was given back: %v", err)
 		}
 		if err := second.Unlock(t.Context(), "job"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := first.take(t.Context(), "job", "third", &sighting{}); !got || err != nil {
+		if got, err := first.taker("job", "third")(t.Context()); !got || err != nil {
 			t.Errorf("a lock that was given back is not free: %v", err)
 		}
 	})
