@@ -42,7 +42,8 @@ type Client struct {
 	cache     *certmagic.Cache                    // nil before the first order
 	taken     net.Listener                        // see open
 	issuers   map[issuerKey]*certmagic.ACMEIssuer // shared by the orders of one account
-	strange   chan struct{}                       // see Client.challenge
+	strange   chan struct{}                       // see Client.stored
+	looks     looks                               // for names that are ordered here
 }
 
 // A subject is what one certificate is ordered for.

@@ -61,15 +61,30 @@ func (c *Client) challenge(name, kind string) *acme.Challenge {
 	if ch, ok := certmagic.GetACMEChallenge(name); ok && ch.Type == kind {
 		return &ch.Challenge
 	}
-	authorities, known := c.authorities(name)
-	if !known {
-		select {
-		case c.strange <- struct{}{}:
-			defer func() { <-c.strange }()
-		default:
-			return nil
-		}
+	if ch := c.stored(name); ch != nil && ch.Type == kind {
+		return ch
 	}
+	return nil
+}
+
+// stored finds the challenge that another replica has stored for name. Anybody may ask, as often
+// as they like, so that how often the storage is asked is bounded.
+func (c *Client) stored(name string) *acme.Challenge {
+	authorities, known := c.authorities(name)
+	if known {
+		return c.looks.look(name, func() *acme.Challenge { return c.load(name, authorities) })
+	}
+	select {
+	case c.strange <- struct{}{}:
+		defer func() { <-c.strange }()
+		return c.load(name, authorities)
+	default:
+		return nil
+	}
+}
+
+// load looks for a challenge by one of authorities in the storage.
+func (c *Client) load(name string, authorities []string) *acme.Challenge {
 	ctx, cancel := context.WithTimeout(c.ctx, loadWait)
 	defer cancel()
 	safe := certmagic.StorageKeys.Safe
@@ -79,7 +94,7 @@ func (c *Client) challenge(name, kind string) *acme.Challenge {
 			continue // as a rule there is none
 		}
 		var ch acme.Challenge
-		if json.Unmarshal(text, &ch) == nil && ch.Type == kind && ch.Identifier.Value == name {
+		if json.Unmarshal(text, &ch) == nil && ch.Identifier.Value == name {
 			return &ch
 		}
 	}
