@@ -23,10 +23,9 @@ import (
 
 // A CA signs certificates for a laptop. It is no authority for anybody else.
 type CA struct {
-	cert    *x509.Certificate
-	certPEM []byte
-	key     crypto.Signer
-	file    string
+	cert *x509.Certificate
+	key  crypto.Signer
+	file string
 }
 
 const (
@@ -58,10 +57,11 @@ func loadCA(dir string) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ca.certPEM, err = os.ReadFile(ca.file); err != nil {
+	certPEM, err := os.ReadFile(ca.file)
+	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(ca.certPEM, keyPEM)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ca.file, err)
 	}
@@ -120,9 +120,6 @@ func (ca *CA) File() string { return ca.file }
 
 // signed reports whether leaf is of ca.
 func (ca *CA) signed(leaf *x509.Certificate) bool { return leaf.CheckSignatureFrom(ca.cert) == nil }
-
-// CertPEM returns the authority's certificate.
-func (ca *CA) CertPEM() []byte { return ca.certPEM }
 
 // Issue signs a certificate for names, DNS names or addresses, good for a server
 // and for a client.

@@ -47,7 +47,10 @@ func TestLocalCA(t *testing.T) {
 		t.Errorf("the key is a %T, want ECDSA", pair.PrivateKey)
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.CertPEM())
+	text, err := os.ReadFile(ca.File())
+	if err != nil || !roots.AppendCertsFromPEM(text) {
+		t.Fatalf("%s: %v", ca.File(), err)
+	}
 	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
 		if _, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots}); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,28 +44,21 @@ type Built struct {
 	Dropped      []config.Ref
 	Problems     []config.Problem
 	Certificates []Certificate // of the TCPMappings and then the Hosts that serve TLS, sorted as the World's
-	// Fallback is true when the World has no Host and the implicit one serves TLS.
-	Fallback bool
 
 	configs map[recipeKey]*tls.Config
-}
-
-// Drops reports whether h must not be served.
-func (b *Built) Drops(h *config.Host) bool {
-	return b != nil && slices.Contains(b.Dropped, h.Ref())
 }
 
 // FallbackSecret is the Secret in the gateway's own namespace that serves when
 // there is no Host at all.
 const FallbackSecret = "fallback-self-signed-cert"
 
-// ImplicitHost returns the Host that serves a World without any: it takes every
+// implicitHost returns the Host that serves a World without any: it takes every
 // name and every Mapping. With the fallback Secret at hand it serves TLS and
 // redirects cleartext requests, otherwise it routes them. Every Listener serves it.
-func ImplicitHost(w *config.World, opts Options) config.Host {
+func implicitHost(w *config.World, opts Options) config.Host {
 	namespace := cmp.Or(opts.Namespace, "default")
 	h := config.Host{
-		Meta:        config.Meta{Kind: "Host", Name: "default-host", Namespace: namespace},
+		Meta:        config.Meta{Kind: "Host", Name: "implicit", Namespace: namespace},
 		Hostname:    "*",
 		HasSelector: true,
 		Insecure:    config.InsecureRoute,
@@ -175,19 +167,18 @@ func (b *builder) implicit() {
 			b.problem(p)
 		}
 	}
-	h := ImplicitHost(b.w, b.opts)
-	b.out.Fallback = b.add(&h, func(*config.Listener) bool { return true })
+	h := implicitHost(b.w, b.opts)
+	b.add(&h, func(*config.Listener) bool { return true })
 }
 
-// add makes h's configuration and enters it where binds says. It reports whether
-// h serves TLS.
-func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
+// add makes h's configuration and enters it where binds says.
+func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) {
 	if h.TLSSecret.Name == "" {
 		b.unused(h)
-		return false
+		return
 	}
 	if b.expected(h) {
-		return false
+		return
 	}
 	name, ok := b.serverName(h)
 	var (
@@ -199,7 +190,7 @@ func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 	}
 	if !ok {
 		b.out.Dropped = append(b.out.Dropped, h.Ref())
-		return false
+		return
 	}
 	b.describe(h.Ref(), h.Hostname, from, c)
 	b.dislikes(h, name, from, c)
@@ -222,7 +213,6 @@ func (b *builder) add(h *config.Host, binds func(*config.Listener) bool) bool {
 		b.owners[key] = h
 		b.out.Table.Listeners[i].Add(name, c)
 	}
-	return true
 }
 
 // unused tells the author of TLS settings that they need a certificate.
@@ -282,8 +272,11 @@ func (b *builder) problem(p config.Problem) {
 // fail adds a problem that drops a Host, or all that use a TLSContext.
 func (b *builder) fail(p config.Problem) {
 	p.Instead = "the Host is not served at all, the others are"
-	if p.Ref.Kind == "TLSContext" {
+	switch {
+	case p.Ref.Kind == "TLSContext":
 		p.Instead = "the " + b.users + " that use it are not served at all, the others are"
+	case len(b.w.Hosts) == 0:
+		p.Instead = "TLS is not served, and who asks without it is sent there all the same"
 	}
 	b.problem(p)
 }

@@ -170,7 +170,7 @@ func (b *builder) plain(s *settings, r *recipe) bool {
 		r.min = min(r.min, r.max)
 	}
 	r.suites, ok[2] = choose(b, s, "cipher_suites", s.CipherSuites, config.TLSSuites, defaultSuites)
-	r.curves, ok[3] = choose(b, s, "ecdh_curves", s.ECDHCurves, config.TLSCurves, DefaultCurves)
+	r.curves, ok[3] = choose(b, s, "ecdh_curves", s.ECDHCurves, config.TLSCurves, defaultCurves)
 	if ok != [4]bool{true, true, true, true} {
 		return false
 	}
@@ -243,6 +243,6 @@ var defaultSuites = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 }
 
-// DefaultCurves are the key exchanges offered where ecdh_curves says nothing:
+// defaultCurves are the key exchanges offered where ecdh_curves says nothing:
 // Envoy's, and before them the one that a later quantum computer cannot undo.
-var DefaultCurves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}
+var defaultCurves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256}

@@ -93,7 +93,7 @@ func (b *builder) hostsByName() []*config.Host {
 		hosts = append(hosts, &b.w.Hosts[i])
 	}
 	if len(hosts) == 0 {
-		h := ImplicitHost(b.w, b.opts)
+		h := implicitHost(b.w, b.opts)
 		hosts = append(hosts, &h)
 	}
 	slices.SortStableFunc(hosts, func(a, b *config.Host) int { return cmp.Compare(a.Hostname, b.Hostname) })

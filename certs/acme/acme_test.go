@@ -56,7 +56,7 @@ func TestChallengeOfAnotherReplica(t *testing.T) {
 		{"../../a.example.com", "token", ""},
 		{"b.example.com", "token", ""},
 	} {
-		if got := string(c.HTTP([]byte(row.host), []byte(ChallengePath+row.path))); got != row.want {
+		if got := string(c.HTTP([]byte(row.host), []byte(challengePath+row.path))); got != row.want {
 			t.Errorf("%s %s: %q, want %q", row.host, row.path, got, row.want)
 		}
 	}

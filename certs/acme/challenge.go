@@ -13,8 +13,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 )
 
-// ChallengePath is what the paths of HTTP-01 begin with (RFC 8555 §8.3).
-const ChallengePath = "/.well-known/acme-challenge/"
+// challengePath is what the paths of HTTP-01 begin with (RFC 8555 §8.3).
+const challengePath = "/.well-known/acme-challenge/"
 
 // maxToken bounds the token at their end.
 const maxToken = 128
@@ -26,7 +26,7 @@ const maxStrange = 4
 // HTTP returns what a request for host and path is to be answered with, nil where it is no
 // challenge that is under way here or with another replica.
 func (c *Client) HTTP(host, path []byte) []byte {
-	token, ok := bytes.CutPrefix(path, []byte(ChallengePath))
+	token, ok := bytes.CutPrefix(path, []byte(challengePath))
 	if !ok || len(token) == 0 || len(token) > maxToken {
 		return nil
 	}
