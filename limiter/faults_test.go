@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"legate/e2e/redistest"
 )
@@ -436,6 +439,33 @@ func TestClusterNodePaused(t *testing.T) {
 	t.Logf("unknown %v of %v", unknown, of)
 	if unknown[2] != of[2] || unknown[0] > of[0]/5 || unknown[1] > of[1]/5 {
 		t.Errorf("unknown are %v of %v while the last of three nodes is paused", unknown, of)
+	}
+}
+
+// A node that goes while nobody asks takes only the keys with it that it has.
+func TestClusterNodePausedUnasked(t *testing.T) {
+	nodes, log := redistest.StartCluster(t, 3), &said{}
+	p := pool(t, nodes[0].Addr, nodes[1].Addr, nodes[2].Addr)
+	p.Ping = 20 * time.Millisecond
+	if err := p.Client.Get(t.Context(), "which node has what").Err(); !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	store := newRedis(t, RedisOptions{Main: p, Log: log.log()})
+	nodes[2].Signal(syscall.SIGSTOP)
+	defer nodes[2].Signal(syscall.SIGCONT)
+	redistest.Eventually(t, "it is told", func() bool { gone, _ := log.times(); return gone == 1 })
+	asked := map[int]bool{}
+	for i := 0; len(asked) < 9; i++ {
+		name := fmt.Sprintf("{%d}", i)
+		lane := laneOf([]byte(name), clusterLanes)
+		if lane > 9 || lane == 5 || asked[lane] { // of the one that is paused, or of two nodes
+			continue
+		}
+		asked[lane] = true
+		takes := slices.Concat(take(name+"a", tenAMinute), take(name+"b", tenAMinute))
+		if err := store.Take(0, takes, noon, false); err != nil || takes[0].Unknown || takes[1].Unknown {
+			t.Errorf("lane %d: %+v, %v", lane, takes, err)
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ func (r *Redis) lane(t *Take, q *inquiry) *lane {
 	if len(lanes) == 1 {
 		return lanes[0]
 	}
-	return lanes[int(slotOf(q.key))*len(lanes)/clusterSlots]
+	return lanes[laneOf(q.key, len(lanes))]
 }
 
 // spread returns how much longer than it must a key is kept, so that not all go at once.
@@ -174,14 +174,16 @@ func (r *Redis) spread() time.Duration {
 }
 
 // watch asks a Redis once in a while whether it is there, for who reads the log: where
-// questions come anyway, they tell.
+// questions come anyway, they tell. In a cluster each lane hears of a node that has some of
+// its keys.
 func (r *Redis) watch(p *RedisPool, lanes []*lane) {
 	tick := time.NewTicker(p.Ping)
 	defer tick.Stop()
-	seen := make([]int64, len(lanes))
+	keys, seen := laneKeys(len(lanes)), make([]int64, len(lanes))
 	for {
-		err := r.ping(p)
+		asked := map[*redis.Client]error{}
 		for i, l := range lanes {
+			err := r.ping(p, keys[i], asked)
 			if sent := l.sent.Load(); sent == seen[i] {
 				l.told(err)
 			} else {
@@ -199,13 +201,25 @@ func (r *Redis) watch(p *RedisPool, lanes []*lane) {
 // pingPatience is how long nobody in particular waits.
 const pingPatience = time.Second
 
-func (r *Redis) ping(p *RedisPool) error {
+// ping asks whether who has key is there, unless that is a node of a cluster that was asked
+// already.
+func (r *Redis) ping(p *RedisPool, key string, asked map[*redis.Client]error) error {
 	ctx, cancel := context.WithTimeout(r.stopped, pingPatience)
 	defer cancel()
-	if cluster, ok := p.Client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() })
+	cluster, ok := p.Client.(*redis.ClusterClient)
+	if !ok {
+		return p.Client.Ping(ctx).Err()
 	}
-	return p.Client.Ping(ctx).Err()
+	node, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return err
+	}
+	err, before := asked[node]
+	if !before {
+		err = node.Ping(ctx).Err()
+		asked[node] = err
+	}
+	return err
 }
 
 // downNow is told by a lane that nobody answers.
