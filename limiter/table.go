@@ -159,7 +159,7 @@ func (n *node) follow(m config.LabelMatch) *node {
 }
 
 // settle chooses between the limits of one pattern: one that enforces before one that only
-// logs, and then the strictest.
+// logs, then the strictest, and of those the first.
 func (n *node) settle(l *Limit) []config.Problem {
 	if n.limit == nil || n.limit == l {
 		n.limit = l
@@ -170,8 +170,15 @@ func (n *node) settle(l *Limit) []config.Problem {
 		winner, loser = l, n.limit
 	}
 	n.limit = winner
-	p := loser.object.Problem(fmt.Sprintf("limits[%d].pattern", loser.source.Index), fmt.Sprintf("%s of %s has the same pattern and is stricter", winner.Name, winner.By), config.Notice)
-	p.Instead = "it counts nothing"
+	why := "comes first"
+	switch {
+	case winner.LogOnly != loser.LogOnly:
+		why = "enforces"
+	case compareRates(&winner.Window, &loser.Window) != 0:
+		why = "is stricter"
+	}
+	p := loser.object.Problem(fmt.Sprintf("limits[%d].pattern", loser.source.Index), fmt.Sprintf("%s of %s has the same pattern and %s", winner.Name, winner.By, why), config.Notice)
+	p.Instead = "that one counts instead"
 	return []config.Problem{p}
 }
 
@@ -183,11 +190,12 @@ func (l *Limit) before(o *Limit) bool {
 	return compareRates(&l.Window, &o.Window) < 0
 }
 
-// compareRates compares how much passes in the same time.
+// compareRates compares how much passes in the same time, and where that is the same how much
+// at once: around a border of the calendar's windows twice the rate.
 func compareRates(a, b *Window) int {
 	ahi, alo := bits.Mul64(uint64(a.Rate), uint64(b.Unit)) //nolint:gosec // neither is negative
 	bhi, blo := bits.Mul64(uint64(b.Rate), uint64(a.Unit)) //nolint:gosec // neither is negative
-	return cmp.Or(cmp.Compare(ahi, bhi), cmp.Compare(alo, blo))
+	return cmp.Or(cmp.Compare(ahi, bhi), cmp.Compare(alo, blo), cmp.Compare(cmp.Or(a.Burst, 2), cmp.Or(b.Burst, 2)))
 }
 
 // find returns the limit for a descriptor of those entries, and how many of them its

@@ -57,6 +57,10 @@ func limits(rows ...string) []config.RateLimit {
 			l.Rate, l.Unit = 59, time.Hour
 		case strings.HasSuffix(name, "/log"):
 			l.LogOnly, l.Rate = true, 1
+		case strings.HasSuffix(name, "/slides"):
+			l.Burst = 1
+		case strings.HasSuffix(name, "/bursts"):
+			l.Burst = 3
 		}
 		o.Limits = append(o.Limits, l)
 	}
@@ -90,6 +94,9 @@ func TestTable(t *testing.T) {
 		{"a missing header drops its group alone", []string{"a: user=", "b: generic_key=x"}, []string{"generic_key=x, user", "generic_key=x"}, nil, false, "b ambassador_generic_key_x"},
 		{"alternatives", []string{"a: user=|generic_key=x"}, []string{"generic_key=x", "user"}, request{"user": "u"}, false, "a ambassador_generic_key_x; a ambassador_user_u"},
 		{"the strictest, across units", []string{"a: user=", "b/strict: user="}, []string{"user"}, request{"user": "u"}, false, "b/strict ambassador_user_u"},
+		{"of two rates that are the same the one with less at once", []string{"a/bursts: user=", "b: user=", "c/slides: user="}, []string{"user"}, request{"user": "u"}, false, "c/slides ambassador_user_u"},
+		{"the calendar's before three units at once", []string{"a/bursts: user=", "b: user="}, []string{"user"}, request{"user": "u"}, false, "b ambassador_user_u"},
+		{"of what is all the same the first", []string{"a: user=", "b: user="}, []string{"user"}, request{"user": "u"}, false, "a ambassador_user_u"},
 		{"who enforces before who logs", []string{"a/log: user=", "b: user="}, []string{"user"}, request{"user": "u"}, false, "b ambassador_user_u"},
 		{"one counter counts once", []string{"a: generic_key=x"}, []string{"generic_key=x", "generic_key=x, user"}, request{"user": "u"}, false, "a ambassador_generic_key_x"},
 		{"of its own length only", []string{"a: generic_key=x"}, []string{"generic_key=x, user", "generic_key=x"}, request{"user": "u"}, true, "a ambassador_generic_key_x"},
@@ -119,7 +126,7 @@ func TestTable(t *testing.T) {
 
 // What can never count is named.
 func TestTableProblems(t *testing.T) {
-	objects := limits("a: generic_key=x", "b/strict: generic_key=x", "c: user=, generic_key=y", "d: ", "e: path=")
+	objects := limits("a: generic_key=x", "b/strict: generic_key=x", "c: user=, generic_key=y", "d: ", "e: path=", "g/log: generic_key=x", "h/strict: generic_key=x")
 	other := limits("f: user=")[0]
 	other.Domain, other.Name = "elsewhere", "other"
 	table, problems := NewTable(append(objects, other), TableOptions{Domain: "ambassador"})
@@ -134,8 +141,10 @@ func TestTableProblems(t *testing.T) {
 	for _, p := range append(problems, table.Unmatched(reached)...) {
 		got += p.String() + "\n"
 	}
-	want := `RateLimit/rl.shop: limits[0].pattern: b/strict of RateLimit shop/rl has the same pattern and is stricter; it counts nothing
+	want := `RateLimit/rl.shop: limits[0].pattern: b/strict of RateLimit shop/rl has the same pattern and is stricter; that one counts instead
 RateLimit/rl.shop: limits[3]: has no pattern; it matches nothing
+RateLimit/rl.shop: limits[5].pattern: b/strict of RateLimit shop/rl has the same pattern and enforces; that one counts instead
+RateLimit/rl.shop: limits[6].pattern: b/strict of RateLimit shop/rl has the same pattern and comes first; that one counts instead
 RateLimit/other.shop: domain: requests carry labels of the domain "ambassador" only; its limits count nothing
 RateLimit/rl.shop: limits[2].pattern: no Mapping and no default_labels give a request such labels; the limit never matches
 RateLimit/rl.shop: limits[4].pattern: no Mapping and no default_labels give a request such labels; the limit never matches
