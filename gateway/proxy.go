@@ -170,6 +170,9 @@ func (p *proxy) answered(x *Exchange) (following, Verdict) {
 	}
 	x.tried()
 	if x.tries >= r.times {
+		if r.times == 0 { // there is a policy for the time of the only try
+			return final, Continue
+		}
 		x.Decision.Steps[decision.Proxy] = decision.RetriesExhausted
 		return final, Continue
 	}

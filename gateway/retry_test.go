@@ -96,6 +96,7 @@ func TestRetryTimes(t *testing.T) {
 		{"num_retries: 4", 4, 200, 4, ""},
 		{"num_retries: 4", 9, 503, 4, "retries_exhausted"},
 		{"num_retries: 0", 1, 503, 0, ""},
+		{"num_retries: 0, per_try_timeout: 10s", 1, 503, 0, ""},
 	} {
 		replies := append(strings.Split(strings.Repeat("x", row.fails), ""), plainOK)
 		for i := range row.fails {
