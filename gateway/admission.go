@@ -43,7 +43,7 @@ func (g *Gateway) newAdmission(o *Options) *admission {
 	}
 	a.requests = limiter.NewThreshold(limit)
 	if o.MaxQueueing > 0 {
-		a.congestion = limiter.NewCongestion(o.MaxQueueing, g.clock, g.tellCongestion)
+		a.congestion = limiter.NewCongestion(o.MaxQueueing, limit, g.clock, g.tellCongestion)
 		a.stop = make(chan struct{})
 		a.done.Go(func() { a.congestion.Run(a.stop) })
 	}

@@ -10,14 +10,15 @@ import (
 // A Congestion knows whether requests wait too long for a processor, and what becomes of those
 // that have. To refuse a request costs a good part of what it costs to serve one, so that who
 // refuses all that is too much is soon busy with nothing else. Hence only a share of the
-// processors' time goes into refusals. What is beyond that is held, which costs nothing and
-// keeps its client from asking for more, until it is refused in its turn or the congestion is
-// over. Served are those that have not waited: their answers are still waited for.
+// processors' time goes into refusals. What is beyond that is held, which costs nothing but
+// memory and keeps its client from asking for more, until it is refused in its turn or the
+// congestion is over. Served are those that have not waited: their answers are still waited for.
 //
 // Congestion begins when everybody has waited for more than a target for an interval (RFC 8289
 // §3), however it came about, and ends when nobody has for as long.
 type Congestion struct {
 	target time.Duration
+	most   int64   // that are held at once
 	share  float64 // of a second, for refusals of each second
 	clock  func() time.Time
 	tell   func(congested bool)
@@ -72,11 +73,12 @@ const (
 	highestCost = 200 * time.Microsecond
 )
 
-// NewCongestion returns one that begins where requests wait for more than target. tell hears of
-// its beginning and end, one after the other, and may block no longer than a request may.
-func NewCongestion(target time.Duration, clock func() time.Time, tell func(congested bool)) *Congestion {
+// NewCongestion returns one that begins where requests wait for more than target, and holds no
+// more than most of them. tell hears of its beginning and end, one after the other, and may block
+// no longer than a request may.
+func NewCongestion(target time.Duration, most int64, clock func() time.Time, tell func(congested bool)) *Congestion {
 	return &Congestion{
-		target: target, clock: clock, tell: tell, began: make(chan struct{}, 1),
+		target: target, most: most, clock: clock, tell: tell, began: make(chan struct{}, 1),
 		share: refusalShare * float64(runtime.GOMAXPROCS(0)), cost: firstCost, filled: clock(),
 	}
 }
@@ -97,10 +99,10 @@ func (c *Congestion) Judge(waited time.Duration, now time.Time) Ruling {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fill(now)
-	if c.budget <= 0 || c.overdue(now) {
+	if full := int64(len(c.held)) >= c.most; !full && (c.budget <= 0 || c.overdue(now)) {
 		return Hold
 	}
-	c.budget -= c.cost
+	c.budget = max(c.budget-c.cost, -c.savings()) // who is held has a turn soon all the same
 	return Refuse
 }
 
@@ -133,10 +135,13 @@ func (c *Congestion) begins(now time.Time) bool {
 // fill adds to the budget what time has brought.
 func (c *Congestion) fill(now time.Time) {
 	if d := now.Sub(c.filled); d > 0 {
-		c.budget = min(c.budget+time.Duration(float64(d)*c.share), time.Duration(float64(refusalBurst)*c.share))
+		c.budget = min(c.budget+time.Duration(float64(d)*c.share), c.savings())
 		c.filled = now
 	}
 }
+
+// savings are what refusals may cost at once after a pause.
+func (c *Congestion) savings() time.Duration { return time.Duration(float64(refusalBurst) * c.share) }
 
 // overdue reports whether somebody was held for long.
 func (c *Congestion) overdue(now time.Time) bool {

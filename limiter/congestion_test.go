@@ -16,7 +16,7 @@ const (
 // congestion is one whose target lies between soon and late, and what it tells.
 func congestion() (*Congestion, *[]bool) {
 	var told []bool
-	return NewCongestion(5*time.Millisecond, time.Now, func(on bool) { told = append(told, on) }), &told
+	return NewCongestion(5*time.Millisecond, 1000, time.Now, func(on bool) { told = append(told, on) }), &told
 }
 
 // Congestion begins when all have waited too long for an interval, and only then.
@@ -143,6 +143,38 @@ func TestHeldRequestsComeFirst(t *testing.T) {
 	})
 }
 
+// No more are held than may be; those beyond are refused at once, and that is no debt that those
+// who are held would have to wait for.
+func TestHeldRequestsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := congested()
+		c.most, c.share, c.cost = 3, 0.1, time.Millisecond
+		var held sync.WaitGroup
+		for range 3 {
+			if got := c.Judge(late, time.Now()); got != Hold {
+				t.Fatalf("got %v, want it held", got)
+			}
+			held.Go(func() {
+				if c.Wait(time.Now()) {
+					t.Error("who was held is served")
+				}
+			})
+			synctest.Wait()
+		}
+		for range 10_000 {
+			if got := c.Judge(late, time.Now()); got != Refuse {
+				t.Fatalf("three are held, and who comes is told %v", got)
+			}
+		}
+		for range 5 {
+			time.Sleep(2 * refusalBurst)
+			c.late.Store(time.Now().UnixNano())
+			c.look(time.Now())
+		}
+		held.Wait()
+	})
+}
+
 // Nobody is held any more once it is stopped.
 func TestCongestionStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -177,7 +209,7 @@ func TestCongestionStops(t *testing.T) {
 // The beginning and the end of congestions are told in turn, whoever finds out.
 func TestCongestionIsToldInTurn(t *testing.T) {
 	congested, told := false, 0
-	c := NewCongestion(5*time.Millisecond, time.Now, func(on bool) {
+	c := NewCongestion(5*time.Millisecond, 1000, time.Now, func(on bool) {
 		if on == congested {
 			t.Errorf("told %v twice", on)
 		}
