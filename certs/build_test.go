@@ -176,6 +176,11 @@ func TestSettings(t *testing.T) {
 			w.context("strict", config.TLSSettings{}).Hosts = []string{"web"}
 			h.TLSContext = "strict"
 		}, func(*tls.Config) bool { return true }, nil},
+		{"context that names the hostname, in any case and without its port", func(w *world, h *config.Host) {
+			h.Hostname = "Shop.example.com:8443"
+			w.context("strict", config.TLSSettings{}).Hosts = []string{"shop.Example.com"}
+			h.TLSContext = "strict"
+		}, func(*tls.Config) bool { return true }, nil},
 		{"context for other hosts", func(w *world, h *config.Host) {
 			w.context("strict", config.TLSSettings{}).Hosts = []string{"a.example.com"}
 			h.TLSContext = "strict"

@@ -51,7 +51,9 @@ func (b *builder) context(h *config.Host, c *config.TLSContext) (settings, bool)
 		b.fail(h.Problem("tlsContext", c.Ref().String()+" has Secret "+s.secretName(c.Secret).String()+", but tlsSecret is "+own.String(), config.ObjectDropped))
 		return settings{}, false
 	}
-	named := func(name string) bool { return name == "*" || name == h.Hostname || name == h.Name }
+	named := func(name string) bool {
+		return name == "*" || strings.EqualFold(name, h.Hostname) || strings.EqualFold(name, nameOf(h)) || name == h.Name
+	}
 	if len(c.Hosts) > 0 && !slices.ContainsFunc(c.Hosts, named) {
 		p := h.Problem("tlsContext", "hosts of "+c.Ref().String()+" does not name "+h.Hostname, config.Notice)
 		p.Instead = "the context is used all the same"
