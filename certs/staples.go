@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -42,11 +43,12 @@ type Staples struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	mu   sync.Mutex
-	kept map[stapleKey]*Staple
+	mu     sync.Mutex
+	kept   map[stapleKey]*Staple
+	chains map[stapleKey]*Staple // by the digest of a whole chain, whose signatures are good
 }
 
-// A stapleKey is the digest of a certificate and its issuer's.
+// A stapleKey is the digest of certificates: of one and its issuer's, unless it says otherwise.
 type stapleKey [sha256.Size]byte
 
 // maxAsking is how many responders are asked at the same time.
@@ -63,7 +65,7 @@ func NewStaples(opts StapleOptions) *Staples {
 	if opts.Client == nil {
 		opts.Client = &http.Client{Timeout: 10 * time.Second}
 	}
-	s := &Staples{opts: opts, asking: make(chan struct{}, maxAsking), kept: map[stapleKey]*Staple{}}
+	s := &Staples{opts: opts, asking: make(chan struct{}, maxAsking), kept: map[stapleKey]*Staple{}, chains: map[stapleKey]*Staple{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -79,18 +81,23 @@ func (s *Staples) of(c *tls.Certificate) *Staple {
 	if s == nil || len(c.Leaf.OCSPServer) == 0 {
 		return nil
 	}
+	chain := stapleKey(sha256.Sum256(slices.Concat(c.Certificate...)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.chains[chain]; st != nil {
+		return st
+	}
 	issuer := issuerOf(c)
 	if issuer == nil {
 		return nil
 	}
 	key := stapleKey(sha256.Sum256(slices.Concat(c.Leaf.Raw, issuer.Raw)))
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	st := s.kept[key]
 	if st == nil {
 		st = &Staple{of: s, key: key, leaf: c.Leaf, issuer: issuer, Must: mustStaple(c.Leaf)}
 		s.kept[key] = st
 	}
+	s.chains[chain] = st
 	return st
 }
 
@@ -144,6 +151,7 @@ func (s *Staples) Want(b *Built) {
 		}
 		delete(s.kept, key)
 	}
+	maps.DeleteFunc(s.chains, func(_ stapleKey, st *Staple) bool { return !wanted[st.key] })
 	for key := range wanted {
 		st := s.kept[key]
 		if st == nil || st.stop != nil || s.ctx.Err() != nil {

@@ -339,6 +339,20 @@ func TestChainIsMended(t *testing.T) {
 	}
 }
 
+// With every change all certificates are looked at again: the signatures of a chain that is known
+// are not.
+func TestKnownChain(t *testing.T) {
+	s := newStapled(t, false)
+	c := &s.built.Table.Config(0, "shop.example.com").Certificates[0]
+	if n := testing.AllocsPerRun(10, func() { s.staples.of(c) }); n > 2 {
+		t.Errorf("%v allocations", n)
+	}
+	s.staples.Want(&Built{})
+	if len(s.staples.chains) > 0 || s.staples.of(c) == s.staple() {
+		t.Error("what nobody wants is kept")
+	}
+}
+
 // Nobody is asked twice a minute who gives one answer until its end, or does not say when that is.
 func TestWhenAnswersAreAskedForAgain(t *testing.T) {
 	const never = 0
