@@ -16,7 +16,7 @@ import (
 )
 
 // sessionLimit ends a session that hangs.
-const sessionLimit = 2 * time.Minute
+const sessionLimit = 4 * time.Minute
 
 // A session is one shell in a folder of its own, in which a document's commands run
 // one after the other as if its reader typed them.
