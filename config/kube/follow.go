@@ -155,6 +155,13 @@ func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsMeth
 
 var getOptions = metav1.GetOptions{}
 
+// served returns what is followed, with the versions that the API server has now.
+func (f *following) served() resource {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resource
+}
+
 // stop ends the following.
 func (f *following) stop() {
 	f.cancel()

@@ -62,7 +62,7 @@ func (s *Source) Mark() *Mark {
 			continue
 		}
 		list, _ := f.store.entries()
-		m.kinds = append(m.kinds, marked{resource: f.resource, entries: list})
+		m.kinds = append(m.kinds, marked{resource: f.served(), entries: list})
 	}
 	return m
 }
