@@ -113,29 +113,32 @@ func (g *gateway) live() (bytes int64) {
 // Among a thousand Hosts, each with a certificate of its own, a handshake costs what it
 // costs with one Host alone, and a connection needs as much memory.
 func TestHandshakesAmongManyHosts(t *testing.T) {
-	const many, rounds, handshakes, held, most = 1000, 6, 150, 300, 1.1
+	const many, least, longest, handshakes, held, most = 1000, 100, 500, 10, 300, 1.1
 	type contestant struct {
 		*gateway
 		hosts     []certified
-		each      time.Duration // the least that a handshake costs
+		ran       time.Duration // in all handshakes
 		heap, per int64         // alone, and with each connection
 	}
 	var both [2]contestant
 	for i, n := range []int{1, many} {
 		hosts := certifyAll(t, n)
-		both[i] = contestant{hosts: hosts, each: time.Hour, gateway: start(t, setup{
+		both[i] = contestant{hosts: hosts, gateway: start(t, setup{
 			plain: true, args: []string{"--log-level", "warn", "--pprof"}, manifests: manifestsOf(hosts),
 		})}
 	}
-	for round := range rounds {
-		for i := range both {
-			c := &both[i]
-			before := c.ran()
+	alone, among := &both[0], &both[1]
+	dearer := func() float64 { return float64(among.ran) / float64(alone.ran) }
+	// Short turns, so that what else the machine does in the meantime falls on both.
+	turns := 0
+	for ; turns < least || turns < longest && dearer() > most; turns++ {
+		for _, c := range []*contestant{alone, among} {
+			before := c.gateway.ran()
 			for n := range handshakes {
-				_, err := c.greet(c.hosts[(round*handshakes+n)%len(c.hosts)].asked)
+				_, err := c.greet(c.hosts[(turns*handshakes+n)%len(c.hosts)].asked)
 				must(t, err)
 			}
-			c.each = min(c.each, (c.ran()-before)/handshakes)
+			c.ran += c.gateway.ran() - before
 		}
 	}
 	for i := range both {
@@ -147,13 +150,14 @@ func TestHandshakesAmongManyHosts(t *testing.T) {
 			defer conn.Close()
 		}
 		c.per = (c.live() - c.heap) / held
-		t.Logf("of %d: a handshake takes %v, a connection %d bytes of the heap; %d KiB live, %d KiB resident", len(c.hosts), c.each, c.per, c.heap>>10, c.memory("VmRSS")>>10)
+		t.Logf("of %d: a handshake takes %v, a connection %d bytes of the heap; %d KiB live, %d KiB resident", len(c.hosts), c.ran/time.Duration(turns*handshakes), c.per, c.heap>>10, c.memory("VmRSS")>>10)
 	}
-	t.Logf("each Host more takes %d bytes of the heap", (both[1].heap-both[0].heap)/(many-1))
-	if cost := float64(both[1].each) / float64(both[0].each); cost > most {
+	t.Logf("each Host more takes %d bytes of the heap", (among.heap-alone.heap)/(many-1))
+	t.Logf("a handshake among %d Hosts costs %.2f of one alone, in %d turns", many, dearer(), turns)
+	if cost := dearer(); cost > most {
 		t.Errorf("a handshake among %d Hosts costs %.2f of one alone", many, cost)
 	}
-	if size := float64(both[1].per) / float64(both[0].per); size > most {
+	if size := float64(among.per) / float64(alone.per); size > most {
 		t.Errorf("a connection among %d Hosts takes %.2f of the memory of one alone", many, size)
 	}
 }
