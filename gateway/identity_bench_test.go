@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -73,7 +72,8 @@ func identityStages(x *Exchange) (list []Stage) {
 }
 
 // TestAllocsIdentity holds all that finds out who asks, of a client that was seen before,
-// to no allocation; and to 1.5 µs, four times that where other tests run too.
+// to no allocation; and to 1.5 µs, twice that where other tests run too. Of many tries the
+// best one counts, as other programs only ever make it longer.
 func TestAllocsIdentity(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -91,17 +91,16 @@ func TestAllocsIdentity(t *testing.T) {
 		if n := testing.AllocsPerRun(1000, once); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
-		var rounds []time.Duration
-		for range 9 {
+		best := time.Hour
+		for range 50 {
 			begun := time.Now()
 			for range 1000 {
 				once()
 			}
-			rounds = append(rounds, time.Since(begun)/1000)
+			best = min(best, time.Since(begun)/1000)
 		}
-		slices.Sort(rounds)
-		if t.Logf("%v", rounds[4]); rounds[4] > 6*time.Microsecond {
-			t.Errorf("it takes %v", rounds[4])
+		if t.Logf("%v", best); best > 3*time.Microsecond {
+			t.Errorf("it takes %v", best)
 		}
 	})
 }

@@ -155,7 +155,7 @@ func TestRetryTimeouts(t *testing.T) {
 		mapping("own", "/own/", slow, "retry_policy: {retry_on: gateway-error}"))
 	begun := time.Now()
 	a, r := g.get("/r/")
-	if took := time.Since(begun); (r.verdict != verdict{"proxy", "upstream_timeout", 504}) || a.body != "upstream request timeout" || took < 300*time.Millisecond || took > 600*time.Millisecond {
+	if took := time.Since(begun); (r.verdict != verdict{"proxy", "upstream_timeout", 504}) || a.body != "upstream request timeout" || took < 300*time.Millisecond || took > 2*time.Second {
 		t.Errorf("got %+v %q after %v", r.verdict, a.body, took)
 	}
 	if r.Retries == 0 {
@@ -172,7 +172,7 @@ func TestPerTryTimeout(t *testing.T) {
 	g := open(t, everyone+mapping("r", "/r/", up, "retry_policy: {retry_on: 5xx, per_try_timeout: 0.1s}"))
 	begun := time.Now()
 	a, r := g.get("/r/")
-	if took := time.Since(begun); a.StatusCode != 200 || r.Retries != 1 || took < 100*time.Millisecond || took > time.Second {
+	if took := time.Since(begun); a.StatusCode != 200 || r.Retries != 1 || took < 100*time.Millisecond || took > 2*time.Second {
 		t.Errorf("got %d after %d retries and %v", a.StatusCode, r.Retries, took)
 	}
 	if got := (<-seen).Header.Get("X-Envoy-Expected-Rq-Timeout-Ms"); got != "100" {

@@ -204,9 +204,10 @@ func TestTunnelCarriesMuch(t *testing.T) {
 func TestTunnelEndsWhenItHasRested(t *testing.T) {
 	for _, k := range pairings {
 		t.Run(k.name, func(t *testing.T) {
-			s := dig(t, k.near, k.far, 150*time.Millisecond, "")
+			const idle = 400 * time.Millisecond
+			s := dig(t, k.near, k.far, idle, "")
 			begun := time.Now()
-			for range 8 { // one direction rests throughout, the tunnel does not
+			for range 12 { // one direction rests throughout, the tunnel does not
 				say(t, s.client, "still here")
 				hear(t, s.endpoint, "still here")
 				_ = s.endpoint.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -222,7 +223,7 @@ func TestTunnelEndsWhenItHasRested(t *testing.T) {
 			if !errors.As(err, &broke) || !broke.Rested {
 				t.Errorf("got %v, want a rest", err)
 			}
-			if took := time.Since(begun); took < 150*time.Millisecond {
+			if took := time.Since(begun); took < idle {
 				t.Errorf("rested for %v only", took)
 			}
 		})
