@@ -1,12 +1,12 @@
 package kube
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -82,13 +82,20 @@ func written(u *unstructured.Unstructured) string {
 	if len(writers) == 0 {
 		return u.GetAPIVersion()
 	}
-	last := slices.MaxFunc(writers, func(a, b metav1.ManagedFieldsEntry) int {
-		return cmp.Compare(a.Time.UnixNano(), b.Time.UnixNano())
-	})
+	last := slices.MaxFunc(writers, func(a, b metav1.ManagedFieldsEntry) int { return writtenAt(&a).Compare(writtenAt(&b)) })
 	if gv, err := schema.ParseGroupVersion(last.APIVersion); err != nil || gv.Group != ambassadorGroup {
 		return u.GetAPIVersion()
 	}
 	return last.APIVersion
+}
+
+// writtenAt is when a writer last wrote. Whoever makes an object may say who wrote it, and not
+// when: that was before all others.
+func writtenAt(f *metav1.ManagedFieldsEntry) time.Time {
+	if f.Time == nil {
+		return time.Time{}
+	}
+	return f.Time.Time
 }
 
 // ownsSpec reports whether a set of fields has some of the spec.

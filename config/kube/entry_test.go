@@ -65,6 +65,10 @@ func TestWritten(t *testing.T) {
 		{"labels in another", "getambassador.io/v3alpha1",
 			`{"apiVersion":"getambassador.io/v2","time":"2026-01-02T00:00:00Z",` + spec + `},{"apiVersion":"getambassador.io/v3alpha1","time":"2026-01-03T00:00:00Z","fieldsV1":{"f:metadata":{}}}`, "getambassador.io/v2"},
 		{"read as v2: it may have been converted", "getambassador.io/v2", `{"apiVersion":"getambassador.io/v3alpha1","time":"2026-01-02T00:00:00Z",` + spec + `}`, "getambassador.io/v2"},
+		{"two that do not say when", "getambassador.io/v3alpha1",
+			`{"apiVersion":"getambassador.io/v2",` + spec + `},{"apiVersion":"getambassador.io/v2",` + spec + `}`, "getambassador.io/v2"},
+		{"who says when counts before who does not", "getambassador.io/v3alpha1",
+			`{"apiVersion":"getambassador.io/v2","time":"2026-01-02T00:00:00Z",` + spec + `},{"apiVersion":"getambassador.io/v3alpha1",` + spec + `}`, "getambassador.io/v2"},
 		{"another group", "gateway.getambassador.io/v1alpha1", `{"apiVersion":"getambassador.io/v2","time":"2026-01-02T00:00:00Z",` + spec + `}`, "gateway.getambassador.io/v1alpha1"},
 	} {
 		u := object(t, `{"apiVersion":"`+test.version+`","kind":"Mapping","metadata":{"name":"a","managedFields":[`+test.fields+`]},"spec":{}}`)
