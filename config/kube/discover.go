@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,7 +47,9 @@ func discover(ctx context.Context, client rest.Interface) ([]resource, error) {
 	for i := range resources {
 		r := &resources[i]
 		k, _ := known(r.group, r.kind)
-		slices.SortFunc(r.versions, func(a, b string) int { return slices.Index(k.Versions, a) - slices.Index(k.Versions, b) })
+		order := func(a, b string) int { return slices.Index(k.Versions, a) - slices.Index(k.Versions, b) }
+		slices.SortFunc(r.versions, order)
+		slices.SortFunc(r.told, order)
 	}
 	return resources, nil
 }
@@ -60,13 +63,21 @@ func ask(ctx context.Context, client rest.Interface, into any, path ...string) e
 	return json.Unmarshal(text, into)
 }
 
-// serve adds a version of a kind that means something to a gateway.
+// serve adds a version of a kind that means something to a gateway, or that objects have a status
+// of their own in a version that was added before.
 func serve(resources []resource, gv schema.GroupVersion, r *metav1.APIResource) []resource {
 	k, ok := known(gv.Group, r.Kind)
-	if !ok || !slices.Contains(k.Versions, gv.Version) || !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "watch") {
-		return resources // also for what is part of another, as in "mappings/status"
+	if !ok || !slices.Contains(k.Versions, gv.Version) {
+		return resources
 	}
-	i := slices.IndexFunc(resources, func(have resource) bool { return have.group == gv.Group && have.plural == r.Name })
+	name, part, _ := strings.Cut(r.Name, "/") // as in "mappings/status"
+	i := slices.IndexFunc(resources, func(have resource) bool { return have.group == gv.Group && have.plural == name })
+	if part == "status" && i >= 0 && slices.Contains(resources[i].versions, gv.Version) && slices.Contains(r.Verbs, "patch") {
+		resources[i].told = append(resources[i].told, gv.Version)
+	}
+	if part != "" || !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "watch") {
+		return resources
+	}
 	if i < 0 {
 		return append(resources, resource{group: gv.Group, kind: r.Kind, plural: r.Name, versions: []string{gv.Version}, cluster: !r.Namespaced})
 	}

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"encoding/json"
 	"slices"
 	"testing"
 
@@ -14,7 +13,7 @@ import (
 func object(t *testing.T, text string) *unstructured.Unstructured {
 	t.Helper()
 	u := &unstructured.Unstructured{}
-	if err := json.Unmarshal([]byte(text), &u.Object); err != nil {
+	if err := u.UnmarshalJSON([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	return u

@@ -176,7 +176,7 @@ func (s *Source) adjust(ctx context.Context, resources []resource) {
 		switch {
 		case f.core:
 		case i >= 0:
-			f.serve(resources[i].versions)
+			f.serve(&resources[i])
 		default:
 			s.mu.Lock()
 			delete(s.following, f.name())
@@ -201,10 +201,11 @@ func (s *Source) adjust(ctx context.Context, resources []resource) {
 
 // serve takes in which versions the API server has now. What is held stays until it is read
 // in another.
-func (f *following) serve(versions []string) {
+func (f *following) serve(r *resource) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !slices.Equal(f.versions, versions) {
-		f.versions, f.version = versions, 0
+	if !slices.Equal(f.versions, r.versions) {
+		f.versions, f.version = r.versions, 0
 	}
+	f.told = r.told
 }

@@ -13,6 +13,7 @@ type resource struct {
 	group, kind string
 	plural      string   // by which the API server knows it
 	versions    []string // that it serves, the one to read first
+	told        []string // of these, the ones in which its objects have a status of their own
 	cluster     bool     // its objects are in no namespace
 	core        bool     // every API server has it
 	annotated   bool     // some of its annotations mean something
@@ -30,6 +31,18 @@ func (r *resource) at(version string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: r.group, Version: version, Resource: r.plural}
 }
 
+// tells returns the version to write a status in of an object that was read in one: that, unless
+// it is not served any more. It is "" where the kind has no status of its own.
+func (r *resource) tells(version string) string {
+	switch {
+	case slices.Contains(r.told, version):
+		return version
+	case len(r.told) > 0:
+		return r.told[0]
+	}
+	return ""
+}
+
 const (
 	ambassadorGroup = "getambassador.io"
 	gatewayGroup    = "gateway.getambassador.io"
@@ -40,7 +53,7 @@ func coreResources(opts *Options) []resource {
 	resources := []resource{
 		{kind: "Service", plural: "services", versions: []string{"v1"}, annotated: true},
 		{kind: "Secret", plural: "secrets", versions: []string{"v1"}},
-		{group: "networking.k8s.io", kind: "Ingress", plural: "ingresses", versions: []string{"v1"}, annotated: true},
+		{group: "networking.k8s.io", kind: "Ingress", plural: "ingresses", versions: []string{"v1"}, told: []string{"v1"}, annotated: true},
 	}
 	if !opts.DisableEndpoints {
 		resources = append(resources, resource{group: "discovery.k8s.io", kind: "EndpointSlice", plural: "endpointslices", versions: []string{"v1"}})

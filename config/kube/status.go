@@ -242,6 +242,27 @@ func (s *status) since(before *status, now time.Time) (differs bool) {
 	return differs || !reflect.DeepEqual(mine, theirs)
 }
 
+// again gives conditions the times that they were said with before, although they are not there
+// any more.
+func (s *status) again(said *status) {
+	rules := len(said.Rules) == len(s.Rules)
+	sameTimes(s.Conditions, said.Conditions)
+	for i := range s.Rules {
+		if rules {
+			sameTimes(s.Rules[i].Conditions, said.Rules[i].Conditions)
+		}
+	}
+}
+
+// sameTimes is again of a list of conditions.
+func sameTimes(list, said []condition) {
+	for i := range list {
+		if c, b := &list[i], find(said, list[i].Type); b != nil && b.Status == c.Status && b.Since != "" {
+			c.Since = b.Since
+		}
+	}
+}
+
 // sinceWhen is since of a list of conditions.
 func sinceWhen(list, before []condition, now time.Time) (differs bool) {
 	for i := range list {

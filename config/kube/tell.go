@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -36,13 +37,21 @@ type Teller struct {
 	states  bool // Mappings get a state too, as Ambassador's
 
 	wake    chan struct{}
+	now     func() time.Time
 	applied atomic.Pointer[Mark]
 	sent    map[string]sent
 	silent  map[string]time.Time // what may not be written, and since when
+	row     int                  // objects of a kind in a row whose status was refused
 }
 
 // A sent is what was last written of an object, and which one it was.
-type sent struct{ uid, text string }
+type sent struct {
+	stamp   stamp
+	text    string
+	said    status
+	at      time.Time
+	refused int // how often in a row it was
+}
 
 // A Mark is a set that was yielded, for who wants to tell later what became of it.
 type Mark struct {
@@ -85,7 +94,7 @@ func (s *Source) Teller(opts TellOptions) *Teller {
 			client: s.writer.Resource(leases).Namespace(s.opts.Decode.Namespace),
 			name:   opts.Lease, identity: opts.Identity, log: s.opts.Log,
 		},
-		wake: make(chan struct{}, 1), sent: map[string]sent{}, silent: map[string]time.Time{},
+		wake: make(chan struct{}, 1), now: time.Now, sent: map[string]sent{}, silent: map[string]time.Time{},
 	}
 }
 
@@ -134,6 +143,7 @@ func (t *Teller) tell(ctx context.Context, m *Mark) {
 	kept := make(map[string]sent, len(t.sent))
 	for i := range m.kinds {
 		k := &m.kinds[i]
+		t.row = 0
 		for _, e := range k.entries {
 			if ctx.Err() != nil || !t.Leads() || t.applied.Load() != m {
 				return
@@ -148,7 +158,7 @@ func (t *Teller) tell(ctx context.Context, m *Mark) {
 			default:
 				t.status(ctx, &k.resource, now, judged(k.resource.kind, name, e.stamp.generation, e.rules(), problems[subject{k.resource.kind, name}], &o, t.states))
 			}
-			key := k.resource.name() + "/" + e.key()
+			key := t.key(&k.resource, e)
 			if s, ok := t.sent[key]; ok {
 				kept[key] = s
 			}
@@ -203,11 +213,15 @@ func (s *Source) current(r *resource, e *entry) *entry {
 // status writes want into e's status, and tells of it in an Event where e comes to serve or
 // does not any more.
 func (t *Teller) status(ctx context.Context, r *resource, e *entry, want status) {
-	if !want.since(&e.status, time.Now()) || t.stays(r, "status") {
+	differs := want.since(&e.status, t.now())
+	if was := t.sent[t.key(r, e)]; was.stamp.uid == e.stamp.uid {
+		want.again(&was.said)
+	}
+	if !differs || t.stays(r, "status") {
 		return
 	}
 	text, err := json.Marshal(want)
-	if err != nil || !t.differs(r, e, string(text)) {
+	if err != nil || !t.differs(r, e, string(text), want) {
 		return
 	}
 	object := map[string]any{}
@@ -227,36 +241,88 @@ func (e *entry) rules() int {
 	return 0
 }
 
-// differs reports whether text is not what was written last.
-func (t *Teller) differs(r *resource, e *entry, text string) bool {
-	key := r.name() + "/" + e.key()
-	was := t.sent[key]
-	t.sent[key] = sent{uid: e.stamp.uid, text: text}
-	return was.uid != e.stamp.uid || was.text != text
+func (t *Teller) key(r *resource, e *entry) string { return r.name() + "/" + e.key() }
+
+// sayAgain is how long what was written is left alone although it is not there: somebody else
+// has written over it, or the kind has no room for it. Who answers at once begins a quarrel
+// that another's controller never ends.
+const sayAgain = 5 * time.Minute
+
+// differs notes that text is to be written, and reports whether it is: what was written last
+// is not again soon, and where that was refused nothing is before the object changes or some
+// time has passed.
+func (t *Teller) differs(r *resource, e *entry, text string, said status) bool {
+	key := t.key(r, e)
+	was, now := t.sent[key], t.now()
+	switch {
+	case was.stamp.uid != e.stamp.uid:
+		was = sent{}
+	case was.refused > 0 && was.stamp == e.stamp && now.Sub(was.at) < holdOff<<min(was.refused-1, 6):
+		return false
+	case was.refused == 0 && was.text == text && now.Sub(was.at) < sayAgain:
+		return false
+	}
+	t.sent[key] = sent{stamp: e.stamp, text: text, said: said, at: now, refused: was.refused}
+	return true
 }
+
+// errNoStatus is why a kind is not told.
+var errNoStatus = errors.New("the kind has no status of its own")
 
 // write applies a status to e, and reports whether it did.
 func (t *Teller) write(ctx context.Context, r *resource, e *entry, object map[string]any) bool {
-	gvr := r.at(e.stamp.version)
+	version, key := r.tells(e.stamp.version), t.key(r, e)
+	if version == "" {
+		delete(t.sent, key)
+		t.rests(r, "status", errNoStatus)
+		return false
+	}
+	gvr := r.at(version)
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": gvr.GroupVersion().String(), "kind": r.kind,
 		"metadata": map[string]any{"name": e.name, "namespace": e.namespace, "uid": e.stamp.uid},
 		"status":   object,
 	}}
 	_, err := t.client.Resource(gvr).Namespace(e.namespace).ApplyStatus(ctx, e.name, u, metav1.ApplyOptions{FieldManager: manager, Force: true})
+	s := t.sent[key]
 	if err == nil {
+		s.refused, t.row = 0, 0
+		t.sent[key] = s
 		return true
 	}
-	delete(t.sent, r.name()+"/"+e.key())
 	switch {
-	case ctx.Err() != nil, apierrors.IsConflict(err): // it is another one by now
-	case apierrors.IsNotFound(err) && t.source.current(r, e) != nil:
-		t.rests(r, "status", err) // the kind has no status of its own
-	case apierrors.IsNotFound(err):
-	default:
+	case ctx.Err() != nil, apierrors.IsConflict(err), apierrors.IsNotFound(err): // it is another one by now, or none
+		delete(t.sent, key)
+	case ofAll(err):
+		delete(t.sent, key)
 		t.rests(r, "status", err)
+	default:
+		s.refused++
+		t.sent[key] = s
+		t.refused(r, e, err)
 	}
 	return false
+}
+
+// ofAll reports whether err is about a whole kind, or whoever asks, and not about one object.
+func ofAll(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || unanswered(err)
+}
+
+// inARow is how many objects of a kind may be refused one after the other before that is about
+// the kind.
+const inARow = 3
+
+// refused tells that e's own status is not taken, as where what it says was never checked and
+// is not as its CRD has it by now. Others are told all the same.
+func (t *Teller) refused(r *resource, e *entry, err error) {
+	if t.row++; t.row >= inARow {
+		t.row = 0
+		t.rests(r, "status", err)
+		return
+	}
+	t.source.opts.Log.Warn("an object is not told what becomes of it", "kind", r.name(), "object", e.key(), "error", err)
 }
 
 // holdOff is how long what may not be written is left alone.
@@ -264,13 +330,13 @@ const holdOff = time.Minute
 
 // rests leaves a kind's status, or Events, alone for a while.
 func (t *Teller) rests(r *resource, what string, err error) {
-	t.silent[r.name()+"/"+what] = time.Now()
+	t.silent[r.name()+"/"+what] = t.now()
 	t.source.opts.Log.Warn("objects are not told what becomes of them", "kind", r.name(), "what", what, "error", err)
 }
 
 func (t *Teller) stays(r *resource, what string) bool {
 	since, silent := t.silent[r.name()+"/"+what]
-	return silent && time.Since(since) < holdOff
+	return silent && t.now().Sub(since) < holdOff
 }
 
 var events = schema.GroupVersionResource{Version: "v1", Resource: "events"}
@@ -290,7 +356,7 @@ func (t *Teller) event(ctx context.Context, r *resource, e *entry, now *status) 
 	if t.stays(r, "events") {
 		return
 	}
-	at := time.Now().UTC().Format(time.RFC3339)
+	at := t.now().UTC().Format(time.RFC3339)
 	message := after.Message
 	if message == "" {
 		message = "serves as it is written"
@@ -332,7 +398,7 @@ func (t *Teller) address(ctx context.Context, r *resource, e *entry) {
 		return // it may come later; what is there is not taken away
 	}
 	text, err := json.Marshal(addresses)
-	if err != nil || string(text) == e.balancer || !t.differs(r, e, string(text)) {
+	if err != nil || string(text) == e.balancer || !t.differs(r, e, string(text), status{}) {
 		return
 	}
 	t.write(ctx, r, e, map[string]any{"loadBalancer": map[string]any{"ingress": addresses}})

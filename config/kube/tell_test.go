@@ -18,7 +18,7 @@ func TestMarkWhileVersionsChange(t *testing.T) {
 	var finding sync.WaitGroup
 	finding.Go(func() {
 		for i := range 1000 {
-			f.serve(served[i%2])
+			f.serve(&resource{versions: served[i%2]})
 		}
 	})
 	for range 1000 {
