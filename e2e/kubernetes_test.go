@@ -216,7 +216,7 @@ func TestKubernetesStatus(t *testing.T) {
 		manifest("Mapping", "nowhere", "{prefix: /nowhere/, service: "+up+"}") + mapping("deserted", "/deserted/", "nobody.invalid") +
 		mapping("foreign", "/foreign/", up, "ambassador_id: [other]") + webIngress + frontService +
 		manifest("Filter", "keyless", "{JWT: {audience: api}}") + manifest("FilterPolicy", "guard", `{rules: [{host: "*", path: /free/*, filters: null}, {host: "*", path: /shut/*, filters: [{name: nobody}]}]}`))
-	c.do("", "patch", "service", "front", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"}]}}}`)
+	c.do("", "patch", "service", "front", "--subresource=status", "--type=merge", "-p", `{"status":{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"},{"ip":"192.0.2.7"}]}}}`)
 	c.do("", "patch", "mapping", "broken", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Theirs","status":"True","reason":"Other","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
 	replica := func(name string) *gateway {
 		return c.gateway(setup{env: []string{"POD_NAME=" + name}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -413,11 +414,16 @@ func (e *entry) addresses() (list []any) {
 }
 
 // balancerOf returns the addresses that the status of a Service or an Ingress tells of, as
-// JSON, "" for none.
+// JSON, "" for none: what may be said of both, as a Service's ipMode is refused in an Ingress.
 func balancerOf(u *unstructured.Unstructured) string {
 	list, found, err := unstructured.NestedSlice(u.Object, "status", "loadBalancer", "ingress")
 	if err != nil || !found || len(list) == 0 {
 		return ""
+	}
+	for _, address := range list {
+		if fields, ok := address.(map[string]any); ok {
+			maps.DeleteFunc(fields, func(name string, _ any) bool { return name != "hostname" && name != "ip" && name != "ports" })
+		}
 	}
 	text, err := json.Marshal(list)
 	if err != nil {

@@ -212,3 +212,17 @@ func TestTellsAgain(t *testing.T) {
 		t.Errorf("after %v: told of %q", sayAgain, got)
 	}
 }
+
+// A Service's address is what an Ingress may be told of it.
+func TestBalancerOf(t *testing.T) {
+	for _, test := range []struct{ status, want string }{
+		{`{}`, ``},
+		{`{"loadBalancer":{"ingress":[]}}`, ``},
+		{`{"loadBalancer":{"ingress":[{"hostname":"front.elb.amazonaws.com"}]}}`, `[{"hostname":"front.elb.amazonaws.com"}]`},
+		{`{"loadBalancer":{"ingress":[{"ip":"192.0.2.7","ipMode":"VIP","ports":[{"port":80,"protocol":"TCP"}]}]}}`, `[{"ip":"192.0.2.7","ports":[{"port":80,"protocol":"TCP"}]}]`},
+	} {
+		if got := balancerOf(object(t, `{"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"status":`+test.status+`}`)); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.status, got, test.want)
+		}
+	}
+}
