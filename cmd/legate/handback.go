@@ -49,17 +49,20 @@ func (b *handback) run(ctx context.Context) {
 		case <-b.wake:
 		case <-time.After(handbackEvery):
 		}
-		if w := b.srv.world.Load(); w != nil && b.srv.teller.Leads() {
+		if w := b.srv.world.Load(); w != nil {
 			b.write(ctx, w)
 		}
 	}
 }
 
-// write writes what Secrets of w lack.
+// write writes what Secrets of w lack, as long as this replica leads.
 func (b *handback) write(ctx context.Context, w *config.World) {
 	for i := range w.Hosts {
 		h := &w.Hosts[i]
-		if h.ACME == nil || h.File != "" || ctx.Err() != nil {
+		if ctx.Err() != nil || !b.srv.teller.Leads() {
+			return
+		}
+		if h.ACME == nil || h.File != "" {
 			continue
 		}
 		ordered := b.srv.acme.Certificate(h)

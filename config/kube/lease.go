@@ -32,27 +32,33 @@ type lease struct {
 	identity string
 	log      *slog.Logger
 
-	held  atomic.Bool
-	seen  string    // resourceVersion of what another holds
-	since time.Time // when that was seen first
+	until atomic.Pointer[time.Time] // as long as which it is held at least; nil where it is not
+	seen  string                    // resourceVersion of what another holds
+	since time.Time                 // when that was seen first
+}
+
+// held reports whether the lease is held. It is not any more once patience is over since the
+// renewal was begun that succeeded last, whatever keep is waiting for.
+func (l *lease) held() bool {
+	until := l.until.Load()
+	return until != nil && time.Now().Before(*until)
 }
 
 // keep tries to hold the lease until ctx is done, and then lets others have it. changed is
 // called whenever it is won or lost.
 func (l *lease) keep(ctx context.Context, changed func()) {
-	renewed := time.Now()
 	failed := false
 	for {
 		asked, cancel := context.WithTimeout(ctx, patience/2)
-		holds, err := l.try(asked)
+		until, err := l.try(asked)
 		cancel()
-		switch now := time.Now(); {
+		switch {
 		case ctx.Err() != nil:
 		case err == nil:
-			renewed, failed = now, false
-			l.turn(holds, changed)
-		case now.Sub(renewed) > patience:
-			l.turn(false, changed)
+			failed = false
+			l.turn(until, changed)
+		case !l.held():
+			l.turn(nil, changed)
 		}
 		if err != nil && ctx.Err() == nil && !failed && !unanswered(err) && !apierrors.IsConflict(err) {
 			failed = true
@@ -60,19 +66,22 @@ func (l *lease) keep(ctx context.Context, changed func()) {
 		}
 		select {
 		case <-ctx.Done():
-			l.release()
-			l.held.Store(false)
+			if l.until.Swap(nil) != nil {
+				l.release()
+			}
 			return
 		case <-time.After(pause):
 		}
 	}
 }
 
-func (l *lease) turn(holds bool, changed func()) {
-	if l.held.Swap(holds) == holds {
+// turn notes until when the lease is held, nil for not at all.
+func (l *lease) turn(until *time.Time, changed func()) {
+	before := l.until.Swap(until)
+	if (before == nil) == (until == nil) {
 		return
 	}
-	if holds {
+	if until != nil {
 		l.log.Info("leading", "lease", l.name, "identity", l.identity)
 	} else {
 		l.log.Warn("not leading any more", "lease", l.name)
@@ -80,34 +89,40 @@ func (l *lease) turn(holds bool, changed func()) {
 	changed()
 }
 
-// try takes or renews the lease, and reports whether it is held.
-func (l *lease) try(ctx context.Context) (bool, error) {
+// try takes or renews the lease, and returns as long as which it is held then; nil where another
+// holds it.
+func (l *lease) try(ctx context.Context) (*time.Time, error) {
 	u, err := l.client.Get(ctx, l.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		u = &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": map[string]any{"name": l.name},
 		}}
-		l.write(u, "", 0)
+		until := l.write(u, "", 0)
 		_, err = l.client.Create(ctx, u, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) {
-			return false, nil
-		}
-		return err == nil, err
+		return outcome(until, err)
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	holder, _, _ := unstructured.NestedString(u.Object, "spec", "holderIdentity")
 	if holder != l.identity && holder != "" && !l.expired(u) {
-		return false, nil
+		return nil, nil //nolint:nilnil // because another holds it, which is nothing wrong
 	}
 	transitions, _, _ := unstructured.NestedInt64(u.Object, "spec", "leaseTransitions")
-	l.write(u, holder, transitions)
+	until := l.write(u, holder, transitions)
 	_, err = l.client.Update(ctx, u, metav1.UpdateOptions{})
-	if apierrors.IsConflict(err) { // another was faster
-		return false, nil
+	return outcome(until, err)
+}
+
+// outcome is that of having written the lease.
+func outcome(until time.Time, err error) (*time.Time, error) {
+	switch {
+	case err == nil:
+		return &until, nil
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err): // another was faster
+		return nil, nil //nolint:nilnil // because another holds it, which is nothing wrong
 	}
-	return err == nil, err
+	return nil, err
 }
 
 // expired reports whether whoever holds the lease has not renewed it for a whole term. Only
@@ -120,9 +135,10 @@ func (l *lease) expired(u *unstructured.Unstructured) bool {
 	return time.Since(l.since) > term
 }
 
-// write makes us the holder.
-func (l *lease) write(u *unstructured.Unstructured, holder string, transitions int64) {
-	now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
+// write makes us the holder, and returns as long as which we are once that is sent.
+func (l *lease) write(u *unstructured.Unstructured, holder string, transitions int64) time.Time {
+	at := time.Now()
+	now := at.UTC().Format("2006-01-02T15:04:05.000000Z")
 	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
 	if spec == nil {
 		spec = map[string]any{}
@@ -135,13 +151,11 @@ func (l *lease) write(u *unstructured.Unstructured, holder string, transitions i
 	}
 	spec["holderIdentity"], spec["renewTime"], spec["leaseDurationSeconds"] = l.identity, now, int64(term/time.Second)
 	u.Object["spec"] = spec
+	return at.Add(patience)
 }
 
 // release lets another have the lease at once.
 func (l *lease) release() {
-	if !l.held.Load() {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	u, err := l.client.Get(ctx, l.name, metav1.GetOptions{})

@@ -100,7 +100,7 @@ func (s *Source) Teller(opts TellOptions) *Teller {
 }
 
 // Leads reports whether this process leads its replicas.
-func (t *Teller) Leads() bool { return t.lease.held.Load() }
+func (t *Teller) Leads() bool { return t.lease.held() }
 
 // Applied has it told what became of the marked set, now that it serves.
 func (t *Teller) Applied(m *Mark) {

@@ -70,7 +70,8 @@ func newHearer(t *testing.T, mappings resource, names ...string) *hearer {
 	}
 	h.teller = s.Teller(TellOptions{Identity: "me", Lease: "legate"})
 	h.teller.now = func() time.Time { return h.now }
-	h.teller.lease.held.Store(true)
+	later := time.Now().Add(time.Hour)
+	h.teller.lease.until.Store(&later)
 	return h
 }
 
