@@ -69,8 +69,9 @@ bench: build $(TOOLS)/bench ## cost per request and connection, beside nginx, HA
 pgo: build $(TOOLS)/bench ## records cmd/legate/default.pgo under the bench's mix; commit it
 	$(TOOLS)/bench -pgo cmd/legate/default.pgo
 
-lint: $(TOOLS)/golangci-lint ## golangci-lint with .golangci.yml
+lint: $(TOOLS)/golangci-lint ## golangci-lint with .golangci.yml; what knows the kernel builds for others too
 	$(TOOLS)/golangci-lint run ./...
+	GOOS=darwin go build ./wire/...
 
 generate: ## what is generated: documents, CRDs
 	go generate ./...

@@ -184,7 +184,7 @@ func writeOnce(fd uintptr, p, tail []byte, flags int) (int, syscall.Errno) {
 		if len(p) == 0 {
 			p = tail
 		}
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(syscall.MSG_NOSIGNAL|flags), 0, 0) //nolint:gosec // a write from a live slice
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(msgNoSignal|flags), 0, 0) //nolint:gosec // a write from a live slice
 		return int(n), errno
 	}
 	iov := [2]syscall.Iovec{

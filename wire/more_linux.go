@@ -1,6 +1,0 @@
-package wire
-
-import "syscall"
-
-// msgMore has the kernel send what is written with what comes next.
-const msgMore = syscall.MSG_MORE
