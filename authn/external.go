@@ -94,6 +94,7 @@ func (e *external) Filter(c *Call) Outcome {
 	if out == Deny {
 		return Deny
 	}
+	shown, _, _ := c.authorization()
 	q := e.questions.Get().(*question) //nolint:forcetypeassert // nothing else is put in
 	q.Most = maxAnswer
 	if e.grpc {
@@ -104,7 +105,7 @@ func (e *external) Filter(c *Call) Outcome {
 	q.Release()
 	e.questions.Put(q)
 	if out == Allow {
-		e.returned(c)
+		e.returned(c, shown)
 	}
 	return out
 }

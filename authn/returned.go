@@ -10,14 +10,16 @@ import (
 
 // returned takes for c's identity whom a service speaks of by the token that it has put in
 // the place of the client's: it vouches for what it made. A token that the client sent
-// itself is nobody's word, even if the service hands it on and lets the request pass.
+// itself is nobody's word, even if the service hands it on and lets the request pass, and
+// neither is one that was in the Authorization that it was shown: a script or a filter may
+// have put there what the client says of itself somewhere else.
 // Budget: 0 allocs for a token seen before.
-func (e *external) returned(c *Call) {
+func (e *external) returned(c *Call, shown []byte) {
 	if !c.replaced() {
 		return
 	}
 	token, f := c.bearer()
-	if f != nil || !mayBeJWT(token) || c.sent(token) {
+	if f != nil || !mayBeJWT(token) || c.sent(token) || bytes.Contains(shown, token) {
 		return
 	}
 	k := cacheKey{credential: sha256.Sum256(token), policy: e.returns}
