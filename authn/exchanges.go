@@ -50,6 +50,15 @@ func (e *exchanges[T]) do(key [sha256.Size]byte, now time.Time, wait time.Durati
 	}
 }
 
+// forget has the next one who has the question for key ask again.
+func (e *exchanges[T]) forget(key [sha256.Size]byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x := e.list[key]; x != nil && !x.until.IsZero() {
+		delete(e.list, key)
+	}
+}
+
 // run asks, and tells who waits.
 func (e *exchanges[T]) run(key [sha256.Size]byte, x *exchange[T], ask func() (T, error), known func(T) time.Time) {
 	got, err := ask()

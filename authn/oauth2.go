@@ -295,8 +295,11 @@ func (x *oauth2Filter) verified(c *Call, s *session) (v *Verified, remember bool
 			x.judge.refuse(c, f)
 			return nil, false, Deny
 		}
-		if f.reason == decision.TokenExpired || f.reason == decision.TokenInvalid && f == failRefused {
+		switch over := f.reason == decision.TokenExpired || f == failRefused; {
+		case over && x.f.Grant == config.AuthorizationCode:
 			return nil, false, x.enter(c, x.scopes)
+		case over: // nobody is there who could log in
+			return nil, false, x.refuse(c, decision.CredentialsRefused, f.message, f.err)
 		}
 		return nil, false, x.refuse(c, f.reason, f.message, f.err)
 	}

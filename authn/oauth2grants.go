@@ -66,6 +66,9 @@ func (x *oauth2Filter) byCredentials(c *Call) Outcome {
 	s := &session{Access: g.Access, Expires: seconds(g.expires(c.Now))}
 	v, remember, outcome := x.verified(c, s)
 	if v == nil {
+		if r := c.Reply.Reason; r == decision.CredentialsRefused || r == decision.TokenExpired {
+			x.parts.grants.forget(key) // the next request gets another token
+		}
 		return outcome
 	}
 	if v.Identity.Token.Claims != nil {

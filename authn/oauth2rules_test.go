@@ -380,6 +380,42 @@ func says(status int, text string) http.HandlerFunc {
 	}
 }
 
+// A program whose token does not hold any more is refused, as there is nobody who could log
+// in, and gets another one by its next request.
+func TestOtherGrantsWhoseTokensAreOver(t *testing.T) {
+	client := []string{"X-Ambassador-Client-ID", "batch", "X-Ambassador-Client-Secret", "s"}
+	person := []string{"X-Ambassador-Username", "bob", "X-Ambassador-Password", "bob"}
+	for _, r := range []struct {
+		name, mode string
+		grant      config.GrantType
+		fields     []string
+	}{
+		{"a client's, which has expired", "jwt", config.ClientCredentials, client},
+		{"a person's, which has expired", "jwt", config.PasswordGrant, person},
+		{"a person's, of which the provider says so", "userinfo", config.PasswordGrant, person},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, args *config.Arguments) {
+				f.Grant, f.Origins, args.Scope, f.Validation = r.grant, nil, nil, r.mode
+			})
+			over := says(401, "")
+			if r.mode == "jwt" { // the provider's clock goes wrong by more than the tokens live
+				w.instead("/token", func(rw http.ResponseWriter, q *http.Request) {
+					w.ahead.Add(int64(-time.Hour))
+					defer w.ahead.Add(int64(time.Hour))
+					w.provider.ServeHTTP(rw, q)
+				})
+			} else {
+				w.instead("/userinfo", over)
+			}
+			c := w.browser().ask("GET", page, r.fields...)
+			wantReply(t, c, decision.CredentialsRefused, 401)
+			w.instead("", nil)
+			wantReply(t, w.browser().ask("GET", page, r.fields...), decision.None, 0)
+		})
+	}
+}
+
 // Which requests are of which origin, and how browsers have it.
 func TestOrigins(t *testing.T) {
 	const none = ""
