@@ -117,6 +117,13 @@ func (x *oauth2Filter) credential(c *Call) [sha256.Size]byte {
 // admit tells the service of whom known is. Budget: 0 allocs where no template looks at
 // the request.
 func (x *oauth2Filter) admit(c *Call, known *Verified) Outcome {
+	if x.judge != nil && x.judge.inject.PerRequest() { // before x's own of the same name
+		lines, f := x.judge.render(known.Identity, c)
+		if f != nil {
+			return x.refuse(c, f.reason, f.message, f.err)
+		}
+		templates.Set(c.Edits, lines)
+	}
 	templates.Set(c.Edits, known.Lines)
 	if x.inject.PerRequest() {
 		lines, err := x.inject.Render(x.data(known.Identity, c), true)
