@@ -592,6 +592,34 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
+// The service gets all cookies but the gateway's own, as filters before have left them.
+func TestCookiesOfTheService(t *testing.T) {
+	const own, rest = shopSession + "=x; ambassador_session.web.shop.1=y; __Host-legate_browser.web.shop=z", "a=1; bare; b=2=3; ambassador_session.other.shop=o"
+	for _, r := range []struct {
+		name string
+		edit func(e *wire.Edits)
+		want string
+	}{
+		{"of the browser", func(*wire.Edits) {}, "first=0; " + rest},
+		{"set by a filter", func(e *wire.Edits) { e.Set(wire.FieldCookie, []byte("c=4; "+own)) }, "c=4"},
+		{"added by a filter", func(e *wire.Edits) { e.Add(wire.FieldCookie, []byte("c=4")) }, "first=0; " + rest + "; c=4"},
+		{"removed by a filter", func(e *wire.Edits) { e.Remove(wire.FieldCookie, nil) }, ""},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			l := &login{realm: "web.shop", sessionName: shopSession}
+			c := visit(midday, "GET", must(url.Parse(page)), "Cookie", "first=0; "+own, "Cookie", rest)
+			r.edit(c.Edits)
+			l.withoutOwn(c)
+			if got := received(c, "cookie"); got != r.want {
+				t.Errorf("the service gets %q, want %q", got, r.want)
+			}
+			if n := len(c.Edits.Adds()); n > 1 || !c.Edits.Drops(wire.FieldCookie, nil) {
+				t.Errorf("the service gets %d lines beside the browser's", n)
+			}
+		})
+	}
+}
+
 // What happens instead of a redirect.
 func TestInsteadOfRedirectRules(t *testing.T) {
 	xhr := "XMLHttpRequest"
