@@ -206,7 +206,7 @@ func (l *login) exchange(c *Call, o *origin, t *trip, d *discovery, code string)
 		l.failed(c, decision.LoginInvalid, "the answer of the identity provider has no code", nil)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.wait(fetchTime, c.Now))
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait(fetchTime, l.deps.Clock()))
 	defer cancel()
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {l.redirection()}, "code_verifier": {t.Verifier},

@@ -209,7 +209,7 @@ func (x *oauth2Filter) fresh(c *Call, s *session) (changed bool, err error) {
 	from, now := *s, c.Now // of the question, which may outlive c
 	told := x.deps.noted(c, decision.Event{Kind: decision.SessionRefreshed, Allowed: true, By: x.by, Subject: s.Subject})
 	key := sha256.Sum256([]byte(s.ID + "\x00" + s.Refresh))
-	next, err := x.parts.refreshes.do(key, now, c.wait(fetchTime, now), func() (*session, error) {
+	next, err := x.parts.refreshes.do(key, now, c.wait(fetchTime, x.deps.Clock()), func() (*session, error) {
 		return x.keeper.refresh(&from, func(s *session) (*session, error) {
 			next, err := x.ask(s, now)
 			if err == nil {

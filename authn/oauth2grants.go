@@ -44,7 +44,7 @@ func (x *oauth2Filter) byCredentials(c *Call) Outcome {
 		return x.refuse(c, decision.CredentialsMissing, "who only asks is not known to the provider", nil)
 	}
 	now := c.Now // of the question, which may outlive c
-	g, err := x.parts.grants.do(key, c.Now, c.wait(fetchTime, c.Now), func() (*granted, error) {
+	g, err := x.parts.grants.do(key, c.Now, c.wait(fetchTime, x.deps.Clock()), func() (*granted, error) {
 		d, err := x.provider.discover(nil)
 		if err != nil {
 			return nil, err

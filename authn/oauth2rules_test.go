@@ -741,6 +741,31 @@ func TestProviderStalls(t *testing.T) {
 	}
 }
 
+// Patience is for who waits for others: what a request took to come whole is no part of it.
+func TestProviderAskedAfterASlowBody(t *testing.T) {
+	w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) { f.Validation = "userinfo" })
+	w.deps.Patience = 4 * time.Second
+	w.build()
+	b := w.browser()
+	b.login(page, "alice")
+	w.instead("/userinfo", func(rw http.ResponseWriter, r *http.Request) {
+		select { // which is no time for a provider
+		case <-r.Context().Done():
+		case <-time.After(50 * time.Millisecond):
+			w.provider.ServeHTTP(rw, r)
+		}
+	})
+	w.forward(6 * time.Minute) // the session has to be refreshed
+	var cookies []string
+	for name, value := range b.cookies[shopHost] {
+		cookies = append(cookies, name+"="+value)
+	}
+	c := visit(w.now(), "POST", must(url.Parse(page)), "Cookie", strings.Join(cookies, "; "))
+	w.forward(10 * time.Second) // that the body took
+	w.serve(c)
+	wantReply(t, c, decision.None, 0)
+}
+
 // A provider that cannot be discovered, and from one moment to the next can.
 func TestProviderUndiscovered(t *testing.T) {
 	w := newLoginWorld(t, nil, nil)
