@@ -149,6 +149,7 @@ func (b *setBuilder) judge(l *login, args *config.Arguments) (*jwtFilter, error)
 	}
 	j, err := newJWT(fmt.Sprintf("Filter %s/%s", o.Namespace, o.Name), o.FullName(), o.JWT, &asked, b.keys, b.deps)
 	if err == nil {
+		j.offenders = nil // the provider gave the token, and not who asks
 		b.injects(j.inject.Names())
 	}
 	return j, err

@@ -44,6 +44,7 @@ func newOAuth2(l *login, args *config.Arguments, judge *jwtFilter, filters *rule
 		return nil, err
 	}
 	x.access.rules.issuer = "" // it is the document's, which differs by a slash
+	x.access.offenders = nil   // the provider gave the token, and not who asks
 	if args != nil {
 		x.sameSite = args.SameSite
 		if i := args.Instead; i != nil {

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -375,6 +376,62 @@ func TestAccessTokenValidation(t *testing.T) {
 			if asked.Load() != r.asked {
 				t.Errorf("userinfo was asked %d times, want %d", asked.Load(), r.asked)
 			}
+		})
+	}
+}
+
+// Who has logged in gets on, whatever tokens others send from the same address: an access
+// token is the provider's, also one that only the provider knows or that does not hold.
+func TestAccessTokensAreNoOffence(t *testing.T) {
+	for _, r := range []struct {
+		name   string
+		access string // "" for the provider's own
+		judge  bool   // there is an accessTokenJWTFilter
+		reason decision.Reason
+		status int
+	}{
+		{"a token of JSON", "", false, decision.None, 0},
+		{"one that is judged", "", true, decision.None, 0},
+		{"one that only the provider knows", "opaque", false, decision.None, 0},
+		{"one that does not hold", "opaque", true, decision.TokenMalformed, 401},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) {
+				if r.judge {
+					f.TokenFilter = &config.AccessTokenFilter{Filter: config.SecretName{Name: "api", Namespace: "shop"}}
+				}
+			}, func(w *config.World) {
+				uri := strings.TrimSuffix(w.Filters[0].OAuth2.AuthorizationURL, "/") + "/keys"
+				w.Filters = append(w.Filters, config.Filter{Meta: config.Meta{Kind: "Filter", Name: "api", Namespace: "shop"}, JWT: &config.JWTFilter{JWKSURI: uri}})
+			})
+			w.deps.Offenders = NewOffenders(1, w.now())
+			w.set.Retire(nil)
+			w.set = nil
+			w.build()
+			b := w.browser()
+			b.login(page, "alice")
+			w.mu.Lock()
+			w.other = func(rw http.ResponseWriter, q *http.Request) {
+				switch {
+				case q.URL.Path == "/token" && r.access != "":
+					w.changing(func(a map[string]any) { a["access_token"] = r.access; delete(a, "id_token") })(rw, q)
+				case q.URL.Path == "/userinfo" && r.access != "":
+					says(200, `{"sub":"alice"}`)(rw, q)
+				default:
+					w.provider.ServeHTTP(rw, q)
+				}
+			}
+			w.mu.Unlock()
+			w.forward(6 * time.Minute) // another access token
+			for range 30 {             // and not because of its own requests, either
+				wantReply(t, b.ask("GET", page), r.reason, r.status)
+			}
+			for range 30 {
+				w.deps.Offenders.failed(netip.Addr{}, w.now())
+			}
+			w.deps.Cache = NewCache(0) // nobody remembers what was seen before
+			w.build()
+			wantReply(t, b.ask("GET", page), r.reason, r.status)
 		})
 	}
 }
