@@ -138,6 +138,15 @@ func (l *login) originIndex(c *Call) int {
 	return -1
 }
 
+// origin returns the origin that c came to, as people read it.
+func (c *Call) origin() string {
+	scheme := "http://"
+	if c.Secure {
+		scheme = "https://"
+	}
+	return scheme + string(c.Head.Host())
+}
+
 // secure reports whether browsers have a secure connection to o.
 func (o *origin) secure() bool { return strings.HasPrefix(o.external, "https://") }
 

@@ -228,7 +228,7 @@ func (l *login) exchange(c *Call, o *origin, t *trip, d *discovery, code string)
 	}
 	s := &session{
 		ID: l.random(sessionID / 2), XSRF: l.random(32), Access: g.Access, Refresh: g.Refresh, IDToken: g.IDToken, Subject: subject(id),
-		Expires: seconds(g.expires(c.Now)), Asked: t.Scopes, Granted: g.scopes(t.Scopes), Used: c.Now.Unix(),
+		Expires: seconds(g.expires(c.Now)), Asked: t.Scopes, Granted: g.ofLogin(t.Scopes), Used: c.Now.Unix(),
 	}
 	if err := l.replace(c, o, s); err != nil {
 		reason, message := unkept(err)

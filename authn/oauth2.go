@@ -246,7 +246,7 @@ func (x *oauth2Filter) ask(s *session, now time.Time) (*session, error) {
 		return nil, err
 	}
 	next := *s
-	next.Access, next.Granted, next.Expires, next.Used = g.Access, g.scopes(s.Granted), seconds(g.expires(now)), now.Unix()
+	next.Access, next.Granted, next.Expires, next.Used = g.Access, g.ofLogin(s.Granted), seconds(g.expires(now)), now.Unix()
 	if g.Refresh != "" {
 		next.Refresh = g.Refresh
 	}

@@ -372,6 +372,9 @@ func TestTwoOrigins(t *testing.T) {
 			wantReply(t, b.ask("GET", page), decision.None, 0) // the first origin has a session by now
 			c = w.browser().ask("GET", "https://evil.example.net/")
 			wantReply(t, c, decision.OriginUnprotected, 400)
+			if want := `"https://evil.example.net is none of the Filter's protectedOrigins"`; !strings.Contains(string(c.Reply.Body), want) {
+				t.Errorf("the page says %s", c.Reply.Body)
+			}
 			if w.asked.Load() != asked {
 				t.Error("somebody logged in again")
 			}

@@ -733,6 +733,7 @@ func TestScopeRules(t *testing.T) {
 		{"openid is not asked for twice", []string{"email", "openid"}, nil, decision.None, 0, "email openid"},
 		{"the answer does not say", []string{"email"}, func(a map[string]any) { delete(a, "scope") }, decision.None, 0, "openid email"},
 		{"one is missing", []string{"email", "admin"}, func(a map[string]any) { a["scope"] = "openid email" }, decision.TokenScope, 403, "openid email admin"},
+		{"openid is missing, and there is an id_token", []string{"api://shop/read"}, func(a map[string]any) { a["scope"] = "api://shop/read" }, decision.None, 0, "openid api://shop/read"},
 		{"offline_access is missing, which is no denial", []string{"offline_access"}, func(a map[string]any) { a["scope"] = "openid"; delete(a, "refresh_token") }, decision.None, 0, "openid offline_access"},
 	} {
 		t.Run(r.name, func(t *testing.T) {
@@ -749,6 +750,23 @@ func TestScopeRules(t *testing.T) {
 				wantReply(t, b.ask("GET", page), r.reason, r.status)
 			}
 		})
+	}
+}
+
+// A session goes on whose provider lists the scopes of access tokens alone, also when it
+// refreshes them.
+func TestScopesOfARefreshedSession(t *testing.T) {
+	w := newLoginWorld(t, nil, func(_ *config.OAuth2Filter, args *config.Arguments) {
+		args.Scope = []string{"offline_access", "api://shop/read"}
+	})
+	w.instead("/token", w.changing(func(a map[string]any) { a["scope"] = "api://shop/read" }))
+	b := w.browser()
+	wantReply(t, b.login(page, "alice"), decision.None, 0)
+	before := w.asked.Load()
+	w.forward(6 * time.Minute)
+	wantReply(t, b.ask("GET", page), decision.None, 0)
+	if w.asked.Load() != before+1 {
+		t.Error("the session was not refreshed")
 	}
 }
 

@@ -172,6 +172,12 @@ func (g *granted) scopes(asked []string) []string {
 	return strings.Fields(*g.Scope)
 }
 
+// ofLogin is scopes of a login. There is none without an id_token, and that is what openid
+// asks for: providers that list the scopes of the access token alone leave it out.
+func (g *granted) ofLogin(asked []string) []string {
+	return union(g.scopes(asked), []string{"openid"})
+}
+
 // expires returns when the access token lapses by what the provider said, or else by what
 // stands in it; zero for nobody knows.
 func (g *granted) expires(now time.Time) time.Time {
