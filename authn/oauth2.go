@@ -80,7 +80,7 @@ func (x *oauth2Filter) Filter(c *Call) Outcome {
 	}
 	i := x.originIndex(c)
 	if i < 0 {
-		return x.refuse(c, decision.OriginUnprotected, "the origin of this page is none of the Filter's protectedOrigins", nil)
+		return x.refuse(c, decision.OriginUnprotected, c.origin()+" is none of the Filter's protectedOrigins", nil)
 	}
 	k := cacheKey{credential: x.credential(c), policy: x.policy}
 	known := x.deps.Cache.get(&k, c.Now)
