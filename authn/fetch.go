@@ -77,6 +77,14 @@ func shownURI(uri string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
+// mayBeStale tells caches on the way that r may be answered with what is no longer fresh,
+// as long as p says.
+func mayBeStale(r *http.Request, p config.FetchPolicy) {
+	if p.MaxStale > 0 {
+		r.Header.Set("Cache-Control", "max-stale="+strconv.FormatInt(int64(p.MaxStale/time.Second), 10))
+	}
+}
+
 // lifetime is how long an answer is fresh (RFC 9111 §4.2): as its headers say, but not
 // less than five minutes. maxStale outlasts what they forbid.
 func lifetime(h http.Header, now time.Time, maxStale time.Duration) time.Duration {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,9 +217,7 @@ func (s *keySet) ask(ctx context.Context, uri string) ([]byte, http.Header, erro
 		return nil, nil, plainError(err)
 	}
 	r.Header.Set("Accept", "application/jwk-set+json, application/json")
-	if s.policy.MaxStale > 0 {
-		r.Header.Set("Cache-Control", "max-stale="+strconv.FormatInt(int64(s.policy.MaxStale/time.Second), 10))
-	}
+	mayBeStale(r, s.policy)
 	a, err := s.client.Do(r)
 	if err != nil {
 		return nil, nil, plainError(err)

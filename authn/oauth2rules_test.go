@@ -879,6 +879,24 @@ func TestOAuth2Settings(t *testing.T) {
 			t.Errorf("the query is %v", q)
 		}
 	})
+	t.Run("maxStale", func(t *testing.T) {
+		said := map[string]string{}
+		w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) { f.Fetch.MaxStale = time.Hour })
+		w.mu.Lock()
+		w.other = func(rw http.ResponseWriter, r *http.Request) {
+			w.mu.Lock()
+			said[r.URL.Path] += r.Header.Get("Cache-Control")
+			w.mu.Unlock()
+			w.provider.ServeHTTP(rw, r)
+		}
+		w.mu.Unlock()
+		w.browser().login(page, "alice")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if said["/.well-known/openid-configuration"] != "max-stale=3600" || said["/token"] != "" {
+			t.Errorf("the provider was told %v", said)
+		}
+	})
 	t.Run("expirationSafetyMargin", func(t *testing.T) {
 		w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) { f.SafetyMargin = time.Minute })
 		b := w.browser()

@@ -119,6 +119,7 @@ func (p *provider) ask(ctx context.Context) (*discovery, error) {
 	if err != nil {
 		return nil, plainError(err)
 	}
+	mayBeStale(r, p.policy)
 	status, header, text, err := p.do(p.client, r)
 	switch {
 	case err != nil:
