@@ -67,12 +67,13 @@ func isBuiltIn(service string) bool {
 	if _, rest, ok := strings.Cut(service, "://"); ok {
 		service = rest
 	}
+	service, _, _ = strings.Cut(service, "/") // a path means nothing
 	host, port, err := net.SplitHostPort(service)
 	if err != nil || port != "8500" {
 		return false
 	}
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // authService reads what an External filter does not have.

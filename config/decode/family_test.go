@@ -76,6 +76,20 @@ func one(t *testing.T, version, kind, spec string) *config.Object {
 	return list[0]
 }
 
+// Where Edge Stack's own filters and limits listened is the gateway itself, however it is
+// written, and nowhere else is.
+func TestBuiltInServices(t *testing.T) {
+	for service, want := range map[string]bool{
+		"127.0.0.1:8500": true, "127.9.9.9:8500": true, "localhost:8500": true, "Localhost:8500": true, "[::1]:8500": true,
+		"http://127.0.0.1:8500": true, "https://localhost:8500": true, "http://127.0.0.1:8500/": true, "http://localhost:8500/auth": true,
+		"127.0.0.1:8501": false, "127.0.0.1": false, "10.0.0.1:8500": false, "localhost.default:8500": false, "http://auth/127.0.0.1:8500": false, "": false,
+	} {
+		if got := isBuiltIn(service); got != want {
+			t.Errorf("%q: %v, want %v", service, got, want)
+		}
+	}
+}
+
 // What a cluster stores as v2 is written with v3 before names, and with what a conversion
 // noted down for the way back.
 func TestStoredSpellings(t *testing.T) {
