@@ -106,13 +106,14 @@ func chunkName(name string, n int) string {
 
 var errSessionTooLarge = fmt.Errorf("the tokens of the provider take more than %d cookies", maxChunks)
 
-// chunks cuts a value into the cookies that carry it.
+// chunks cuts a value into the cookies that carry it. The last one is shorter than the
+// others, and empty if need be: so nobody takes for the value's what a longer one has left.
 func chunks(value string) ([]string, error) {
-	if len(value) > chunkSize*maxChunks {
+	if len(value) >= chunkSize*maxChunks {
 		return nil, errSessionTooLarge
 	}
 	var list []string
-	for len(value) > chunkSize {
+	for len(value) >= chunkSize {
 		list = append(list, value[:chunkSize])
 		value = value[chunkSize:]
 	}
