@@ -442,10 +442,10 @@ func (x *Exchange) failure(err error) (decision.Reason, error) {
 	return x.upstreamReason(err), err
 }
 
-// timeoutPassed tells the Mapping's timeout from the idle timeout.
+// timeoutPassed reports whether the Mapping's timeout has.
 func (x *Exchange) timeoutPassed() bool {
 	done := x.finished.Load()
-	return done > 0 && x.Route.timeout > 0 && (x.Route.idle == 0 || time.Duration(done)+x.Route.timeout <= x.gateway.clock().Sub(x.Now))
+	return done > 0 && x.Route.timeout > 0 && time.Duration(done)+x.Route.timeout <= x.gateway.clock().Sub(x.Now)
 }
 
 func (x *Exchange) clientReason(err error) decision.Reason {

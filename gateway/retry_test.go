@@ -188,6 +188,32 @@ func TestPerTryTimeout(t *testing.T) {
 	}
 }
 
+// That a request may rest for ever takes nothing from what is tried again, or from why a
+// connection did not come about.
+func TestRetryWithoutIdle(t *testing.T) {
+	for _, row := range []struct {
+		happens, policy string
+		want            verdict
+		retries         int
+	}{
+		{status(503), "{retry_on: 5xx}", served, 1},
+		{"reset", "{retry_on: 5xx}", served, 1},
+		{"silence", "{retry_on: 5xx, per_try_timeout: 50ms}", served, 1},
+		{"silence", "{retry_on: retriable-4xx, per_try_timeout: 50ms}", verdict{"proxy", "upstream_try_timeout", 504}, 0},
+	} {
+		up, _ := failing(t, row.happens, plainOK)
+		g := open(t, everyone+mapping("r", "/r/", up, "idle_timeout_ms: 0", "retry_policy: "+row.policy))
+		if _, r := g.get("/r/"); r.verdict != row.want || r.Retries != row.retries {
+			t.Errorf("%.12q with %s: got %+v after %d retries", row.happens, row.policy, r.verdict, r.Retries)
+		}
+	}
+	mute := service(t, func(p *peer) { p.wait() })
+	g := open(t, everyone+mapping("r", "/r/", "https://"+mute, "idle_timeout_ms: 0", "connect_timeout_ms: 50"))
+	if _, r := g.get("/r/"); (r.verdict != verdict{"proxy", "dial_timeout", 503}) {
+		t.Errorf("a dial that nobody answers: got %+v", r.verdict)
+	}
+}
+
 // A body is sent again whole, however long and however far it had come, up to the limit.
 func TestRetryBodies(t *testing.T) {
 	chunked := func(body string) string {
