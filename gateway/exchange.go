@@ -78,6 +78,7 @@ type Exchange struct {
 	moved     atomic.Int64 // when a byte last moved, as time since Now
 	finished  atomic.Int64 // when the request was complete, as time since Now; 0 before
 	ending    atomic.Bool  // the last of the request has been read
+	carried   atomic.Bool  // the connection has taken all of the request from the carrier
 	pumpFunc  func()
 	tickFunc  wire.Tick
 	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one

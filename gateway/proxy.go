@@ -239,6 +239,9 @@ func (x *Exchange) send() error {
 		if err := x.link.Flush(); err != nil {
 			return err
 		}
+		if x.finished.Load() > 0 { // another try: its time does not count from the end of the first
+			x.sent = x.gateway.clock()
+		}
 		x.startPump()
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 func (x *Exchange) startPump() {
 	x.pumping = true
 	x.pumpErr = nil
+	x.carried.Store(false)
 	x.pumpDone.Add(1)
 	go x.pumpFunc()
 }
@@ -29,6 +30,7 @@ func (x *Exchange) pump() {
 	}()
 	x.pumpErr = x.copyRequest()
 	if x.pumpErr == nil {
+		x.carried.Store(true)
 		x.complete(x.gateway.clock())
 		x.link.Wake() // the deadline is known now
 		return
@@ -113,9 +115,9 @@ func (x *Exchange) stopPump() {
 	}
 	if x.finished.Load() == 0 {
 		x.stream.StopReading()
-		if x.link != nil {
-			x.link.Abort()
-		}
+	}
+	if !x.carried.Load() && x.link != nil {
+		x.link.Abort()
 	}
 	x.pumpDone.Wait()
 	x.pumping = false
@@ -131,7 +133,7 @@ func (x *Exchange) waitPump() {
 	if !x.pumping || !x.ending.Load() {
 		return
 	}
-	if x.finished.Load() == 0 {
+	if !x.carried.Load() {
 		patience := time.AfterFunc(maxEnding, x.link.Abort)
 		defer func() {
 			if !patience.Stop() {

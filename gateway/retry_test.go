@@ -264,6 +264,63 @@ func TestRetryBodies(t *testing.T) {
 	}
 }
 
+// A try whose body was kept has as long as any other, counted from its own beginning.
+func TestRetryBodyInItsOwnTime(t *testing.T) {
+	up := service(t, func(p *peer) {
+		for r, _ := p.request(); r != nil; r, _ = p.request() {
+			if p.n == 0 {
+				p.wait()
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+			p.say(plainOK)
+		}
+	})
+	g := open(t, everyone+mapping("r", "/r/", up, "timeout_ms: 9000", "retry_policy: {retry_on: 5xx, per_try_timeout: 300ms}"))
+	a, r := g.send(request("POST", "/r/", strings.Repeat("0123456789", 20_000)))
+	if a.StatusCode != 200 || r.Retries != 1 || r.Waited < 50 || r.Waited > 300 {
+		t.Errorf("got %d after %d retries, %+v, the answer after %v ms", a.StatusCode, r.Retries, r.verdict, r.Waited)
+	}
+}
+
+// A try whose body nobody takes ends when its time is over, and one that is answered before
+// its body was taken when the answer is whole.
+func TestRetryBodyThatNobodyTakes(t *testing.T) {
+	for _, row := range []struct {
+		second string // what the second endpoint does, having read no body
+		fields string
+		want   verdict
+	}{
+		{"", "timeout_ms: 3000", verdict{"proxy", "upstream_timeout", 504}},
+		{"", "per_try", verdict{"proxy", "upstream_try_timeout", 504}},
+		{status(413), "timeout_ms: 9000", verdict{"proxy", "", 413}},
+	} {
+		policy := "retry_policy: {retry_on: 5xx}"
+		if row.fields == "per_try" {
+			row.fields, policy = "timeout_ms: 9000", "retry_policy: {retry_on: 5xx, per_try_timeout: 1s}"
+		}
+		over := make(chan struct{})
+		up := service(t, func(p *peer) {
+			if p.n == 0 {
+				p.request()
+				p.say("HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+				return
+			}
+			p.say(row.second)
+			<-over
+		})
+		g := open(t, everyone+module("buffer_limit_bytes: 20000000")+mapping("r", "/r/", up, row.fields, policy))
+		c := g.dial()
+		begun := time.Now()
+		c.say(request("POST", "/r/", strings.Repeat("0123456789", 1_000_000)))
+		a, r := c.hear("POST"), g.next()
+		if took := time.Since(begun); r.verdict != row.want || a.StatusCode != row.want.Status || r.Retries != 1 || took > 8*time.Second {
+			t.Errorf("%.12q %s: got %d, %+v after %d retries and %v", row.second, row.fields, a.StatusCode, r.verdict, r.Retries, took)
+		}
+		close(over)
+	}
+}
+
 // An endpoint that fails in the middle of a body costs nothing but time: what is left
 // of it is taken from the client and goes to another.
 func TestRetryMidBody(t *testing.T) {
