@@ -81,9 +81,14 @@ func (r *retry) wantsReason(reason decision.Reason) bool {
 }
 
 // admit counts one more try if it may be made: there are some left, the upstream is not
-// left alone, the request can be sent again, and not too many are already.
+// left alone, not too many are already, and the request can be sent again. That comes last:
+// where the rest of a body has to be waited for, the answer that is there is lost.
 func (r *retry) admit(x *Exchange) bool {
-	if x.tries >= r.times || !r.breaker.Closed() || !x.saveRest() || !r.budget.Enter() {
+	if x.tries >= r.times || !r.breaker.Closed() || !r.budget.Enter() {
+		return false
+	}
+	if !x.saveRest() {
+		r.budget.Leave()
 		return false
 	}
 	x.retrying = r.budget

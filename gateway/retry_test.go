@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -376,6 +377,32 @@ func TestMaxRetries(t *testing.T) {
 		if _, r := g.get("/r/"); r.Retries != 3 {
 			t.Errorf("got %d retries, want 3", r.Retries)
 		}
+	}
+}
+
+// An answer for which there is no other try stays whole, also where it came before the
+// request was.
+func TestMaxRetriesMidBody(t *testing.T) {
+	rest := make(chan struct{})
+	up := service(t, func(p *peer) {
+		if _, err := p.br.ReadByte(); err == nil {
+			p.say("HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nhalf")
+			<-rest
+			p.say("whole")
+			p.wait()
+		}
+	})
+	goOn := sync.OnceFunc(func() { close(rest) })
+	t.Cleanup(goOn)
+	g := open(t, everyone+mapping("r", "/r/", up, "retry_policy: {retry_on: 5xx}", "circuit_breakers: [{max_retries: 0}]", "stats_name: r"))
+	text := request("POST", "/r/", strings.Repeat("0123456789", 60_000))
+	c := g.dial()
+	c.say(text[:100_000])
+	g.waitFor("there is no other try", func() bool { return g.upstreamStates()["r"].Overflows["max_retries"] == 1 })
+	goOn()
+	a, r := c.hear("POST"), g.next()
+	if a.StatusCode != 503 || a.body != "halfwhole" || a.err != nil || r.verdict != (verdict{"proxy", "", 503}) {
+		t.Errorf("got %d %q %v, %+v", a.StatusCode, a.body, a.err, r.verdict)
 	}
 }
 
