@@ -187,6 +187,7 @@ func (p *proxy) answered(x *Exchange) (following, Verdict) {
 func (p *proxy) failed(x *Exchange, reason decision.Reason, err error) (following, Verdict) {
 	r := p.route.retry
 	x.tried()
+	x.headAfter = 0 // of a switch that may not be
 	p.route.upstreamMetrics.Failed(reason, false)
 	if r == nil || !r.wantsReason(reason) || x.timeoutPassed() || !r.admit(x) {
 		return final, x.stop(decision.Proxy, reason, p.route.By, err)

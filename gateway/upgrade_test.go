@@ -124,6 +124,16 @@ func TestUpgradeAnswers(t *testing.T) {
 	}
 }
 
+// A switch that may not be is no answer: the try after it has its own time, and counts.
+func TestUpgradeAnswerTriedAgain(t *testing.T) {
+	up, _ := failing(t, strings.Replace(switching, "websocket", "tls/1.0", 1), "silence")
+	g := open(t, everyone+mapping("x", "/x/", up, "allow_upgrade: [websocket]", "timeout_ms: 2000", "stats_name: x", "retry_policy: {retry_on: 5xx, per_try_timeout: 50ms}"))
+	_, r := g.get("/x/", "Connection: upgrade", "Upgrade: websocket")
+	if (r.verdict != verdict{"proxy", "upstream_try_timeout", 504}) || r.Retries != 1 || r.Waited != 0 {
+		t.Errorf("got %+v after %d retries, an answer after %v ms", r.verdict, r.Retries, r.Waited)
+	}
+}
+
 // switched asks for an upgrade over a connection of its own, saying early with it, and
 // reads the head that switches.
 func (g *gate) switched(early string) *client {
