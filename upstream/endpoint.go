@@ -185,11 +185,20 @@ func (e *endpoint) sweep(now time.Time) bool {
 		done = append(done, kept...)
 	} else {
 		e.idle = append(kept, e.idle...)
+		e.handIdle()
 	}
 	left := len(e.idle) > 0
 	e.mu.Unlock()
 	closeAll(done)
 	return e.sweepShared(now) || left
+}
+
+// handIdle gives connections to those who began to wait while these were looked at. e.mu is held.
+func (e *endpoint) handIdle() {
+	for last := len(e.idle) - 1; last >= 0 && e.hand(e.idle[last]); last-- {
+		e.idle[last] = nil
+		e.idle = e.idle[:last]
+	}
 }
 
 // takeResting takes out the connections at the bottom that have rested a while, and

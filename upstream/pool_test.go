@@ -23,10 +23,19 @@ type fakeLink struct {
 	dead      atomic.Bool
 	shut      atomic.Bool
 	asked     atomic.Int32
+	looked    func() // called by the next Alive, if it is not nil
 }
 
 func (l *fakeLink) Endpoint() string { return l.c.end.text }
-func (l *fakeLink) Alive() bool      { l.asked.Add(1); return !l.dead.Load() }
+
+func (l *fakeLink) Alive() bool {
+	l.asked.Add(1)
+	if looked := l.looked; looked != nil {
+		l.looked = nil
+		looked()
+	}
+	return !l.dead.Load()
+}
 
 func (l *fakeLink) Close() error {
 	if !l.shut.Swap(true) {

@@ -154,6 +154,33 @@ func TestQueueMoves(t *testing.T) {
 	})
 }
 
+// Who comes while the janitor looks at the connections that rest gets one of them.
+func TestQueueWhileTheJanitorLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := bounded(t, config.Limits{Connections: 2, Pending: 10}, "10.0.0.1")
+		a, b := open(t, u), open(t, u)
+		var first, second, third <-chan result
+		a.looked = func() { first, second, third = ask(u, Choice{}), ask(u, Choice{}), ask(u, Choice{}) }
+		a.Release()
+		b.Release()
+		time.Sleep(sweepEvery + time.Millisecond)
+		synctest.Wait()
+		if r := <-first; r.link != b || r.took != 0 {
+			t.Errorf("the first got %+v, want the connection that rested least", r)
+		}
+		if r := <-second; r.link != a || !waits(third) {
+			t.Errorf("the second got %+v, want the other one", r)
+		}
+		b.Release()
+		if r := <-third; r.link != b {
+			t.Errorf("the third got %+v", r)
+		}
+		a.Release()
+		b.Release()
+		wantStats(t, u, 0, 2)
+	})
+}
+
 // Under load nothing is lost: neither a connection nor a place nor a waiter.
 func TestQueueUnderLoad(t *testing.T) {
 	u, th := bounded(t, config.Limits{Connections: 3, Pending: 1000}, "10.0.0.1", "10.0.0.2")
