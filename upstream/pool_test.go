@@ -216,6 +216,34 @@ func TestJanitorFindsTheDead(t *testing.T) {
 	})
 }
 
+// A request's own end bounds how long a connection is waited for, however late it asks.
+func TestConnectingEndsWithTheRequest(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			u := fakeUpstream(t, Spec{ConnectTimeout: 3 * time.Second, HTTP2: h2}, Options{}, "10.0.0.1")
+			var within time.Duration
+			u.connect = func(_ *conn, by time.Time) (decision.Reason, error) {
+				within = time.Until(by)
+				return decision.DialTimeout, errNoPlace
+			}
+			u.connectMux = func(_ *shared, by time.Time) (decision.Reason, error) { return u.connect(nil, by) }
+			begun := time.Now()
+			for _, row := range []struct {
+				after, end, want time.Duration // since the request began; 0 for no end
+			}{{0, 0, 3 * time.Second}, {0, time.Second, time.Second}, {0, 10 * time.Second, 3 * time.Second}, {9 * time.Second, 10 * time.Second, time.Second}, {10 * time.Second, 0, 3 * time.Second}} {
+				time.Sleep(row.after - time.Since(begun))
+				c := Choice{}
+				if row.end > 0 {
+					c.By = begun.Add(row.end)
+				}
+				if _, _, err := u.Open(begun, c); err == nil || within != row.want {
+					t.Errorf("%v after the beginning of a request that ends after %v: a connection had %v, want %v", row.after, row.end, within, row.want)
+				}
+			}
+		})
+	}
+}
+
 func TestEndpointsComeAndGo(t *testing.T) {
 	u := fakeUpstream(t, Spec{}, Options{}, "10.0.0.1", "10.0.0.2")
 	byEnd := map[string]*fakeLink{}

@@ -207,6 +207,10 @@ func TestOpenWaitsForTheFirstAnswer(t *testing.T) {
 		if l != nil || reason != decision.NoEndpoints || !errors.Is(err, errNoAnswer) || time.Since(begin) != defaultConnectTimeout {
 			t.Errorf("got %v %v %v after %v, want no_endpoints after the connect timeout", l, reason, err, time.Since(begin))
 		}
+		begin = time.Now()
+		if _, _, err := u.Open(begin, Choice{By: begin.Add(time.Second)}); !errors.Is(err, errNoAnswer) || time.Since(begin) != time.Second {
+			t.Errorf("got %v after %v, want an end with the request", err, time.Since(begin))
+		}
 		u.Retire()
 		r.Close()
 	})

@@ -87,8 +87,9 @@ var errCrowded = errors.New("no connection had room in time")
 
 // openShared returns a link for one exchange on a connection to e that has room, or on
 // a new one. Who comes while one is being made waits for it. A zero by stands for a
-// whole connect timeout from now. Budget: 0 allocs when a connection has room.
-func (u *Upstream) openShared(e *endpoint, now, by time.Time) (wire.Link, decision.Reason, error) {
+// whole connect timeout from now, or what is left of the request if that is less.
+// Budget: 0 allocs when a connection has room.
+func (u *Upstream) openShared(e *endpoint, now, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
 	for try := 1; ; try++ {
 		link, wait, make := e.share(now)
 		if link != nil {
@@ -98,7 +99,7 @@ func (u *Upstream) openShared(e *endpoint, now, by time.Time) (wire.Link, decisi
 			u.stats.waited.Add(1)
 		}
 		if by.IsZero() {
-			by = u.now().Add(u.spec.ConnectTimeout)
+			by = u.connectBy(u.now(), c.By)
 		}
 		var reason decision.Reason
 		var err error
@@ -151,12 +152,9 @@ func (u *Upstream) join(e *endpoint, j *joining, by time.Time) (wire.Link, decis
 
 var errLeft = errors.New("the endpoint takes no requests on a new connection")
 
-// connectShared connects to e.
+// connectShared connects to e before by.
 func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.Reason, error) {
 	now := u.now()
-	if by.IsZero() {
-		by = now.Add(u.spec.ConnectTimeout)
-	}
 	if !u.admit(e) {
 		return nil, decision.UpstreamOverflow, errNoPlace
 	}

@@ -38,7 +38,7 @@ type Connection struct {
 // and never goes there. It blocks up to the connect timeout. On failure the connection
 // is nil, the reason says why and the error is for operators.
 func (u *Upstream) Connect() (*Connection, decision.Reason, error) {
-	e, by, err := u.next(u.now(), Choice{})
+	e, by, err := u.next(Choice{})
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}

@@ -288,73 +288,81 @@ func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
 //
 // Budget: 0 allocs when a connection rests in the pool.
 func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next(now, c)
+	e, by, err := u.next(c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	if u.spec.HTTP2 {
-		return u.openShared(u.target(e), now, by)
+		return u.openShared(u.target(e), now, by, c)
 	}
 	if c := e.fresh(now); c != nil {
 		return c.link, decision.None, nil
 	}
-	return u.openNew(e, now, by, c)
+	return u.openNew(e, by, c)
 }
 
 // Fresh is Open that never takes a connection from the pool: for the second try of
 // a request whose pooled connection turned out to be closed. A connection that is
 // shared tells its end to everyone at once, so there it is the same as Open.
 func (u *Upstream) Fresh(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
-	e, by, err := u.next(now, c)
+	e, by, err := u.next(c)
 	if err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	if u.spec.HTTP2 {
-		return u.openShared(u.target(e), now, by)
+		return u.openShared(u.target(e), now, by, c)
 	}
-	return u.openNew(e, now, by, c)
+	return u.openNew(e, by, c)
 }
 
 // openNew is open, at another endpoint if e goes meanwhile.
-func (u *Upstream) openNew(e *endpoint, now, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
+func (u *Upstream) openNew(e *endpoint, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
 	link, reason, err := u.open(u.target(e), by, c.By)
 	if !errors.Is(err, errMoved) {
 		return link, reason, err
 	}
-	if e, by, err = u.next(now, c); err != nil {
+	if e, by, err = u.next(c); err != nil {
 		return nil, decision.NoEndpoints, err
 	}
 	return u.open(u.target(e), by, c.By)
 }
 
-// next returns the endpoint for a request. Before the first answer it waits for it; by
-// is then the end of the connect timeout, or c.By if that comes before it, and zero
-// otherwise.
-func (u *Upstream) next(now time.Time, c Choice) (e *endpoint, by time.Time, err error) {
+// next returns the endpoint for a request. Before the first answer it waits for it, and by is
+// until when a connection may be waited for too; zero otherwise.
+func (u *Upstream) next(c Choice) (e *endpoint, by time.Time, err error) {
 	es := u.ends.Load()
 	if len(es.list) == 0 {
-		if by, err = u.firstAnswer(); err != nil {
+		if by, err = u.firstAnswer(c.By); err != nil {
 			return nil, by, err
 		}
 		if es = u.ends.Load(); len(es.list) == 0 {
 			return nil, by, es.err
 		}
 	}
-	if by.IsZero() && !c.By.IsZero() && c.By.Before(now.Add(u.spec.ConnectTimeout)) {
-		by = c.By
-	}
 	return es.balance.pick(c), by, nil
 }
 
-// firstAnswer waits until something is known about the endpoints.
-func (u *Upstream) firstAnswer() (by time.Time, err error) {
+// connectBy returns until when a request that ends by end, zero for never, may wait for a
+// connection from now on: the connect timeout, or to its end if that comes before.
+func (u *Upstream) connectBy(now, end time.Time) time.Time {
+	by := now.Add(u.spec.ConnectTimeout)
+	if !end.IsZero() && end.Before(by) {
+		return end
+	}
+	return by
+}
+
+// firstAnswer waits until something is known about the endpoints, for a request that ends by
+// end.
+func (u *Upstream) firstAnswer(end time.Time) (by time.Time, err error) {
 	select {
 	case <-u.known:
 		return time.Time{}, nil
 	default:
 	}
-	by = u.now().Add(u.spec.ConnectTimeout)
-	timer := time.NewTimer(u.spec.ConnectTimeout)
+	now := u.now()
+	by = u.connectBy(now, end)
+	timer := time.NewTimer(by.Sub(now))
 	defer timer.Stop()
 	select {
 	case <-u.known:
@@ -365,8 +373,8 @@ func (u *Upstream) firstAnswer() (by time.Time, err error) {
 }
 
 // open connects to e, or waits for a connection where there may be no more of them. A
-// zero by stands for a whole connect timeout from now; patience is how long may be
-// waited, as long as for a connection if it is zero.
+// zero by stands for a whole connect timeout from now, if patience is no shorter: that is
+// how long may be waited, as long as for a connection if it is zero.
 func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decision.Reason, error) {
 	if !u.budget.Wait() {
 		return nil, decision.UpstreamOverflow, errTooMany
@@ -375,7 +383,7 @@ func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decisio
 	u.stats.waited.Add(1)
 	now := u.now()
 	if by.IsZero() {
-		by = now.Add(u.spec.ConnectTimeout)
+		by = u.connectBy(now, patience)
 	}
 	if !u.admit(e) {
 		if patience.IsZero() {
@@ -391,9 +399,7 @@ func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decisio
 		e.live.Add(1)
 		u.stats.live.Add(1)
 		now = u.now()
-		if by = now.Add(u.spec.ConnectTimeout); patience.Before(by) {
-			by = patience
-		}
+		by = u.connectBy(now, patience)
 	}
 	c := &conn{end: e, born: now}
 	if reason, err := u.connect(c, by); err != nil {
