@@ -156,9 +156,7 @@ func (e *endpoint) drain() {
 	}
 	e.mu.Unlock()
 	closeAll(idle)
-	for _, s := range shared {
-		s.mux.Retire()
-	}
+	retireAll(shared)
 }
 
 func closeAll(conns []*conn) {

@@ -90,27 +90,36 @@ var errCrowded = errors.New("no connection had room in time")
 // whole connect timeout from now, or what is left of the request if that is less.
 // Budget: 0 allocs when a connection has room.
 func (u *Upstream) openShared(e *endpoint, now, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
+	if link := e.share(now); link != nil {
+		return link, decision.None, nil
+	}
+	if !u.budget.Wait() {
+		return nil, decision.UpstreamOverflow, errTooMany
+	}
+	defer u.budget.Waited()
+	u.stats.waited.Add(1)
+	if by.IsZero() {
+		by = u.connectBy(u.now(), c.By)
+	}
+	return u.openJoined(e, now, by)
+}
+
+// openJoined is openShared for who waits.
+func (u *Upstream) openJoined(e *endpoint, now, by time.Time) (wire.Link, decision.Reason, error) {
 	for try := 1; ; try++ {
-		link, wait, make := e.share(now)
-		if link != nil {
-			return link, decision.None, nil
-		}
-		if try == 1 {
-			u.stats.waited.Add(1)
-		}
-		if by.IsZero() {
-			by = u.connectBy(u.now(), c.By)
-		}
+		link, wait, make := e.shareOrJoin(now)
 		var reason decision.Reason
 		var err error
-		if make != nil {
+		switch {
+		case make != nil:
 			link, reason, err = u.join(e, make, by)
-		} else {
+		case wait != nil:
 			reason, err = u.await(wait, by)
 		}
 		switch {
 		case link != nil:
 			return link, decision.None, nil
+		case wait != nil && reason == decision.DialTimeout && u.now().Before(by): // it was another's time that was over
 		case err != nil && (!errors.Is(err, errLeft) || try == maxJoins):
 			return nil, reason, err
 		}
@@ -169,12 +178,32 @@ func (u *Upstream) connectShared(e *endpoint, by time.Time) (*shared, decision.R
 	return s, decision.None, nil
 }
 
-// share returns a link on a connection with room. Without one it returns what is being
-// made and has room to wait for, or else a joining that the caller must bring about.
+// share returns a link on a connection with room, nil if there is none.
 // Budget: 0 allocs when a connection has room.
-func (e *endpoint) share(now time.Time) (link wire.Link, wait, make *joining) {
-	var done []*shared
+func (e *endpoint) share(now time.Time) wire.Link {
 	e.mu.Lock()
+	link, done := e.room(now)
+	e.mu.Unlock()
+	retireAll(done)
+	return link
+}
+
+// shareOrJoin is share that without room returns what is being made and has room to wait
+// for, or else a joining that the caller must bring about.
+func (e *endpoint) shareOrJoin(now time.Time) (link wire.Link, wait, make *joining) {
+	e.mu.Lock()
+	link, done := e.room(now)
+	if link == nil {
+		wait, make = e.joining()
+	}
+	e.mu.Unlock()
+	retireAll(done)
+	return link, wait, make
+}
+
+// room returns a link on a connection with room, nil if there is none, and those that take
+// nothing any more and are let go. e.mu is held.
+func (e *endpoint) room(now time.Time) (link wire.Link, done []*shared) {
 	for i := 0; i < len(e.shared) && link == nil; {
 		s := e.shared[i]
 		if s.old(now) || s.mux.Leaving() {
@@ -185,14 +214,13 @@ func (e *endpoint) share(now time.Time) (link wire.Link, wait, make *joining) {
 		link = s.mux.Open()
 		i++
 	}
-	if link == nil {
-		wait, make = e.joining()
-	}
-	e.mu.Unlock()
-	for _, s := range done {
+	return link, done
+}
+
+func retireAll(list []*shared) {
+	for _, s := range list {
 		s.mux.Retire()
 	}
-	return link, wait, make
 }
 
 // joining returns a joining with room, or a new one to bring about. e.mu is held.
@@ -260,8 +288,6 @@ func (e *endpoint) sweepShared(now time.Time) (left bool) {
 	clear(e.shared[len(kept):])
 	e.shared = kept
 	e.mu.Unlock()
-	for _, s := range done {
-		s.mux.Retire()
-	}
+	retireAll(done)
 	return left
 }

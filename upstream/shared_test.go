@@ -8,7 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"legate/config"
 	"legate/decision"
+	"legate/limiter"
 	"legate/wire"
 )
 
@@ -187,6 +189,72 @@ func TestSharedWaitsNoLonger(t *testing.T) {
 			t.Errorf("got %v %v, want a timeout", reason, err)
 		}
 		time.Sleep(2 * time.Second)
+	})
+}
+
+// Who has more time than the one that makes the connection goes on when that one's is over.
+func TestSharedByOneInAHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := sharing(t, Spec{ConnectTimeout: 3 * time.Second}, 10, nil)
+		u.connectMux = func(s *shared, by time.Time) (decision.Reason, error) {
+			if left := time.Until(by); left < 500*time.Millisecond {
+				time.Sleep(left)
+				return decision.DialTimeout, errNoPlace
+			}
+			time.Sleep(500 * time.Millisecond)
+			s.mux = &fakeMux{s: s, room: 10}
+			return decision.None, nil
+		}
+		var all sync.WaitGroup
+		for i, patience := range []time.Duration{100 * time.Millisecond, 0, time.Second, 200 * time.Millisecond} {
+			all.Go(func() {
+				begun, c := time.Now(), Choice{}
+				if patience > 0 {
+					c.By = begun.Add(patience)
+				}
+				l, reason, err := u.Open(begun, c)
+				took := time.Since(begun)
+				switch {
+				case patience == 0 || patience == time.Second:
+					if err != nil || took > 700*time.Millisecond { // another in a hurry may have come between
+						t.Errorf("request %d: got %v %v after %v, want a connection once it was made", i, reason, err, took)
+						return
+					}
+					l.Release()
+				case reason != decision.DialTimeout || took != patience:
+					t.Errorf("request %d: got %v %v after %v, want an end with its time", i, reason, err, took)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+	})
+}
+
+// Exchanges that wait for a connection are bounded as requests of HTTP/1.1 are.
+func TestSharedPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := sharing(t, Spec{ConnectTimeout: time.Second}, 10, func() error {
+			time.Sleep(500 * time.Millisecond)
+			return nil
+		})
+		th := limiter.New(config.Limits{Connections: 10, Pending: 2})
+		u.budget = th
+		var waiting sync.WaitGroup
+		for range 2 {
+			waiting.Go(func() { openStream(t, u).Release() })
+		}
+		synctest.Wait()
+		if _, reason, err := u.Open(time.Now(), Choice{}); reason != decision.UpstreamOverflow || !errors.Is(err, errTooMany) {
+			t.Errorf("beyond max_pending_requests: got %v %v", reason, err)
+		}
+		waiting.Wait()
+		openStream(t, u).Release()
+		th.States(func(name string, s limiter.State) {
+			if want := (limiter.State{Limit: 2, Overflows: 1}); name == "max_pending_requests" && s != want {
+				t.Errorf("got %+v, want %+v", s, want)
+			}
+		})
 	})
 }
 
