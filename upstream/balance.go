@@ -64,11 +64,7 @@ type roundRobin struct {
 
 // pick returns the endpoint whose turn it is. Budget: 0 allocs.
 func (r roundRobin) pick(c Choice) *endpoint {
-	e := r.list[r.turn.Add(1)%uint64(len(r.list))]
-	if c.Avoid == e.text {
-		e = r.list[r.turn.Add(1)%uint64(len(r.list))]
-	}
-	return e
+	return another(r.list, int(r.turn.Add(1)%uint64(len(r.list))), c.Avoid) //nolint:gosec // less than the list is long
 }
 
 // leastRequest takes, of two endpoints drawn at random, the one that has less to do.

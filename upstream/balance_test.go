@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -25,6 +26,25 @@ func endpointsNamed(n int) []*endpoint {
 
 var everyPolicy = map[string]config.BalancePolicy{
 	"round_robin": config.RoundRobin, "least_request": config.LeastRequest, "ring_hash": config.RingHash, "maglev": config.Maglev,
+}
+
+// Another endpoint is another one, however many requests take their turns meanwhile.
+func TestAvoidedByTurns(t *testing.T) {
+	list := endpointsNamed(2)
+	b := newBalancer(config.RoundRobin, list, new(atomic.Uint64))
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			avoid := list[i%2].text
+			for range 50_000 {
+				if b.pick(Choice{Avoid: avoid}).text == avoid {
+					t.Errorf("%s was taken all the same", avoid)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Every policy gives every endpoint about its share: of many different hashes, and of
