@@ -36,23 +36,21 @@ type use struct {
 const maxReading = 512
 
 // Filter asks the Filters of the rules that decide about c: of the first that matches, and
-// where a service might read the path in another way of the first that matches that too.
+// where a service might read the path in other ways of the first that matches each of those too.
 // Budget: 0 allocs beside the Filters', for a host and a path up to maxReading.
 func (p *policies) Filter(c *Call) Outcome {
 	if len(p.rules) == 0 {
 		return Allow
 	}
-	var hosts, paths [maxReading]byte
+	var hosts [maxReading]byte
 	host := append(hosts[:0], c.Head.Host()...)
 	wire.LowerInPlace(host)
 	bare := withoutPort(host)
 	c.Patience = p.patience
 	first := p.find(host, bare, c.Path)
 	outcome := first.decide(c, c.Path)
-	if other, differs := otherReading(paths[:0], c.Path); differs && outcome == Allow {
-		if second := p.find(host, bare, other); second != first {
-			outcome = second.decide(c, other)
-		}
+	if all := readings(c.Path); all != 0 && outcome == Allow {
+		outcome = p.otherwise(c, host, bare, first, all)
 	}
 	p.offenders.settle(c)
 	c.Patience, c.until = 0, time.Time{} // an AuthService has a time of its own

@@ -2,6 +2,8 @@ package authn
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +129,18 @@ func TestPolicyReadings(t *testing.T) {
 		{"/api;x/exact", "exact"},
 		{"/administrator/x", ""},
 		{"/a%20dmin/x", ""},
+		{"/..%2Fadmin/x", "admin"},                           // above the root is the root
+		{"/..%2F..%2Fadmin/x", "admin"},                      //
+		{"/public%2F..%2F..%2F..%2Fadmin/x", "admin"},        //
+		{"/..;/..;/admin/x", "admin"},                        //
+		{"/..%2F..;", ""},                                    //
+		{"/x%2F..%2Fadmin%2F;x%2F..%2Fx", "admin"},           // who knows no parameters, as nginx
+		{"/x%2F..%2Fadmin%2F%2F..%2Fx", "admin"},             // who goes up from an empty segment (RFC 3986)
+		{"/public%2Fx/..;/admin/x", "admin"},                 // who knows no escaped slashes
+		{"/admin%2F../x", "admin"},                           // who knows no dots
+		{"/x%2F..%2Fadmin/..%5C../x", "admin"},               // who knows no backslashes
+		{"/x%2F..%2Fapi%2F;x%2F..%2Fexact;y", "exact"},       //
+		{"/public/x%2F..%2F..%2Fadmin%2F;x%2F..;y", "admin"}, //
 	} {
 		*asked = nil
 		p.Filter(testCall(t, "x.com", row.path))
@@ -134,6 +148,79 @@ func TestPolicyReadings(t *testing.T) {
 			t.Errorf("%s: asked %q, want %q", row.path, got, row.want)
 		}
 	}
+}
+
+// Whatever a service makes of a path, the rule that is about it has been asked.
+func TestEveryReadingIsAsked(t *testing.T) {
+	p, _, asked := testPolicies(t, policy("p", asks("*", "/admin/*", "admin")))
+	pieces := []string{"/", "//", "%2F", "%5c", ";", "%3B", "..", ".", "admin", "x"}
+	r := rand.New(rand.NewPCG(1, 2))
+	guarded := 0
+	for range 40_000 {
+		path := "/"
+		for range 1 + r.IntN(9) {
+			path += pieces[r.IntN(len(pieces))]
+		}
+		h := &wire.Head{}
+		h.BuildRequest("GET", "x.com", path)
+		if err := h.NormalizePath(wire.PathRules{}); err != nil {
+			t.Fatal(path, err)
+		}
+		path = string(h.Path())
+		read := asService(r, path)
+		if !strings.HasPrefix(read, "/admin/") {
+			continue
+		}
+		guarded++
+		*asked = nil
+		p.Filter(testCall(t, "x.com", path))
+		if len(*asked) == 0 {
+			t.Fatalf("%s: a service reads %s, and nobody was asked", path, read)
+		}
+	}
+	if guarded < 200 {
+		t.Errorf("only %d paths were about the rule", guarded)
+	}
+}
+
+// asService reads path as some service would, by steps that are each as simple as may be.
+func asService(r *rand.Rand, path string) string {
+	if r.IntN(2) == 0 {
+		path = strings.NewReplacer("%2F", "/", "%2f", "/", "%3B", ";", "%3b", ";").Replace(path)
+	}
+	if r.IntN(2) == 0 {
+		path = strings.NewReplacer("%5C", "/", "%5c", "/").Replace(path)
+	}
+	segments := strings.Split(path, "/")[1:]
+	if r.IntN(2) == 0 {
+		for i, s := range segments {
+			segments[i], _, _ = strings.Cut(s, ";")
+		}
+	}
+	if r.IntN(2) == 0 {
+		last := segments[len(segments)-1]
+		segments = slices.DeleteFunc(segments, func(s string) bool { return s == "" })
+		if last == "" {
+			segments = append(segments, "")
+		}
+	}
+	if r.IntN(2) == 0 {
+		var up []string
+		for i, s := range segments {
+			switch {
+			case s == "..":
+				up = up[:max(len(up)-1, 0)]
+			case s != ".":
+				up = append(up, s)
+				continue
+			}
+			if i == len(segments)-1 {
+				up = append(up, "")
+			}
+		}
+		segments = up
+	}
+	return "/" + strings.Join(segments, "/")
 }
 
 func TestPolicyChain(t *testing.T) {
@@ -261,7 +348,7 @@ func thousand(t testing.TB) (*policies, *[]string) {
 
 func TestAllocsPolicies(t *testing.T) {
 	p, asked := thousand(t)
-	for _, path := range []string{"/service-999/x", "/other/x", "/service-500;a=b/x"} {
+	for _, path := range []string{"/service-999/x", "/other/x", "/service-500;a=b/x", "/a%2F..%2Fservice-500%2F;x%5Cy"} {
 		c := testCall(t, "shop.example.com:8443", path, "X-Tenant", "a")
 		if n := testing.AllocsPerRun(100, func() { *asked = (*asked)[:0]; p.Filter(c) }); n != 0 {
 			t.Errorf("%s: %v allocs", path, n)
