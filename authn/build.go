@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/templates"
 	"legate/wire"
 )
 
@@ -217,6 +218,9 @@ func (f inTurn) Explain(c *Call) (notes []string) {
 // use makes the Filter that a rule of p uses. field is where p does.
 func (b *setBuilder) use(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem) {
 	i := slices.IndexFunc(b.world.Filters, func(f config.Filter) bool { return f.Is(u.Namespace, u.Name) })
+	if i >= 0 {
+		b.speaks(&b.world.Filters[i])
+	}
 	if i >= 0 && b.world.Filters[i].OAuth2 != nil && b.world.Filters[i].Broken == "" {
 		return b.oauth2(p, field, &b.world.Filters[i], u.Arguments)
 	}
@@ -256,7 +260,6 @@ func (b *setBuilder) filter(o *config.Filter, args *config.Arguments) (Filter, [
 		if err != nil {
 			return invalid, once([]config.Problem{objectProblem(&o.Meta, "JWT.", err, filterCloses)})
 		}
-		b.injects(j.inject.Names())
 		return j, nil
 	case o.External != nil:
 		x, broken, problems := newExternalFilter(o, b.building)
@@ -287,10 +290,24 @@ func objectProblem(m *config.Meta, prefix string, err error, instead string) con
 	return p
 }
 
-// injects notes names of headers that are set here.
+// speaks notes the headers that o sets. Where o is broken nobody else sets them either: what
+// it would decide about is closed, but services that it speaks to are asked for more than that.
+func (b *setBuilder) speaks(o *config.Filter) {
+	switch {
+	case o.JWT != nil:
+		b.injects(templates.Names(o.JWT.Inject))
+	case o.OAuth2 != nil:
+		b.injects(templates.Names(o.OAuth2.Inject))
+	}
+}
+
+// injects notes names of headers that are set here. By some of them clients say themselves
+// who they are, which is what Filters have to see; these are replaced, and not taken away.
 func (b *setBuilder) injects(names [][]byte) {
-	for _, n := range names {
-		b.injected = append(b.injected, newFieldName(string(n)))
+	for _, name := range names {
+		if n := newFieldName(string(name)); n.id != wire.FieldAuthorization && n.id != wire.FieldCookie {
+			b.injected = append(b.injected, n)
+		}
 	}
 }
 
@@ -301,7 +318,11 @@ func (b *setBuilder) require() {
 		trusted = append(trusted, b.mints.byName[name].Minter)
 	}
 	for _, m := range b.world.Mappings {
-		if m.JWT == nil || m.JWTBroken {
+		if m.JWT == nil {
+			continue
+		}
+		b.injects(templates.Names(m.JWT.Filter.Inject))
+		if m.JWTBroken {
 			continue
 		}
 		q, err := newRequirement(m, trusted, b.keys, b.deps)
@@ -312,7 +333,6 @@ func (b *setBuilder) require() {
 			b.requirements[m] = i
 			continue
 		}
-		b.injects(q.inject.Names())
 		b.requirements[m] = q
 	}
 }

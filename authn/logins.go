@@ -125,7 +125,6 @@ func (b *setBuilder) oauth2(p *config.FilterPolicy, field string, o *config.Filt
 	if err != nil {
 		return invalid, append(problems, closed("", err)...)
 	}
-	b.injects(l.inject.Names())
 	return x, problems
 }
 
@@ -136,6 +135,9 @@ func (b *setBuilder) judge(l *login, args *config.Arguments) (*jwtFilter, error)
 		return nil, nil
 	}
 	i := slices.IndexFunc(b.world.Filters, func(f config.Filter) bool { return f.Is(t.Filter.Namespace, t.Filter.Name) })
+	if i >= 0 {
+		b.speaks(&b.world.Filters[i])
+	}
 	if i < 0 || b.world.Filters[i].JWT == nil || b.world.Filters[i].Broken != "" {
 		return nil, fmt.Errorf("the accessTokenJWTFilter of %s: there is no JWT Filter %s.%s that could be used", l.by, t.Filter.Name, t.Filter.Namespace)
 	}
@@ -150,7 +152,6 @@ func (b *setBuilder) judge(l *login, args *config.Arguments) (*jwtFilter, error)
 	j, err := newJWT(fmt.Sprintf("Filter %s/%s", o.Namespace, o.Name), o.FullName(), o.JWT, &asked, b.keys, b.deps)
 	if err == nil {
 		j.offenders = nil // the provider gave the token, and not who asks
-		b.injects(j.inject.Names())
 	}
 	return j, err
 }

@@ -52,13 +52,9 @@ var (
 func NewHeaders(list []config.HeaderTemplate) (*Headers, error) {
 	s := &Headers{names: names{}, list: make([]header, 0, len(list))}
 	for i, h := range list {
-		lower := strings.ToLower(h.Name)
-		id := wire.LookupField([]byte(lower))
-		switch {
-		case !isToken(lower):
-			return nil, &HeaderError{i, "name", fmt.Errorf("%q %w", h.Name, errName)}
-		case wire.HopByHop.Has(id) || id == wire.FieldHost:
-			return nil, &HeaderError{i, "name", fmt.Errorf("%q %w", h.Name, errOwned)}
+		lower, id, err := nameOf(&list[i])
+		if err != nil {
+			return nil, &HeaderError{i, "name", err}
 		}
 		t, err := Header(h.Value)
 		if err != nil {
@@ -72,6 +68,31 @@ func NewHeaders(list []config.HeaderTemplate) (*Headers, error) {
 		s.list = append(s.list, header{h.Name, wire.Add{ID: id, Name: []byte(lower)}, t})
 	}
 	return s, nil
+}
+
+// nameOf returns the name of h in lower case, or why nobody may set such a header.
+func nameOf(h *config.HeaderTemplate) (lower string, id wire.Field, err error) {
+	lower = strings.ToLower(h.Name)
+	id = wire.LookupField([]byte(lower))
+	switch {
+	case !isToken(lower):
+		return "", id, fmt.Errorf("%q %w", h.Name, errName)
+	case wire.HopByHop.Has(id) || id == wire.FieldHost:
+		return "", id, fmt.Errorf("%q %w", h.Name, errOwned)
+	}
+	return lower, id, nil
+}
+
+// Names returns the names of list that may be set, in lower case, whatever else is wrong
+// with it.
+func Names(list []config.HeaderTemplate) [][]byte {
+	var names [][]byte
+	for i := range list {
+		if lower, _, err := nameOf(&list[i]); err == nil {
+			names = append(names, []byte(lower))
+		}
+	}
+	return names
 }
 
 // isToken reports whether s, in lower case, is a token (RFC 9110 §5.6.2).
@@ -91,15 +112,6 @@ func (s *Headers) Uses(name string) bool {
 		}
 	}
 	return false
-}
-
-// Names returns the names, in lower case, as Edits take them.
-func (s *Headers) Names() [][]byte {
-	list := make([][]byte, len(s.list))
-	for i := range s.list {
-		list[i] = s.list[i].line.Name
-	}
-	return list
 }
 
 // Render returns the lines to set, made of data: of the headers whose values depend on
