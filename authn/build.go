@@ -169,14 +169,18 @@ func (b *setBuilder) ask() {
 	var both inTurn
 	for i := range b.world.AuthServices {
 		a := &b.world.AuthServices[i]
-		switch m := b.mints.standIn(b.world, a); {
-		case m == nil || a.BuiltIn:
+		o := standsInFor(b.world, a)
+		if o == nil || a.BuiltIn {
 			others.AuthServices = append(others.AuthServices, *a)
-		case m.broken:
-			both = append(both, &invalidFilter{by: m.by, message: "the Filter that stands in for an AuthService is invalid"})
-		default:
-			both = append(both, m.Minter)
+			continue
 		}
+		if m := b.mints.get(o.Namespace, o.Name); m != nil && !m.broken {
+			both = append(both, m.Minter)
+			continue
+		}
+		invalid := newInvalid(o.Namespace, o.Name)
+		invalid.message = "the Filter that stands in for an AuthService is invalid"
+		both = append(both, invalid)
 	}
 	service, problems := NewAuthService(&others, b.building)
 	b.problems = append(b.problems, problems...)

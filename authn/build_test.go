@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"legate/config"
+	"legate/decision"
 	"legate/wire"
 )
 
@@ -64,5 +65,38 @@ func TestStrip(t *testing.T) {
 	}
 	if got := upstreamField(c, "authorization"); !slices.Equal(got, []string{"alice"}) {
 		t.Errorf("the service gets %q", got)
+	}
+}
+
+// A Mint filter that cannot be used still stands in for its AuthService, which is not there
+// any more and might let everybody pass for that.
+func TestBrokenStandIn(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		breaks func(o *config.Filter)
+	}{
+		{"that cannot be read", func(o *config.Filter) { o.Broken = "Mint.lifetime: must be a duration" }},
+		{"whose Secret is missing", func(o *config.Filter) {
+			o.Mint.Credentials.Passwords = config.SecretName{Name: "users", Namespace: "ambassador"}
+		}},
+	} {
+		o := mintFilter(func(f *config.MintFilter) { f.AuthServices = []string{"jwt-auth:3000"} })
+		row.breaks(o)
+		d, _, _ := issuerDeps(t)
+		d.AuthService = func(*config.AuthService) (wire.Asker, string, []config.Problem) {
+			t.Errorf("%s: its AuthService is asked", row.name)
+			return nil, "", nil
+		}
+		s := testSet(t, d, &config.World{Filters: []config.Filter{*o}, AuthServices: []config.AuthService{{
+			Meta:         config.Meta{Kind: "AuthService", Name: "auth", Namespace: "ambassador"},
+			ExternalAuth: config.ExternalAuth{Service: "jwt-auth:3000", FailureModeAllow: true},
+		}}})
+		ask := s.AuthService()
+		if ask == nil {
+			t.Fatalf("%s: nobody is asked", row.name)
+		}
+		if c := callOf(); ask.Filter(c) != Deny || c.Reply.Reason != decision.FilterInvalid || c.Reply.By != "Filter ambassador/jwt-auth" {
+			t.Errorf("%s: got %+v", row.name, c.Reply)
+		}
 	}
 }

@@ -121,11 +121,12 @@ func corsOrigins(w *config.World) []string {
 // get returns the Mint filter of that name, nil for none.
 func (s *mints) get(namespace, name string) *mint { return s.byName[namespace+"/"+name] }
 
-// standIn returns the Mint filter that is asked instead of an AuthService, nil for none.
-func (s *mints) standIn(w *config.World, a *config.AuthService) *mint {
+// standsInFor returns the Mint filter that is asked instead of an AuthService, nil for none.
+// A broken one is too, so that nobody is asked who is not there any more.
+func standsInFor(w *config.World, a *config.AuthService) *config.Filter {
 	for i := range w.Filters {
 		if o := &w.Filters[i]; o.Mint != nil && standsIn(o, a) {
-			return s.get(o.Namespace, o.Name)
+			return o
 		}
 	}
 	return nil
