@@ -91,47 +91,60 @@ func (m *Minter) believe(c *Call, token []byte) (known *Verified, seen bool, f *
 	if f = m.deps.Offenders.flooded(c); f != nil {
 		return nil, false, f
 	}
-	raw := string(token)
-	id, lapse, f := m.judge(raw, now)
+	j, f := m.judge(c, string(token), now)
 	if f != nil {
 		m.deps.Offenders.note(c, f)
 		return nil, false, f
 	}
-	if c.Dry {
-		return &Verified{Identity: id}, false, nil
+	k.generation = m.generation(now) // judging may have fetched keys, and more may have come since
+	if c.Dry || j.by != nil && j.by(now) != j.generation {
+		return &Verified{Identity: j.identity}, false, nil
 	}
-	k.generation = m.generation(now) // judging may have fetched keys
-	return m.deps.Cache.put(&k, Verified{Identity: id}, now, lapse), false, nil
+	return m.deps.Cache.put(&k, Verified{Identity: j.identity}, now, j.lapse), false, nil
+}
+
+// A judged is whom a token speaks of, and by which keys it was found to.
+type judged struct {
+	identity   *Identity
+	lapse      time.Time                  // when that is to be looked at again; zero for never
+	by         func(now time.Time) uint64 // the generation of those keys; nil where others vouched for the token
+	generation uint64                     // that they had
 }
 
 // judge verifies a token by who issued it, by its own account.
-func (m *Minter) judge(raw string, now time.Time) (id *Identity, lapse time.Time, f *failure) {
+func (m *Minter) judge(c *Call, raw string, now time.Time) (j judged, f *failure) {
 	_, rest, _ := strings.Cut(raw, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	issuer, subject := sourceOf(payload)
 	if m.accounts != nil && strings.HasPrefix(subject, accountPrefix) && issuer != m.f.Issuer {
-		return m.accounts.judge(raw, now) // nobody else speaks of them
+		return m.accounts.judge(c, raw, now) // nobody else speaks of them
 	}
 	if issuer == m.f.Issuer {
-		id, lapse, f = m.verifyOwn(raw, now)
-		if f == nil && !m.trustsItself && !m.forEdge(id.Token.Claims) {
+		j.by, j.generation = m.signer.generation, m.signer.generation(now)
+		j.identity, j.lapse, f = m.verifyOwn(raw, now)
+		if f == nil && !m.trustsItself && !m.forEdge(j.identity.Token.Claims) {
 			f = failInternal
 		}
-		return id, lapse, f
+		return j, f
 	}
+	f = failForeign
 	for i := range m.issuers {
-		if t := &m.issuers[i]; t.issuer == issuer {
-			known, _, lapse, f := t.look(nil, raw, now)
-			if f != nil {
-				return nil, lapse, f
-			}
-			return known.Identity, lapse, nil
+		t := &m.issuers[i]
+		if t.issuer != issuer {
+			continue
+		}
+		known, generation, lapse, refused := t.look(c, raw, now)
+		if refused == nil {
+			return judged{known.Identity, lapse, t.keys.generation, generation}, nil
+		}
+		if f.reason != decision.KeySetUnavailable { // it is not known then that the token does not hold
+			f = refused
 		}
 	}
 	if _, err := parseJWS(raw); err != nil {
-		return nil, lapse, refuse(decision.TokenMalformed, malformed, "the token is malformed: "+err.Error())
+		f = refuse(decision.TokenMalformed, malformed, "the token is malformed: "+err.Error())
 	}
-	return nil, lapse, failForeign
+	return judged{}, f
 }
 
 // sourceOf returns the issuer and the subject that an encoded payload claims, "" for none.
@@ -150,19 +163,16 @@ func sourceOf(payload string) (issuer, subject string) {
 	return claims.Issuer, claims.Subject
 }
 
-// generation is a number that grows whenever keys come or go that m believes tokens by.
+// generation is a number that changes whenever keys come or go that m believes tokens by.
 // Budget: 0 allocs.
 func (m *Minter) generation(now time.Time) uint64 {
-	n := m.signer.current.Load().generation
+	const odd = 0x9e3779b97f4a7c15 // so that it matters whose keys are whose
+	n := m.signer.generation(now)
 	for i := range m.issuers {
-		if k := m.issuers[i].keys.usable(now); k != nil {
-			n += k.generation + 1
-		}
+		n = n*odd + m.issuers[i].keys.generation(now)
 	}
 	if m.accounts != nil {
-		if k := m.accounts.keys.usable(now); k != nil {
-			n += k.generation + 1
-		}
+		n = n*odd + m.accounts.keys.generation(now)
 	}
 	return n
 }

@@ -1,10 +1,13 @@
 package authn
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"legate/config"
@@ -103,4 +106,70 @@ func TestIssuersAreNotMixedUp(t *testing.T) {
 			t.Errorf("%s: audited %q, want %q", r.name, got, kind)
 		}
 	}
+}
+
+// An issuer may be trusted for several audiences, each with keys of its own.
+func TestIssuerTrustedTwice(t *testing.T) {
+	keys := newIssuer(t, jwks("ec"))
+	d, _, _ := issuerDeps(t)
+	const issuer = "https://id.example.com"
+	m := minter(t, d, mintFilter(func(f *config.MintFilter) {
+		f.Credentials.Issuers = []config.TrustedIssuer{
+			{Issuer: issuer, Audiences: []string{"web"}, JWKSURI: keys.URL}, {Issuer: issuer, Audiences: []string{"app"}, JWKSURI: keys.URL + "/app"},
+		}
+	}))
+	for audience, want := range map[string]decision.Reason{"web": decision.None, "app": decision.None, "other": decision.TokenAudience} {
+		token := es256(fmt.Sprintf(`{"iss":%q,"sub":"alice","aud":%q,"exp":%d}`, issuer, audience, after(time.Hour)))
+		c := call(midday, nil, "Authorization", "Bearer "+token)
+		if m.Filter(c); c.Reply.Reason != want {
+			t.Errorf("for %s: %v, want %v", audience, c.Reply.Reason, want)
+		}
+	}
+}
+
+// Who waits for an issuer, or for the cluster, does so no longer than all Filters may.
+func TestMintFiltersHavePatience(t *testing.T) {
+	testKeys()
+	for _, row := range []struct {
+		name, token string
+		trusts      func(c *config.Credentials)
+	}{
+		{"an issuer", es256(`{"iss":"https://id.example.com","sub":"alice","exp":99999999999}`), func(c *config.Credentials) {
+			c.Issuers = []config.TrustedIssuer{{Issuer: "https://id.example.com", JWKSURI: "http://id.example.com/keys"}}
+		}},
+		{"the cluster", accountToken("ec", midday, nil), func(c *config.Credentials) { c.Kubernetes = &config.KubernetesTokens{Audience: "legate"} }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, _, _ := issuerDeps(t)
+				over := make(chan struct{})
+				d.Clock, d.Cluster = time.Now, stalledCluster{over}
+				d.Dial = func(context.Context, string, string) (net.Conn, error) {
+					<-over
+					return nil, net.ErrClosed
+				}
+				m := minter(t, d, mintFilter(func(f *config.MintFilter) { row.trusts(&f.Credentials) }))
+				c := call(time.Now(), nil, "Authorization", "Bearer "+row.token)
+				c.Patience = time.Second
+				if m.Filter(c); c.Reply.Reason != decision.KeySetUnavailable {
+					t.Errorf("got %v", c.Reply.Reason)
+				}
+				if took := time.Since(c.Now); took < time.Second || took > time.Second+10*time.Millisecond {
+					t.Errorf("it took %v", took)
+				}
+				close(over) // until then the attempt goes on, for others
+			})
+		})
+	}
+}
+
+// A stalledCluster does not answer until it is over.
+type stalledCluster struct{ over <-chan struct{} }
+
+func (s stalledCluster) Ask(ctx context.Context, _, _ string, _ []byte) (int, []byte, error) {
+	select {
+	case <-s.over:
+	case <-ctx.Done():
+	}
+	return 0, nil, net.ErrClosed
 }

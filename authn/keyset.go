@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,8 +54,7 @@ type keySet struct {
 // keys are a key set's at one moment. They are not changed.
 type keys struct {
 	list       []key
-	digest     [sha256.Size]byte
-	generation uint64
+	generation uint64    // what they are, see generationOf
 	renew      time.Time // another look is due then: a little before fresh, not the same for every gateway
 	fresh      time.Time // until then nobody says that they have changed
 	until      time.Time // and then they are not used any more
@@ -70,6 +70,14 @@ func (s *keySet) usable(now time.Time) *keys {
 		return nil
 	}
 	return k
+}
+
+// generation returns that of the keys known at now, 0 for none. Budget: 0 allocs.
+func (s *keySet) generation(now time.Time) uint64 {
+	if k := s.usable(now); k != nil {
+		return k.generation
+	}
+	return 0
 }
 
 // fitting returns those of k that a token of that key id, "" for none, may be signed with.
@@ -166,21 +174,18 @@ func (s *keySet) fetch(ctx context.Context, fl *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.replace(next)
+		s.current.Store(next)
 	}
 	s.err, s.flight = err, nil
 	close(fl.done)
 }
 
-// replace makes next current. Keys that have not changed keep their generation.
-func (s *keySet) replace(next *keys) {
-	if old := s.current.Load(); old != nil {
-		next.generation = old.generation
-		if old.digest != next.digest {
-			next.generation++
-		}
-	}
-	s.current.Store(next)
+// generationOf stands for keys by the text that they were published in. Those of one
+// generation are the same ones, whoever has read them and when: what was verified by others
+// is not believed by them.
+func generationOf(text []byte) uint64 {
+	digest := sha256.Sum256(text)
+	return binary.BigEndian.Uint64(digest[:])
 }
 
 // get asks the URI once, after the issuer's discovery document where that names it.
@@ -207,7 +212,7 @@ func (s *keySet) get(ctx context.Context) (*keys, error) {
 	}
 	now := s.deps.Clock()
 	fresh := now.Add(lifetime(header, now, s.policy.MaxStale))
-	return &keys{list: list, digest: sha256.Sum256(text), renew: fresh.Add(-rand.N(10 * time.Second)), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil //nolint:gosec // because it spreads load, and nobody gains by guessing
+	return &keys{list: list, generation: generationOf(text), renew: fresh.Add(-rand.N(10 * time.Second)), fresh: fresh, until: fresh.Add(staleFor + s.policy.MaxStale)}, nil //nolint:gosec // because it spreads load, and nobody gains by guessing
 }
 
 // ask returns the document at uri, and what was said about it.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"legate/config"
+	"legate/decision"
 )
 
 // keySetOfIssuer returns the key set of i that nobody refreshes in the background.
@@ -301,7 +302,8 @@ func TestRefreshInTheBackground(t *testing.T) {
 		sets.start()
 		sets.start() // is started already
 		sets.ready(t.Context())
-		if s.usable(time.Now()) == nil {
+		first := s.usable(time.Now())
+		if first == nil {
 			t.Fatal("there are no keys at the start")
 		}
 		if asked := i.times(start); len(asked) != 1 || asked[0] != 0 {
@@ -328,7 +330,7 @@ func TestRefreshInTheBackground(t *testing.T) {
 		}
 		i.set(false)
 		time.Sleep(2 * maxRetry)
-		if k := s.usable(time.Now()); k == nil || !time.Now().Before(k.fresh) || k.generation != 0 {
+		if k := s.usable(time.Now()); k == nil || !time.Now().Before(k.fresh) || k.generation != first.generation {
 			t.Errorf("once it is back: %+v", k)
 		}
 
@@ -349,4 +351,26 @@ func TestRefreshInTheBackground(t *testing.T) {
 			t.Errorf("after the end, asked at %v", asked)
 		}
 	})
+}
+
+// A configuration that comes back asks for its keys anew, and believes nothing that others
+// verified.
+func TestKeysOfAFilterThatComesBack(t *testing.T) {
+	i := newIssuer(t, jwks("ec"))
+	d, _, _ := issuerDeps(t)
+	for _, row := range []struct {
+		keys string
+		want decision.Reason
+	}{
+		{jwks("ec"), decision.None},
+		{jwks("ed"), decision.TokenInvalid},
+		{jwks("ec"), decision.None},
+	} {
+		i.publish(row.keys)
+		j := newTestFilter(t, d, &config.JWTFilter{JWKSURI: i.URL}, nil) // whose predecessor has gone
+		c := callOf("authorization", "Bearer "+es256(`{"sub":"alice"}`))
+		if j.Filter(c); c.Reply.Reason != row.want {
+			t.Errorf("with the keys %s: %v, want %v", row.keys, c.Reply.Reason, row.want)
+		}
+	}
 }

@@ -82,42 +82,45 @@ var (
 // judge returns the ServiceAccount that a token speaks of, and when that is to be asked
 // again. A token that the cluster's keys refuse costs the API server nothing. Either the
 // keys or the API server may be out of reach: what the other one says counts.
-func (a *accounts) judge(raw string, now time.Time) (id *Identity, lapse time.Time, f *failure) {
-	known, _, lapse, f := a.look(nil, raw, now)
+func (a *accounts) judge(c *Call, raw string, now time.Time) (j judged, f *failure) {
+	known, generation, lapse, f := a.look(c, raw, now)
 	if f != nil && f.reason != decision.KeySetUnavailable {
-		return nil, lapse, f
+		return j, f
 	}
-	r, err := a.review(raw)
+	if known != nil {
+		j = judged{known.Identity, lapse, a.keys.generation, generation}
+	}
+	r, err := a.review(c, raw)
 	switch {
 	case err != nil && f != nil:
 		f.err = errors.Join(f.err, err)
-		return nil, lapse, f
+		return j, f
 	case err != nil:
 		if !a.alone.Swap(true) {
 			a.deps.Log.Warn("tokens of ServiceAccounts are believed by the cluster's keys alone", "filter", a.by, "error", err)
 		}
-		return known.Identity, sooner(lapse, now.Add(unreviewedFor)), nil
+		j.lapse = sooner(lapse, now.Add(unreviewedFor))
+		return j, nil
 	}
 	a.alone.Store(false)
 	switch {
 	case !r.Authenticated && known != nil:
-		return nil, lapse, failGone
+		return j, failGone
 	case !r.Authenticated:
-		return nil, lapse, failVouch
+		return j, failVouch
 	case !slices.Contains(r.Audiences, a.audience):
-		return nil, lapse, failNotHere
-	case known != nil:
-		id = known.Identity
-	default:
+		return j, failNotHere
+	case known == nil:
 		var ok bool
-		if id, lapse, ok = unverified(a.by, raw, now); !ok {
-			return nil, lapse, failVouch
+		if j.identity, j.lapse, ok = unverified(a.by, raw, now); !ok {
+			return j, failVouch
 		}
 	}
-	if id.Subject != r.User.Username || !strings.HasPrefix(id.Subject, accountPrefix) {
-		return nil, lapse, failVouch
+	if j.identity.Subject != r.User.Username || !strings.HasPrefix(j.identity.Subject, accountPrefix) {
+		return j, failVouch
 	}
-	return id, sooner(lapse, now.Add(reviewedFor)), nil
+	j.lapse = sooner(j.lapse, now.Add(reviewedFor))
+	return j, nil
 }
 
 // sooner returns the earlier of two times.
@@ -137,8 +140,8 @@ type reviewed struct {
 	} `json:"user"`
 }
 
-// review asks the API server about a token. An error says that it has no opinion.
-func (a *accounts) review(raw string) (*reviewed, error) {
+// review asks the API server about a token, of c, which may be nil. An error says that it has no opinion.
+func (a *accounts) review(c *Call, raw string) (*reviewed, error) {
 	type spec struct {
 		Token     string   `json:"token"`
 		Audiences []string `json:"audiences"`
@@ -151,7 +154,7 @@ func (a *accounts) review(raw string) (*reviewed, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), waitTime)
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait(waitTime, a.deps.Clock()))
 	defer cancel()
 	status, text, err := a.cluster.Ask(ctx, http.MethodPost, reviewPath, question)
 	if err != nil {

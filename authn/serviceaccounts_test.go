@@ -25,6 +25,8 @@ type fakeCluster struct {
 	down     bool
 	reviews  int
 	question string // the last one's
+
+	reviewing func() // is called by every one; nil for nothing
 }
 
 func (f *fakeCluster) Ask(_ context.Context, method, path string, body []byte) (int, []byte, error) {
@@ -38,6 +40,9 @@ func (f *fakeCluster) Ask(_ context.Context, method, path string, body []byte) (
 	case method == "POST" && path == reviewPath:
 		f.reviews++
 		f.question = string(body)
+		if f.reviewing != nil {
+			f.reviewing()
+		}
 		if f.review != "" {
 			return 201, fmt.Appendf(nil, `{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": %s}`, f.review), nil
 		}
@@ -154,6 +159,7 @@ func TestServiceAccountsAreAskedAboutAgain(t *testing.T) {
 	d := testDeps(t, &now)
 	d.Cluster = cluster
 	m := minter(t, d, mintFilter(func(f *config.MintFilter) { f.Credentials.Kubernetes = &config.KubernetesTokens{Audience: "legate"} }))
+	fetched(t, m.accounts.keys, now)
 	token := accountToken("ec", now, nil)
 	at := func(after time.Duration, want decision.Reason, reviews int) {
 		t.Helper()
@@ -172,6 +178,34 @@ func TestServiceAccountsAreAskedAboutAgain(t *testing.T) {
 	at(2*reviewedFor+unreviewedFor-time.Second, decision.None, 3)
 	cluster.review = `{"authenticated": false}`
 	at(2*reviewedFor+unreviewedFor, decision.TokenRevoked, 4)
+}
+
+// fetched has s ask for its keys.
+func fetched(t *testing.T, s *keySet, now time.Time) {
+	t.Helper()
+	if _, _, err := s.find(nil, "", "ES256", now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is remembered of a token is what the keys say that it was verified by, and not those
+// that came while it was looked at.
+func TestKeysThatChangeMeanwhile(t *testing.T) {
+	now := noon
+	cluster := &fakeCluster{keys: jwks("ec"), review: vouched}
+	d := testDeps(t, &now)
+	d.Cluster = cluster
+	m := minter(t, d, mintFilter(func(f *config.MintFilter) { f.Credentials.Kubernetes = &config.KubernetesTokens{Audience: "legate"} }))
+	fetched(t, m.accounts.keys, now)
+	cluster.reviewing = func() {
+		m.accounts.keys.current.Store(&keys{generation: 1, until: now.Add(time.Hour)})
+	}
+	for _, want := range []decision.Reason{decision.None, decision.TokenInvalid} {
+		c := call(now, nil, "Authorization", "Bearer "+accountToken("ec", now, nil))
+		if m.Filter(c); c.Reply.Reason != want {
+			t.Errorf("got %v, want %v", c.Reply.Reason, want)
+		}
+	}
 }
 
 // Accounts may exchange their tokens, and nobody else may speak of them: not an issuer that
