@@ -18,6 +18,7 @@ type Revocations []*revocationList
 // A revocationList is one list, made ready to be asked.
 type revocationList struct {
 	list    *x509.RevocationList
+	scope   listScope
 	serials map[string]bool // that are taken back
 
 	mu     sync.Mutex
@@ -43,7 +44,11 @@ func ParseRevocations(text []byte) (Revocations, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse revocation list: %w", err)
 		}
-		l := &revocationList{list: list, serials: make(map[string]bool, len(list.RevokedCertificateEntries)), signed: map[[sha256.Size]byte]bool{}}
+		scope, err := newListScope(list)
+		if err != nil {
+			return nil, fmt.Errorf("revocation list of %s: %w", list.Issuer, err)
+		}
+		l := &revocationList{list: list, scope: scope, serials: make(map[string]bool, len(list.RevokedCertificateEntries)), signed: map[[sha256.Size]byte]bool{}}
 		for i := range list.RevokedCertificateEntries {
 			l.serials[string(list.RevokedCertificateEntries[i].SerialNumber.Bytes())] = true
 		}
@@ -66,7 +71,7 @@ func (l Revocations) Until() (first time.Time) {
 }
 
 // Judge returns nil if there is a path, from a certificate up to its root, on which each
-// authority has a list that is in force at now and has none of its certificates. Otherwise
+// authority has a list for its certificate that is in force at now and has it not. Otherwise
 // it says what is wrong with one. As in Ambassador an authority without a list vouches for nobody; no
 // lists at all take nothing back.
 func (l Revocations) Judge(paths [][]*x509.Certificate, now time.Time) error {
@@ -88,8 +93,9 @@ func (l Revocations) judge(path []*x509.Certificate, now time.Time) error {
 		for _, list := range l {
 			switch {
 			case !list.of(issuer):
-			case list.serials[string(path[i].SerialNumber.Bytes())]: // also on one that is out of date
+			case list.serials[string(path[i].SerialNumber.Bytes())]: // also on one that is out of date, or for others
 				return ErrRevoked
+			case !list.scope.covers(path[i]):
 			case list.inForce(now):
 				verdict = nil
 			case verdict != nil:
