@@ -72,6 +72,41 @@ func TestKubernetes(t *testing.T) {
 	g.comesTo(t, request{target: "/tls/"}, 404)
 }
 
+// What an older version of an object needs stays as long as that serves in the place of a newer
+// one, and no longer.
+func TestKubernetesLastGoodVersion(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(authority.issue(t, "gate.test").secret("cert") + authority.issue(t, "gate.test").secret("other") + tlsHost("gate", "gate.test", "cert", route) + mapping("tls", "/tls/", up))
+	c.apply(authority.issue(t, "file.test").secret("named-by-a-file"))
+	g := c.gateway(setup{manifests: tlsHost("file", "file.test", "named-by-a-file", route)})
+	eventually(t, patience(10*time.Second), "a Secret that a file names serves", func() bool {
+		_, list := g.operator("/api/v1/certificates")
+		return strings.Contains(list, "default/named-by-a-file")
+	})
+	serves := func(what, from string) {
+		t.Helper()
+		g.comesTo(t, request{target: "/tls/", secure: true}, 200)
+		eventually(t, patience(10*time.Second), what, func() bool {
+			_, list := g.operator("/api/v1/certificates")
+			return strings.Contains(list, from)
+		})
+	}
+	serves("the first version serves", "default/cert")
+	for _, broken := range []string{tlsHost("gate", "gate.test", "missing", route), manifest("Host", "gate", "{hostname: [gate.test], tlsSecret: {name: missing}}")} {
+		c.apply(broken)
+		eventually(t, patience(10*time.Second), "the last good version serves", func() bool { return g.tells("object_stale", "Host/gate.default") })
+		c.apply(mapping("more", "/more/", up)) // by which all is made anew
+		g.comesTo(t, request{target: "/more/"}, 200)
+		serves("the last good version serves with its certificate", "default/cert")
+		c.do("", "delete", "mapping", "more")
+		g.comesTo(t, request{target: "/more/"}, 404)
+	}
+	c.apply(tlsHost("gate", "gate.test", "other", route))
+	serves("what was mended serves", "default/other")
+}
+
 // outageTime is how long an API server is away: as LEGATE_OUTAGE says, otherwise long enough
 // for it to be a Problem and for whoever asks again to have lost patience.
 func outageTime(t *testing.T) time.Duration {

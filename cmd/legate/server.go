@@ -301,6 +301,9 @@ func (srv *server) apply(ctx context.Context, w config.World, instead config.Ins
 		srv.teller.Applied(mark)
 	}
 	if seen := srv.world.Load(); seen != nil {
+		if srv.api != nil {
+			srv.api.Serves(seen)
+		}
 		srv.acme.Want(seen)
 		srv.staples.Want(srv.certs.Load())
 		if srv.handback != nil {

@@ -8,8 +8,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -50,6 +53,8 @@ type Source struct {
 	dirty   chan struct{} // the set is to be made anew
 	kinds   chan struct{} // which kinds there are is to be found out anew
 	running sync.WaitGroup
+
+	serving atomic.Pointer[wanted] // the Secrets that what is in force names; nil before
 
 	mu         sync.Mutex
 	discovered bool // it is known which kinds there are
@@ -174,9 +179,28 @@ func (s *Source) set() []*config.Object {
 	return append(set, s.health.problems()...)
 }
 
+// Serves tells which World is in force. The Secrets that its objects name are read too: of those
+// that come from elsewhere, and of older versions that serve in the place of newer ones.
+func (s *Source) Serves(w *config.World) {
+	var found []string
+	for _, objects := range []any{w.Hosts, w.TLSContexts, w.Modules, w.Filters, w.AuthServices, w.RateLimitServices, w.LogServices, w.Tracing} {
+		found = texts(found, reflect.ValueOf(objects))
+	}
+	now := make(wanted, len(found))
+	for _, name := range found {
+		now[name] = true
+	}
+	if before := s.serving.Swap(&now); before == nil || !maps.Equal(*before, now) {
+		s.changed()
+	}
+}
+
 // secrets has the Secrets read that are named, and reports whether that has been done.
 func (s *Source) secrets(ctx context.Context) bool {
 	named := wanted{}
+	if serving := s.serving.Load(); serving != nil {
+		maps.Copy(named, *serving)
+	}
 	for _, name := range s.opts.Secrets {
 		named[name+"."+s.opts.Decode.Namespace] = true
 	}
