@@ -8,7 +8,8 @@ import (
 )
 
 // hostPair finds h's certificate: that of its Secret, or the one that was ordered. Where
-// both are there and for h's name the one counts that lasts longer.
+// both are there and for h's name the one counts that lasts longer, unless the Secret's was
+// ordered too, from an authority that h named before.
 func (b *builder) hostPair(h *config.Host) (pair, bool) {
 	own, err := b.certificate(hostSecret(h))
 	if h.ACME == nil {
@@ -25,7 +26,7 @@ func (b *builder) hostPair(h *config.Host) (pair, bool) {
 		return pair{}, false
 	case ordered == nil:
 		return own, true
-	case err == nil && lastsLonger(own, *ordered, nameOf(h)):
+	case err == nil && (own.ordered == "" || own.ordered == h.ACME.Authority) && lastsLonger(own, *ordered, nameOf(h)):
 		return own, true
 	}
 	return *ordered, true

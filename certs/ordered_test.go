@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,12 @@ func TestOrderedCertificates(t *testing.T) {
 	own, longer := secret(now.AddDate(0, 1, 0), "a.example.com"), secret(now.AddDate(0, 3, 0), "a.example.com")
 	ordered := secret(now.AddDate(0, 2, 0), "a.example.com", "ordered.example.com")
 	others := secret(now.AddDate(0, 3, 0), "b.example.com")
+	from := func(authority string, s *config.Secret) *config.Secret {
+		marked := *s
+		marked.Data = maps.Clone(s.Data)
+		config.MarkOrdered(marked.Data, authority)
+		return &marked
+	}
 	broken := &config.Secret{Meta: own.Meta, Data: map[string][]byte{"tls.crt": own.Data["tls.crt"], "tls.key": ordered.Data["tls.key"]}}
 	for _, c := range []struct {
 		name         string
@@ -33,6 +40,9 @@ func TestOrderedCertificates(t *testing.T) {
 	}{
 		{"both", own, ordered, "", "ordered.example.com", "", false},
 		{"its Secret's lasts longer", longer, ordered, "", "a.example.com", "", false},
+		{"its Secret's, ordered from there, lasts longer", from("https://ca.test/dir", longer), ordered, "", "a.example.com", "", false},
+		{"its Secret's, ordered elsewhere, lasts longer", from("https://staging.test/dir", longer), ordered, "", "ordered.example.com", "", false},
+		{"its Secret's alone, ordered elsewhere", from("https://staging.test/dir", own), nil, "", "a.example.com", "", false},
 		{"its Secret alone", own, nil, "", "a.example.com", "", false},
 		{"ordered alone", nil, ordered, "", "ordered.example.com", "", false},
 		{"a broken Secret and one ordered", broken, ordered, "", "ordered.example.com", "", false},

@@ -28,6 +28,7 @@ type pair struct {
 	certName, keyName string // how the author calls them
 	root              []byte // the CA that Istio puts beside them; nil for none
 	from              Origin
+	ordered           string // the authority that it was ordered from, "" where its author did not order it here
 }
 
 // The types of Secret in which Ambassador looks for certificates.
@@ -57,6 +58,7 @@ func (b *builder) certificate(name secretName) (pair, error) {
 		p := pair{cert: s.Data[keys[0]], key: s.Data[keys[1]], certName: keys[0], keyName: keys[1], root: s.Data["root-cert.pem"], from: Origin{FromSecret, name.String()}}
 		switch {
 		case len(p.cert) > 0 && len(p.key) > 0:
+			p.ordered = config.OrderedFrom(s.Data)
 			return p, nil
 		case len(p.cert) > 0:
 			return pair{}, fmt.Errorf("Secret %s has %s but no %s", name, p.certName, p.keyName)

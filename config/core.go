@@ -1,11 +1,42 @@
 package config
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
 // A Secret is a Kubernetes Secret whose keys a gateway uses: certificates, keys,
 // authorities. Data is decoded from base64.
 type Secret struct {
 	Meta
 	Type string
 	Data map[string][]byte
+}
+
+// orderedEntry is the entry that says of a certificate in the Secret who was asked for it.
+const orderedEntry = "ordered-from"
+
+// MarkOrdered notes in a Secret's entries that its certificate was ordered from an authority, the
+// URL of its directory.
+func MarkOrdered(data map[string][]byte, authority string) {
+	data[orderedEntry] = []byte(orderedMark(data) + authority)
+}
+
+// OrderedFrom returns which authority the certificate in a Secret's entries was ordered from by a
+// gateway that wrote it there, "" where somebody else put it there, also over one that was.
+func OrderedFrom(data map[string][]byte) string {
+	authority, ok := strings.CutPrefix(string(data[orderedEntry]), orderedMark(data))
+	if !ok {
+		return ""
+	}
+	return authority
+}
+
+// orderedMark tells the certificate that is marked from any other.
+func orderedMark(data map[string][]byte) string {
+	sum := sha256.Sum256(data["tls.crt"])
+	return hex.EncodeToString(sum[:]) + " "
 }
 
 // A Service is a Kubernetes Service, as far as names and ports go.

@@ -60,8 +60,9 @@ func accountOf(w *config.World, h *config.Host) account {
 	return a
 }
 
-// ownOf returns the certificate that h's own Secret has for the name, nil where it has none.
-// Nothing is ordered in place of one that is good for long yet.
+// ownOf returns the certificate that h's own Secret has for the name, nil where it has none, or
+// one that was ordered from an authority that h named before. Nothing is ordered in place of one
+// that is good for long yet.
 func ownOf(w *config.World, h *config.Host) *x509.Certificate {
 	for i := range w.Secrets {
 		s := &w.Secrets[i]
@@ -69,7 +70,10 @@ func ownOf(w *config.World, h *config.Host) *x509.Certificate {
 			continue
 		}
 		pair, err := tls.X509KeyPair(s.Data["tls.crt"], s.Data["tls.key"])
-		if err != nil || pair.Leaf.VerifyHostname(subjectOf(h).name) != nil {
+		if err != nil || pair.Leaf.VerifyHostname(NameOf(h)) != nil {
+			continue
+		}
+		if from := config.OrderedFrom(s.Data); from != "" && from != h.ACME.Authority {
 			continue
 		}
 		return pair.Leaf

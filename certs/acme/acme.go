@@ -50,9 +50,12 @@ type Client struct {
 type subject struct{ authority, name string }
 
 // subjectOf is that of a Host with an authority.
-func subjectOf(h *config.Host) subject {
+func subjectOf(h *config.Host) subject { return subject{h.ACME.Authority, NameOf(h)} }
+
+// NameOf returns the name that h's certificate is ordered for.
+func NameOf(h *config.Host) string {
 	name, _, _ := strings.Cut(strings.ToLower(h.Hostname), ":")
-	return subject{h.ACME.Authority, name}
+	return name
 }
 
 // New returns a client that orders nothing yet. Close ends it.

@@ -268,6 +268,32 @@ func TestDueOfTheSameCertificate(t *testing.T) {
 	}
 }
 
+// Nothing is ordered in place of a certificate that somebody put into the Host's Secret, and
+// something is in place of one that was ordered from another authority than the Host names now.
+func TestOwnOfAnotherAuthority(t *testing.T) {
+	b := newBench(t)
+	cert, key := b.clock.valid(t, 90*24*time.Hour)
+	const here, before = "https://ca.test/dir", "https://staging.test/dir"
+	for _, row := range []struct {
+		name, from, host string
+		own              bool
+	}{
+		{"its author's", "", "a.example.com", true},
+		{"ordered from there", here, "a.example.com", true},
+		{"ordered elsewhere", before, "a.example.com", false},
+		{"for another name", "", "c.example.com", false},
+	} {
+		s := config.Secret{Meta: config.Meta{Name: "cert", Namespace: "shop"}, Data: map[string][]byte{"tls.crt": cert, "tls.key": key}}
+		if row.from != "" {
+			config.MarkOrdered(s.Data, row.from)
+		}
+		h := config.Host{Meta: config.Meta{Namespace: "shop"}, Hostname: row.host, TLSSecret: config.SecretRef{Name: "cert"}, ACME: &config.ACME{Authority: here}}
+		if own := ownOf(&config.World{Secrets: []config.Secret{s}}, &h); (own != nil) != row.own {
+			t.Errorf("%s: own: %v", row.name, own != nil)
+		}
+	}
+}
+
 // A hanging storage answers nothing while it is told so.
 type hangingStorage struct {
 	certmagic.Storage

@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"slices"
 	"time"
 
+	"legate/certs/acme"
 	"legate/config"
 	"legate/config/kube"
 )
@@ -55,29 +58,56 @@ func (b *handback) run(ctx context.Context) {
 	}
 }
 
-// write writes what Secrets of w lack, as long as this replica leads.
-func (b *handback) write(ctx context.Context, w *config.World) {
+// An ordering is a certificate that was ordered for a Host, as it may stand in the Host's Secret.
+type ordering struct {
+	hostname string
+	from     string // the authority's directory
+	pair     map[string][]byte
+}
+
+// orderings returns what was ordered for Hosts of the cluster in w, in their order, by the
+// Secrets that they name. Hosts may share one.
+func (b *handback) orderings(w *config.World) (names []kube.Name, of map[kube.Name][]ordering) {
+	of = map[kube.Name][]ordering{}
 	for i := range w.Hosts {
 		h := &w.Hosts[i]
-		if ctx.Err() != nil || !b.srv.teller.Leads() {
-			return
-		}
 		if h.ACME == nil || h.File != "" {
 			continue
 		}
 		ordered := b.srv.acme.Certificate(h)
+		if ordered == nil {
+			continue
+		}
 		name := kube.Name{Namespace: cmp.Or(h.TLSSecret.Namespace, h.Namespace), Name: h.TLSSecret.Name}
-		if ordered == nil || time.Now().Before(b.retry[name]) || b.srv.hasAsGood(w, name, ordered.Data) {
+		if of[name] == nil {
+			names = append(names, name)
+		}
+		of[name] = append(of[name], ordering{acme.NameOf(h), h.ACME.Authority, ordered.Data})
+	}
+	return names, of
+}
+
+// write writes what Secrets of w lack, as long as this replica leads. Where Hosts share one the
+// first of them is who has it.
+func (b *handback) write(ctx context.Context, w *config.World) {
+	names, of := b.orderings(w)
+	for _, name := range names {
+		if ctx.Err() != nil || !b.srv.teller.Leads() {
+			return
+		}
+		if time.Now().Before(b.retry[name]) || hasAsGood(w, name, of[name]) {
 			continue
 		}
 		err := b.srv.api.EditTLSSecret(ctx, name, func(data map[string][]byte) (map[string][]byte, error) {
-			if asGood(data, ordered.Data) {
+			if asGood(data, of[name]) {
 				return nil, nil //nolint:nilnil // because nil says that nothing changes
 			}
 			if data == nil {
 				data = map[string][]byte{}
 			}
-			data["tls.crt"], data["tls.key"] = ordered.Data["tls.crt"], ordered.Data["tls.key"]
+			first := of[name][0]
+			data["tls.crt"], data["tls.key"] = first.pair["tls.crt"], first.pair["tls.key"]
+			config.MarkOrdered(data, first.from)
 			return data, nil
 		})
 		b.note(name, err)
@@ -98,25 +128,32 @@ func (b *handback) note(name kube.Name, err error) {
 	}
 }
 
-// hasAsGood reports whether a Secret of w has what was ordered, or what lasts longer.
-func (srv *server) hasAsGood(w *config.World, name kube.Name, ordered map[string][]byte) bool {
+// hasAsGood reports whether a Secret of w has what was ordered, or what is as good.
+func hasAsGood(w *config.World, name kube.Name, list []ordering) bool {
 	for i := range w.Secrets {
 		if s := &w.Secrets[i]; s.Is(name.Namespace, name.Name) {
-			return asGood(s.Data, ordered)
+			return asGood(s.Data, list)
 		}
 	}
 	return false
 }
 
-// asGood reports whether own has what ordered has, or what lasts longer.
-func asGood(own, ordered map[string][]byte) bool {
-	if bytes.Equal(own["tls.crt"], ordered["tls.crt"]) && bytes.Equal(own["tls.key"], ordered["tls.key"]) {
-		return true
-	}
+// asGood reports whether a Secret's own entries are as good as those of one of list.
+func asGood(own map[string][]byte, list []ordering) bool {
 	o, err := tls.X509KeyPair(own["tls.crt"], own["tls.key"])
-	if err != nil {
+	return err == nil && slices.ContainsFunc(list, func(want ordering) bool { return want.met(own, o.Leaf) })
+}
+
+// met reports whether own has what o has, or what is for the same name and lasts longer, unless
+// that was ordered too, from another authority: the Host does not want it of that one any more.
+func (o *ordering) met(own map[string][]byte, leaf *x509.Certificate) bool {
+	from := config.OrderedFrom(own)
+	if bytes.Equal(own["tls.crt"], o.pair["tls.crt"]) && bytes.Equal(own["tls.key"], o.pair["tls.key"]) {
+		return from == o.from
+	}
+	if from != "" && from != o.from || leaf.VerifyHostname(o.hostname) != nil {
 		return false
 	}
-	n, err := tls.X509KeyPair(ordered["tls.crt"], ordered["tls.key"])
-	return err != nil || o.Leaf.NotAfter.After(n.Leaf.NotAfter)
+	n, err := tls.X509KeyPair(o.pair["tls.crt"], o.pair["tls.key"])
+	return err != nil || leaf.NotAfter.After(n.Leaf.NotAfter)
 }
