@@ -38,7 +38,7 @@ func (u *Upstream) Ask(q *wire.Question) error {
 		if err != nil {
 			return err
 		}
-		if err = converse(q, link, by); err == nil {
+		if err = converse(q, link, by, by.Sub(u.now())); err == nil {
 			q.Hold(link)
 			return nil
 		}
@@ -74,10 +74,10 @@ func untouched(link wire.Link, err error) bool {
 	}
 }
 
-// converse sends q over link and reads the answer.
-func converse(q *wire.Question, link wire.Link, by time.Time) error {
+// converse sends q over link and reads the answer, by then, which is so much time.
+func converse(q *wire.Question, link wire.Link, by time.Time, left time.Duration) error {
 	if len(q.Body) > guarded {
-		limit := time.AfterFunc(q.Limit, link.Abort)
+		limit := time.AfterFunc(left, link.Abort)
 		defer func() {
 			if !limit.Stop() {
 				link.Abort() // now rather than when somebody else has the connection

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +197,38 @@ func TestAskGivesUp(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		})
+	}
+}
+
+// The limit is for everything: what it took to connect is not had once more for a body that
+// nobody reads.
+func TestAskSendsLongBodiesWithinTheLimit(t *testing.T) {
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	ap := netip.MustParseAddrPort(serve(t, func(net.Conn) { <-over }))
+	u := New(Spec{Host: ap.Addr().String(), Port: ap.Port(), ConnectTimeout: time.Minute}, newTestResolver(t, Options{}))
+	const limit = 20 * time.Second
+	var slow atomic.Bool
+	u.now = func() time.Time {
+		if slow.CompareAndSwap(true, false) { // when it began, long before it had a connection
+			return time.Now().Add(300*time.Millisecond - limit)
+		}
+		return time.Now()
+	}
+	u.Start()
+	t.Cleanup(u.Retire)
+	var q wire.Question
+	q.Begin([]byte("POST"), []byte("x"))
+	q.Target(nil, []byte("/"), nil, false)
+	q.Body, q.Limit, q.Most = []byte(strings.Repeat("z", 32<<20)), limit, 1<<10
+	slow.Store(true)
+	start := time.Now()
+	if err := u.Ask(&q); wire.OutcomeOf(err) != wire.Timeout || slow.Load() {
+		t.Errorf("got %v, want that it took too long", err)
+	}
+	q.Release()
+	if took := time.Since(start); took > limit/2 {
+		t.Errorf("took %v", took)
 	}
 }
 
