@@ -140,14 +140,20 @@ func (c *Call) headerMap() map[string]string {
 			key = string(name)
 		}
 		text := valid(string(value))
-		if before, there := m[key]; there && f == wire.FieldCookie {
-			text = before + "; " + text
-		} else if there {
-			text = before + "," + text
+		if before, there := m[key]; there {
+			text = before + between(f) + text
 		}
 		m[key] = text
 	})
 	return m
+}
+
+// between is what joins the lines of one name (RFC 9110 §5.3, RFC 9113 §8.2.3).
+func between(f wire.Field) string {
+	if f == wire.FieldCookie {
+		return "; "
+	}
+	return ","
 }
 
 // obey does what an answer says.
@@ -306,7 +312,7 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 			return
 		}
 		if there {
-			before = append(before, ',')
+			before = append(before, between(f)...)
 		}
 		there, before = true, append(before, v...)
 	})
@@ -321,7 +327,7 @@ func (c *Call) apply(o *corev3.HeaderValueOption) {
 		}
 	case appends:
 		if there {
-			value = append(append(before, ','), value...)
+			value = append(append(before, between(f)...), value...)
 		}
 	case replaces: // whatever is there
 	}

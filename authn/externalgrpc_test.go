@@ -162,6 +162,8 @@ func TestAnswerOfAServiceOfGRPC(t *testing.T) {
 		{"an empty answer lets pass", &authv3.CheckResponse{}, nil, Allow, plain},
 		{"append where there is one, and where there is none", ok(&authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{set("Foo", "bar", appending), set("baz", "bar", appending)}}), nil, Allow,
 			"baz: bar|foo: foo,bar|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
+		{"append to cookies", headers(set("cookie", "a=1"), set("cookie", "b=2", appending), set("Cookie", "c=3", appending)), nil, Allow,
+			"cookie: a=1; b=2; c=3|" + plain},
 		{"overwrite by default", ok(&authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{set("foo", "bar"), set("new", "1", replacing)}}), nil, Allow,
 			"foo: bar|new: 1|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http"},
 		{"add if absent: what is there stays", headers(set("foo", "new", acting(addsIfAbsent)), set("a", "1", acting(addsIfAbsent)), set("a", "2", acting(addsIfAbsent))), nil, Allow,
