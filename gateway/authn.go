@@ -151,7 +151,8 @@ func (g *Gateway) filters(set *authn.Set) bool {
 }
 
 // routeless lets FilterPolicies and AuthServices decide about a request that no Mapping is
-// for: whether there is one is told to those only who may ask.
+// for: whether there is one is told to those only who may ask. By what they change about the
+// request there may be one, whose stages behind the choice of a route follow.
 func (x *Exchange) routeless() Verdict {
 	set := x.Snap.authn
 	if x.gateway.filters(set) && set.Filter(x.seen()) == authn.Deny {
@@ -159,6 +160,9 @@ func (x *Exchange) routeless() Verdict {
 	}
 	if ask := set.AuthService(); ask != nil && ask.Filter(x.seen()) == authn.Deny {
 		return x.take(decision.Authn)
+	}
+	if x.strays() {
+		return x.routeAnew()
 	}
 	return x.stop(decision.Match, decision.NoRoute, "", nil)
 }

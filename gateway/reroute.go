@@ -10,7 +10,8 @@ import (
 )
 
 // A reroute is the stage that finds the route anew where who decided about the request
-// has changed a header that routes look at. What comes after it is the new route's.
+// has changed what routes look at: headers, or the query. What comes after it is the new
+// route's.
 type reroute struct{}
 
 // reroutes returns nil for a route about whose requests nobody decides.
@@ -23,15 +24,26 @@ func (c *compiler) reroutes(r *Route) Stage {
 	return reroute{}
 }
 
-// Enter looks whether another route is meant now. Budget: 0 allocs where no header that
+// Enter looks whether another route is meant now. Budget: 0 allocs where nothing that
 // routes look at was changed.
 func (reroute) Enter(x *Exchange) Verdict {
-	for _, name := range x.Snap.table.Looks() {
-		if x.changes(&name) {
-			return x.routeAnew()
-		}
+	if x.strays() {
+		return x.routeAnew()
 	}
 	return Continue
+}
+
+// strays reports whether something that routes look at was changed. Budget: 0 allocs.
+func (x *Exchange) strays() bool {
+	if x.ToUp.HasQuery {
+		return true
+	}
+	for _, name := range x.Snap.table.Looks() {
+		if x.changes(&name) {
+			return true
+		}
+	}
+	return false
 }
 
 // explain tells which route was meant at first.
@@ -39,7 +51,7 @@ func (reroute) explain(x *Exchange) []string {
 	if x.front == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("headers have changed: %s serves, and not %s", x.Route.name, x.front.name)}
+	return []string{fmt.Sprintf("the request has changed: %s serves, and not %s", x.Route.name, x.front.name)}
 }
 
 // changes reports whether the upstream receives other lines of a header than the client
@@ -68,6 +80,7 @@ func (x *Exchange) routeAnew() Verdict {
 	m.Head = x.editedHead()
 	rt, _, reason := x.Snap.table.Match(&m)
 	if reason != decision.None {
+		x.front, x.Route = x.Route, &x.Snap.none // the answer is no Mapping's
 		return x.stop(decision.Match, reason, "", nil)
 	}
 	next := readyRoute(rt)
@@ -84,7 +97,8 @@ func (x *Exchange) routeAnew() Verdict {
 	return Continue
 }
 
-// editedHead returns the request with the headers that the upstream would receive.
+// editedHead returns the request with the headers and the query that the upstream would
+// receive.
 func (x *Exchange) editedHead() *wire.Head {
 	var fields []string
 	for i := range x.Req.Len() {
@@ -96,7 +110,13 @@ func (x *Exchange) editedHead() *wire.Head {
 		a := &x.ToUp.Adds()[i]
 		fields = append(fields, a.FieldName(), string(a.Value))
 	}
+	target := string(x.pathAndQuery())
+	if x.ToUp.HasQuery {
+		if target = string(x.Req.Path()); x.ToUp.Query != nil {
+			target += "?" + string(x.ToUp.Query)
+		}
+	}
 	h := &wire.Head{}
-	h.BuildRequest(string(x.Req.MethodName()), string(x.Req.Host()), string(x.pathAndQuery()), fields...)
+	h.BuildRequest(string(x.Req.MethodName()), string(x.Req.Host()), target, fields...)
 	return h
 }

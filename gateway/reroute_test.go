@@ -47,7 +47,8 @@ func TestRoutesAreFoundAnew(t *testing.T) {
 		mapping("broken", "/x/", locked, "headers: {x-tier: broken}", "jwt: {requireTokn: true}") +
 		mapping("away", "/x/", "example.org", "headers: {x-tier: away}", "host_redirect: true") +
 		mapping("open", "/x/", plain, "headers: {x-tier: open}", "bypass_auth: true") +
-		mapping("only", "/only/", plain, "headers: {x-tier: gold}")
+		mapping("only", "/only/", plain, "headers: {x-tier: gold}", "rewrite: /only-golden/", "add_response_headers: {x-of: {value: only, append: false}}") +
+		mapping("lonely", "/only/", locked, "headers: {x-tier: locked}", fmt.Sprintf("jwt: {requireToken: true, jwksURI: %q}", i.URL))
 	for _, row := range []struct {
 		name, request string
 		want          verdict
@@ -63,6 +64,9 @@ func TestRoutesAreFoundAnew(t *testing.T) {
 		{"a lock that is broken", asking("/x/tier-broken"), verdict{"authn", "policy_invalid", 503}, "", ""},
 		{"a redirect", asking("/x/tier-away"), verdict{"proxy", "redirect", 301}, "", ""},
 		{"bypass_auth counts where the request came from", asking("/x/denied", "X-Tier: open"), verdict{"proxy", "", 200}, "plain", ""},
+		{"a header leads to a route where there was none", asking("/only/tier-gold"), verdict{"proxy", "", 200}, "plain /only-golden/tier-gold", "only"},
+		{"whose lock is asked", asking("/only/tier-locked"), verdict{"authn", "token_missing", 401}, "", ""},
+		{"a header leads nowhere", asking("/only/tier-silver"), verdict{"match", "no_route", 404}, "", ""},
 		{"no route is left", asking("/only/strip", "X-Tier: gold"), verdict{"match", "no_route", 404}, "", ""},
 		{"nobody learns which routes there are", asking("/nowhere/denied"), verdict{"authn", "auth_denied", 403}, "", ""},
 		{"but who may ask", asking("/nowhere/"), verdict{"match", "no_route", 404}, "", ""},
