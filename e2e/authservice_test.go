@@ -482,6 +482,7 @@ func TestAuthServiceOverGRPC(t *testing.T) {
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
 	g := start(t, setup{manifests: everyone + mapping("x", "/x/", up, "auth_context_extensions: {tier: gold}") + mapping("kept", "/kept/", up, `rewrite: ""`) +
+		mapping("all", "/asked/", up) + mapping("alices", "/asked/", up, `query_parameters: {user: alice}`, "rewrite: /alices/") +
 		module(`envoy_log_type: json, envoy_log_format: {stage: "%RESPONSE_CODE_DETAILS%", user: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:user)%", all: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%"}`) +
 		authService("auth", ln.Addr().String(), "proto: grpc", "protocol_version: v3", "include_body: {max_bytes: 4, allow_partial: true}")})
 	a := g.send(t, request{method: "POST", target: "/x/a?token=secret-token&b=2", header: []string{"X-Secret: 1", "X-User: forged"}, body: "content"})
@@ -493,6 +494,9 @@ func TestAuthServiceOverGRPC(t *testing.T) {
 	}
 	if a := g.send(t, request{target: "/kept/?token=secret-token"}); a.saw == nil || a.saw.Target != "/kept/?user=alice" {
 		t.Errorf("where the path stays: %q", a.body)
+	}
+	if a := g.send(t, request{target: "/asked/for?user=bob"}); a.saw == nil || a.saw.Target != "/alices/for?user=alice" {
+		t.Errorf("where the query leads elsewhere: %q", a.body)
 	}
 	d := g.send(t, request{target: "/x/denied"})
 	if d.StatusCode != 401 || string(d.body) != `{"who":"are you"}` || d.Header.Get("Content-Type") != "application/json" || d.Header.Get("X-Any") != "1" || d.Header.Get("X-Other") != "2" {
