@@ -19,13 +19,17 @@ type trusted struct {
 	*verifier
 }
 
+// clocksDiffer is how far the clock of who issues tokens may be ahead: the gateway is shown
+// them at once.
+const clocksDiffer = time.Minute
+
 // trust makes the verifiers of the issuers that the filter by accepts.
 func trust(by string, c *config.Credentials, sets *keySets, d *Deps) ([]trusted, error) {
 	var list []trusted
 	for _, i := range c.Issuers {
 		j := config.JWTFilter{
 			JWKSURI: i.JWKSURI, Issuer: i.Issuer, RequireIssuer: true, Audiences: i.Audiences, RequireAudience: len(i.Audiences) > 0,
-			ExpiresAt: config.ClaimRule{Required: true},
+			ExpiresAt: config.ClaimRule{Required: true}, NotBefore: config.ClaimRule{Leeway: clocksDiffer}, IssuedAt: config.ClaimRule{Leeway: clocksDiffer},
 		}
 		v, err := newVerifier(by, &j, nil, sets, d)
 		if err != nil {

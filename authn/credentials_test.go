@@ -127,6 +127,27 @@ func TestIssuerTrustedTwice(t *testing.T) {
 	}
 }
 
+// Who issues tokens may have a clock that is ahead.
+func TestIssuersWhoseClocksDiffer(t *testing.T) {
+	keys := newIssuer(t, jwks("ec"))
+	d, _, _ := issuerDeps(t)
+	d.Cluster = &fakeCluster{keys: jwks("ec"), review: vouched}
+	m := minter(t, d, mintFilter(func(f *config.MintFilter) {
+		f.Credentials.Issuers = []config.TrustedIssuer{{Issuer: "https://id.example.com", JWKSURI: keys.URL}}
+		f.Credentials.Kubernetes = &config.KubernetesTokens{Audience: "legate"}
+	}))
+	for ahead, want := range map[time.Duration]decision.Reason{clocksDiffer: decision.None, clocksDiffer + time.Second: decision.TokenNotYetValid} {
+		at := midday.Add(ahead)
+		user := es256(fmt.Sprintf(`{"iss":"https://id.example.com","sub":"alice","iat":%d,"nbf":%d,"exp":%d}`, at.Unix(), at.Unix(), at.Unix()+60))
+		for _, token := range []string{user, accountToken("ec", at, nil)} {
+			c := call(midday, nil, "Authorization", "Bearer "+token)
+			if m.Filter(c); c.Reply.Reason != want {
+				t.Errorf("%v ahead: %v, want %v", ahead, c.Reply.Reason, want)
+			}
+		}
+	}
+}
+
 // Who waits for an issuer, or for the cluster, does so no longer than all Filters may.
 func TestMintFiltersHavePatience(t *testing.T) {
 	testKeys()

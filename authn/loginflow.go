@@ -347,7 +347,7 @@ func (l *login) idToken(c *Call, now time.Time, d *discovery, g *granted, nonce 
 	}
 	rules := claimRules{audiences: []string{l.f.ClientID}, requireAudience: true, issuer: d.Issuer, requireIssuer: true}
 	rules.expiresAt.Required = true
-	rules.issuedAt.Leeway, rules.notBefore.Leeway = time.Minute, time.Minute // clocks differ
+	rules.issuedAt.Leeway, rules.notBefore.Leeway = clocksDiffer, clocksDiffer
 	if _, f := rules.judge(claims, now); f != nil {
 		return nil, f
 	}

@@ -19,9 +19,12 @@ var (
 	failService  = refuse(decision.TokenService, 0, "the token is not for this service")
 )
 
-// ownRules are what is asked of the claims of a token that m made.
+// ownRules are what is asked of the claims of a token that m made, maybe in another replica
+// whose clock is ahead.
 func (m *Minter) ownRules() *claimRules {
-	return &claimRules{issuer: m.f.Issuer, requireIssuer: true, expiresAt: config.ClaimRule{Required: true}}
+	return &claimRules{
+		issuer: m.f.Issuer, requireIssuer: true, expiresAt: config.ClaimRule{Required: true}, issuedAt: config.ClaimRule{Leeway: clockSkew},
+	}
 }
 
 // verifyOwn returns whom a token speaks of that m made, and when it lapses. Whether it may

@@ -32,6 +32,8 @@ func TestMintedTokenComesBack(t *testing.T) {
 		{"for another service", true, func(c *Call, _ *string) { c.Service = &Service{Name: "b.c"} }, decision.TokenService},
 		{"after its time", true, func(c *Call, _ *string) { c.Now = noon.Add(10 * time.Minute) }, decision.TokenExpired},
 		{"just before it lapses", true, func(c *Call, _ *string) { c.Now = noon.Add(10*time.Minute - time.Second) }, decision.None},
+		{"at a replica whose clock is behind", true, func(c *Call, _ *string) { c.Now = noon.Add(-clockSkew) }, decision.None},
+		{"before its time", true, func(c *Call, _ *string) { c.Now = noon.Add(-clockSkew - time.Second) }, decision.TokenNotYetValid},
 		{"with another signature", true, func(_ *Call, token *string) {
 			i := strings.LastIndexByte(*token, '.') + 3
 			*token = (*token)[:i] + flipped((*token)[i]) + (*token)[i+1:]

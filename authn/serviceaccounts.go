@@ -64,7 +64,8 @@ type accounts struct {
 // newAccounts makes what recognises the tokens that c asks for.
 func newAccounts(by string, c *config.KubernetesTokens, sets *keySets, d *Deps) (*accounts, error) {
 	v, err := newKeyless(by, &config.JWTFilter{
-		JWKSURI: clusterKeys, Audiences: []string{c.Audience}, RequireAudience: true, RequireIssuer: true, ExpiresAt: config.ClaimRule{Required: true},
+		JWKSURI: clusterKeys, Audiences: []string{c.Audience}, RequireAudience: true, RequireIssuer: true,
+		ExpiresAt: config.ClaimRule{Required: true}, NotBefore: config.ClaimRule{Leeway: clocksDiffer}, IssuedAt: config.ClaimRule{Leeway: clocksDiffer},
 	}, nil, d)
 	if err != nil {
 		return nil, err

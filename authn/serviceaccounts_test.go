@@ -98,7 +98,7 @@ func TestServiceAccounts(t *testing.T) {
 		{"the API server does not know audiences", good, &fakeCluster{keys: keys, review: strings.Replace(vouched, `["legate"]`, `["https://kubernetes.default.svc"]`, 1)}, decision.TokenAudience, 2},
 		{"it has expired", accountToken("ec", now, map[string]any{"exp": now.Unix()}), &fakeCluster{keys: keys, review: vouched}, decision.TokenExpired, 0},
 		{"it never expires", accountToken("ec", now, map[string]any{"exp": nil}), &fakeCluster{keys: keys, review: vouched}, decision.TokenClaims, 0},
-		{"it is not valid yet", accountToken("ec", now, map[string]any{"nbf": now.Add(time.Minute).Unix()}), &fakeCluster{keys: keys, review: vouched}, decision.TokenNotYetValid, 0},
+		{"it is not valid yet", accountToken("ec", now, map[string]any{"nbf": now.Add(2 * time.Minute).Unix()}), &fakeCluster{keys: keys, review: vouched}, decision.TokenNotYetValid, 0},
 		{"it is for the API server", accountToken("ec", now, map[string]any{"aud": []string{"https://kubernetes.default.svc"}}), &fakeCluster{keys: keys, review: vouched}, decision.TokenAudience, 0},
 		{"it is for nobody", accountToken("ec", now, map[string]any{"aud": nil}), &fakeCluster{keys: keys, review: vouched}, decision.TokenAudience, 0},
 		{"no issuer", accountToken("ec", now, map[string]any{"iss": nil}), &fakeCluster{keys: keys, review: vouched}, decision.TokenIssuer, 0},
