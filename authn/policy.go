@@ -45,7 +45,7 @@ func (p *policies) Filter(c *Call) Outcome {
 	var hosts [maxReading]byte
 	host := append(hosts[:0], c.Head.Host()...)
 	wire.LowerInPlace(host)
-	bare := withoutPort(host)
+	bare := bytes.TrimSuffix(withoutPort(host), []byte(".")) // which names the same host (RFC 3986 §3.2.2)
 	c.Patience = p.patience
 	first := p.find(host, bare, c.Path)
 	outcome := first.decide(c, c.Path)
