@@ -166,6 +166,9 @@ func TestMintedClaims(t *testing.T) {
 		{"nested claims by another name", func(f *config.MintFilter) {
 			f.Claims = []config.ClaimSource{{Name: "realm_access", From: []string{"none", "realm_access"}}}
 		}, `{"realm_access": {"roles": ["a", 7]}, "permissions": ["read"]}`, map[string]any{"realm_access": map[string]any{"roles": []any{"a", "7"}}}},
+		{"a claim whose name JSON escapes", func(f *config.MintFilter) {
+			f.Claims = []config.ClaimSource{{Name: `a":"b","sub`, From: []string{"x"}}}
+		}, `{"x": "1"}`, map[string]any{`a":"b","sub`: "1"}},
 		{"an audience of its own", func(f *config.MintFilter) { f.Audience = []string{"api", "web"} }, ``, map[string]any{"aud": []any{"api", "web"}}},
 		{"services of its own", func(f *config.MintFilter) { f.AllowedServices = []string{"a.b", "c.d"} }, ``, map[string]any{"allowed_services": []any{"a.b", "c.d"}}},
 		{"origins of its own", func(f *config.MintFilter) {

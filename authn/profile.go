@@ -95,7 +95,7 @@ func serialised(origins []string) []string {
 
 // appendMember appends a member of a JSON object, a comma before it.
 func appendMember(b []byte, name string, value any) []byte {
-	return appendValue(append(append(append(b, ',', '"'), name...), '"', ':'), value)
+	return appendValue(append(appendValue(append(b, ','), name), ':'), value)
 }
 
 // appendValue appends value as encoding/json renders it, which claims mostly need no help
