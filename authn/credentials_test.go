@@ -20,7 +20,8 @@ func TestAskingLeavesNothing(t *testing.T) {
 	now := noon
 	d := testDeps(t, &now)
 	var log eventLog
-	d.Audit = log.audit
+	counts := &tallies{}
+	d.Audit, d.Metrics = log.audit, counts
 	m := office(t, d)
 	log.kinds = nil
 	ask := func(password string, dry bool) decision.Reason {
@@ -39,6 +40,11 @@ func TestAskingLeavesNothing(t *testing.T) {
 	}
 	if len(log.kinds) > 0 {
 		t.Errorf("audited %v", log.kinds)
+	}
+	for _, outcome := range []string{"none", decision.PasswordWrong.String()} {
+		if n := counts.of("verified", "jwt-auth.ambassador", outcome).n.Load(); n != 0 {
+			t.Errorf("%s: counted %d times", outcome, n)
+		}
 	}
 	if got := ask("wonder:land", false); got != decision.None || strings.Join(log.kinds, " ") != "login_success" {
 		t.Errorf("then the user: %v, audited %v", got, log.kinds)

@@ -300,14 +300,21 @@ func newRefusals(by, name string, c *config.ErrorResponse, d *Deps) (*refusals, 
 	return &refusals{by: by, realm: quoted(cmp.Or(c.Realm, name)), response: response, counters: newVerdicts(d.Metrics, name), deps: d}, nil
 }
 
-// accepted notes that a token of id's was believed, for the seen-th time. Budget: 0 allocs
-// where it was seen before.
+// accepted notes that a token of id's was believed, and whether it was seen before.
+// Budget: 0 allocs where it was.
 func (r *refusals) accepted(c *Call, id *Identity, seen bool) {
-	r.counters[decision.None].Add()
+	r.count(c, decision.None)
 	if !seen && r.deps.Audit != nil {
 		e := decision.Event{Kind: decision.TokenAccepted, Allowed: true, By: r.by}
 		about(&e, id)
 		r.deps.audit(c, e)
+	}
+}
+
+// count counts what became of c's token, unless c is only asked about. Budget: 0 allocs.
+func (r *refusals) count(c *Call, outcome decision.Reason) {
+	if !c.Dry {
+		r.counters[outcome].Add()
 	}
 }
 
@@ -329,7 +336,7 @@ func (r *refusals) refuse(c *Call, f *failure) {
 	if f.retryAfter > 0 {
 		c.Reply.Headers = append(c.Reply.Headers, retryLine(f))
 	}
-	r.counters[f.reason].Add()
+	r.count(c, f.reason)
 	kind := decision.TokenRejected
 	switch {
 	case f.reason == decision.TokenMissing: // nobody said who they are

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -10,9 +11,14 @@ import (
 // how long no further one is looked at: after a few, ever longer.
 type lockout struct {
 	mu        sync.Mutex
-	users     map[string]*strikes
+	users     map[userKey]*strikes
 	addresses map[netip.Prefix]*strikes
 }
+
+// A userKey stands for a name: whoever fails chooses that, and how long it is.
+type userKey [sha256.Size]byte
+
+func keyOfUser(name string) userKey { return sha256.Sum256([]byte(name)) }
 
 // strikes are failures that follow one another.
 type strikes struct {
@@ -32,7 +38,7 @@ const (
 )
 
 func newLockout() *lockout {
-	return &lockout{users: map[string]*strikes{}, addresses: map[netip.Prefix]*strikes{}}
+	return &lockout{users: map[userKey]*strikes{}, addresses: map[netip.Prefix]*strikes{}}
 }
 
 // network is what counts as one address: of IPv6, one customer's network.
@@ -53,7 +59,7 @@ func network(a netip.Addr) netip.Prefix {
 func (l *lockout) locked(user string, client netip.Addr, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(l.users[user].pause(now), l.addresses[network(client)].pause(now))
+	return max(l.users[keyOfUser(user)].pause(now), l.addresses[network(client)].pause(now))
 }
 
 func (s *strikes) pause(now time.Time) time.Duration {
@@ -67,7 +73,7 @@ func (s *strikes) pause(now time.Time) time.Duration {
 func (l *lockout) failed(user string, client netip.Addr, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	strike(l.users, user, freeForUser, now)
+	strike(l.users, keyOfUser(user), freeForUser, now)
 	strike(l.addresses, network(client), freeForAddress, now)
 }
 
@@ -76,7 +82,7 @@ func (l *lockout) failed(user string, client netip.Addr, now time.Time) {
 func (l *lockout) passed(user string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.users, user)
+	delete(l.users, keyOfUser(user))
 }
 
 func strike[K comparable](all map[K]*strikes, k K, free int, now time.Time) {

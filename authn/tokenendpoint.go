@@ -148,7 +148,7 @@ func (m *Minter) byToken(c *Call, f *form) (*Identity, *oauthError) {
 	case failed != nil && failed.reason.Status() >= 500:
 		return nil, &oauthError{code: "temporarily_unavailable", description: failed.message, status: 503, cause: failed}
 	case failed != nil:
-		m.counters[failed.reason].Add()
+		m.count(c, failed.reason)
 		m.deps.audit(c, decision.Event{Kind: decision.TokenRejected, Reason: failed.reason, By: m.by})
 		e := oauthRefusal("invalid_request", "subject_token: "+failed.message)
 		e.cause = failed
@@ -170,16 +170,24 @@ func (m *Minter) scope(f *form, g *grant) *oauthError {
 	if len(asked) == 0 {
 		return nil
 	}
-	var has []string
-	if t := g.identity.Token; t != nil {
-		has = Scopes(t.Claims)
-	}
+	has := m.scopes(g.identity)
 	granted := slices.DeleteFunc(slices.Clone(asked), func(s string) bool { return !slices.Contains(has, s) })
 	if len(granted) == 0 && f.get("grant_type") == grantExchange {
 		return oauthRefusal("invalid_scope", "the subject_token has none of these scopes")
 	}
 	text := strings.Join(granted, " ")
 	g.scope = &text
+	return nil
+}
+
+// scopes are those that id's token would have where nobody asks for fewer.
+func (m *Minter) scopes(id *Identity) []string {
+	for _, c := range m.f.Claims {
+		if c.Name == "scope" {
+			text, _ := m.mapped(c.Name, c.From, id).(string)
+			return strings.Fields(text)
+		}
+	}
 	return nil
 }
 

@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -276,6 +278,62 @@ func TestInternalTokenIsNotExchanged(t *testing.T) {
 	m.Mint(c)
 	if c := exchanged(m, now, bearerOf(t, c)); c.Reply.Status != 400 || c.Reply.Reason != decision.TokenAudience {
 		t.Errorf("got %d %v", c.Reply.Status, c.Reply.Reason)
+	}
+}
+
+// What may be asked for is what the filter's claims give, whatever else the token holds.
+func TestExchangedScopesAreTheFilters(t *testing.T) {
+	now := noon
+	d := testDeps(t, &now)
+	scope := func(from ...string) config.ClaimSource { return config.ClaimSource{Name: "scope", From: from} }
+	for _, r := range []struct {
+		name   string
+		claims []config.ClaimSource
+		asked  string
+		want   string // of the token, or else an error
+	}{
+		{"of another claim", []config.ClaimSource{scope("roles")}, "read", "read"},
+		{"of the claim that does not count", []config.ClaimSource{scope("roles")}, "admin", "invalid_scope"},
+		{"where tokens have none", []config.ClaimSource{{Name: "roles", From: []string{"roles"}}}, "admin", "invalid_scope"},
+	} {
+		m := office(t, d, func(f *config.MintFilter) {
+			f.Claims = r.claims
+			f.Credentials.Issuers = []config.TrustedIssuer{{Issuer: f.Issuer}}
+		})
+		id := alice(now, `{"scope": "admin", "roles": ["read"]}`)
+		g := &grant{identity: id, profile: &profile{claims: []byte(`,"aud":["ambassador-jwt-issuer"],"roles":["read"],"scope":"admin"`)}}
+		source, err := (&Minter{f: mintFilter(func(f *config.MintFilter) { f.Claims = nil }).Mint, refusals: m.refusals, signer: m.signer}).sign(g, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exchanged(m, now, string(source.line.Value[len("Bearer "):]), "scope", r.asked)
+		got := fmt.Sprint(told(t, c)["error"])
+		if c.Reply.Status == 200 {
+			got = fmt.Sprint(part(t, told(t, c)["access_token"].(string), 1)["scope"])
+		}
+		if got != r.want {
+			t.Errorf("%s: got %s, want %s", r.name, got, r.want)
+		}
+	}
+}
+
+// Whoever fails chooses the name, and must not choose how much memory that takes.
+func TestLockoutKeepsNoNames(t *testing.T) {
+	l := newLockout()
+	name := strings.Repeat("a", 64<<10)
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range 1000 {
+		l.failed(fmt.Sprint(n, name), netip.Addr{}, noon)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	if took := int64(now.HeapAlloc) - int64(before.HeapAlloc); took > 1<<20 {
+		t.Errorf("1000 names take %d bytes", took)
+	}
+	if l.locked(fmt.Sprint(7, name), netip.Addr{}, noon) == 0 {
+		t.Error("who failed so often from one address is not locked out")
 	}
 }
 
