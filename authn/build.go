@@ -241,6 +241,7 @@ func (b *setBuilder) use(p *config.FilterPolicy, field string, u *config.FilterU
 	if err != nil {
 		return newInvalid(u.Namespace, u.Name), []config.Problem{p.Problem(field+".arguments", err.Error(), config.RouteClosed)}
 	}
+	j.minters = b.mints.minters()
 	return j, nil
 }
 
@@ -264,6 +265,7 @@ func (b *setBuilder) filter(o *config.Filter, args *config.Arguments) (Filter, [
 		if err != nil {
 			return invalid, once([]config.Problem{objectProblem(&o.Meta, "JWT.", err, filterCloses)})
 		}
+		j.minters = b.mints.minters()
 		return j, nil
 	case o.External != nil:
 		x, broken, problems := newExternalFilter(o, b.building)
@@ -317,9 +319,10 @@ func (b *setBuilder) injects(names [][]byte) {
 
 // require makes what judges requests by their Mappings' jwt.
 func (b *setBuilder) require() {
-	var trusted []believer
-	for _, name := range b.mints.names {
-		trusted = append(trusted, b.mints.byName[name].Minter)
+	minters := b.mints.minters()
+	trusted := make([]believer, len(minters))
+	for i, m := range minters {
+		trusted[i] = m
 	}
 	for _, m := range b.world.Mappings {
 		if m.JWT == nil {
@@ -337,6 +340,7 @@ func (b *setBuilder) require() {
 			b.requirements[m] = i
 			continue
 		}
+		q.minters = minters
 		b.requirements[m] = q
 	}
 }

@@ -121,6 +121,16 @@ func corsOrigins(w *config.World) []string {
 // get returns the Mint filter of that name, nil for none.
 func (s *mints) get(namespace, name string) *mint { return s.byName[namespace+"/"+name] }
 
+// minters returns those of all filters, also of broken ones: what these made before is still
+// about.
+func (s *mints) minters() []*Minter {
+	list := make([]*Minter, len(s.names))
+	for i, name := range s.names {
+		list[i] = s.byName[name].Minter
+	}
+	return list
+}
+
 // standsInFor returns the Mint filter that is asked instead of an AuthService, nil for none.
 // A broken one is too, so that nobody is asked who is not there any more.
 func standsInFor(w *config.World, a *config.AuthService) *config.Filter {

@@ -8,6 +8,7 @@ import (
 
 	"legate/config"
 	"legate/decision"
+	"legate/wire"
 )
 
 // What a minted token is worth that comes back to the gateway.
@@ -77,6 +78,74 @@ func TestMintedTokenComesBack(t *testing.T) {
 				t.Errorf("recognised %+v", back.Identity)
 			}
 		})
+	}
+}
+
+// A Filter, or a Mapping, that verifies with the gateway's own keys takes its tokens for what
+// they are for.
+func TestMintedTokenComesBackToOthers(t *testing.T) {
+	i := newIssuer(t, "")
+	d, _, _ := issuerDeps(t)
+	o := mintFilter(func(f *config.MintFilter) { f.ClientIPRange = true })
+	mapping := &config.Mapping{Meta: config.Meta{Kind: "Mapping", Name: "m", Namespace: "shop"}, JWT: &config.TokenRequirement{RequireToken: true}}
+	mapping.JWT.Filter.JWKSURI = i.URL
+	w := &config.World{
+		Filters: []config.Filter{*o, {Meta: config.Meta{Kind: "Filter", Name: "own", Namespace: "shop"}, JWT: &config.JWTFilter{JWKSURI: i.URL}}},
+		FilterPolicies: []config.FilterPolicy{policy("p", asks("*", "*", "own"), config.FilterRule{Host: "*", Path: "/implied", Precedence: 1, Filters: []config.FilterUse{
+			{Name: "implied", Namespace: "shop", Arguments: &config.Arguments{JWKSURI: i.URL}},
+		}})},
+		Mappings: []*config.Mapping{mapping},
+	}
+	before := testSet(t, d, &config.World{Filters: w.Filters[:1]}) // which makes the keys
+	i.publish(string(before.KeySet()))
+	s, problems := New(w, before, d)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	s.Start()
+	defer s.Retire(before)
+	s.Ready(t.Context())
+	m := s.mints.get("ambassador", "jwt-auth").Minter
+	minted := func() string {
+		c := call(midday, alice(midday, ""))
+		m.Mint(c)
+		return bearerOf(t, c)
+	}
+	revoked := minted()
+	jti, _ := part(t, revoked, 1)["jti"].(string)
+	for _, asked := range []struct {
+		name   string
+		filter func(c *Call) Outcome
+	}{
+		{"a Filter", s.Filter},
+		{"a Filter that a rule implies", func(c *Call) Outcome {
+			c.Head.BuildRequest("GET", "implied", "/", "Origin", string(c.Head.Get(wire.FieldOrigin)), "Authorization", string(c.Head.Get(wire.FieldAuthorization)))
+			return s.Filter(c)
+		}},
+		{"a Mapping", s.Requirement(mapping).Filter},
+	} {
+		for _, r := range []struct {
+			name   string
+			change func(c *Call)
+			want   decision.Reason
+		}{
+			{"as it is for", func(*Call) {}, decision.None},
+			{"from another address", func(c *Call) { c.Client = netip.MustParseAddr("203.0.113.10") }, decision.TokenAddress},
+			{"for another service", func(c *Call) { c.Service = &Service{Name: "b.c"} }, decision.TokenService},
+			{"from a page of another origin", func(c *Call) {
+				c.Head.BuildRequest("GET", "h", "/", "Origin", "https://evil.example.com", "Authorization", string(c.Head.Get(wire.FieldAuthorization)))
+			}, decision.TokenOrigin},
+			{"once it is revoked", func(c *Call) { m.revoked.Note(jti, midday.Add(time.Hour), midday) }, decision.TokenRevoked},
+		} {
+			token := minted()
+			if r.want == decision.TokenRevoked {
+				token = revoked
+			}
+			c := call(midday, nil, "Authorization", "Bearer "+token)
+			if r.change(c); asked.filter(c) == Allow != (r.want == decision.None) || c.Reply.Reason != r.want {
+				t.Errorf("%s, %s: got %q, want %q", asked.name, r.name, c.Reply.Reason, r.want)
+			}
+		}
 	}
 }
 

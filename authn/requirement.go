@@ -87,6 +87,9 @@ func (q *requirement) who(c *Call) (*Identity, *failure) {
 	}
 	if q.own {
 		known, seen, f := q.verify(c, token)
+		if f == nil {
+			f = q.enforce(c, known.Identity)
+		}
 		if f != nil {
 			return nil, f
 		}
