@@ -81,11 +81,23 @@ func (b *breaker) refuse(x *Exchange, wait time.Duration) Verdict {
 // Respond judges a probe by the head of its answer where nothing bounds how long the rest
 // takes.
 func (b *breaker) Respond(x *Exchange) {
-	if x.pass.Probe && (x.Route.timeout == 0 || x.link != nil && x.Resp.Status == 101) {
+	switch {
+	case !x.pass.Probe:
+	case x.Route.timeout == 0 || x.link != nil && x.Resp.Status == 101:
 		if x.link != nil {
 			x.noteCall()
 		}
 		b.settle(x)
+	default:
+		b.breaker.Answered(x.pass)
+	}
+}
+
+// tellWhole has a probe whose request is whole keep its place as long as its answer does not
+// come, if that may not take for ever. The goroutine that carries a request's body may call it.
+func (x *Exchange) tellWhole() {
+	if x.pass.Probe && (x.Route.timeout > 0 || x.Route.idle > 0) {
+		x.Route.breaker.Whole(x.pass)
 	}
 }
 

@@ -177,6 +177,42 @@ func TestBreakerProbes(t *testing.T) {
 	g.waitFor("two requests try it", func() bool { return asked.Load()-before == 2 })
 }
 
+// Probes that hang do not add up, however long they may.
+func TestBreakerProbesThatHang(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		fields     []string
+	}{
+		{"no body", request("GET", "/r/", ""), nil},
+		{"a short body", request("POST", "/r/", "short"), nil},
+		{"a long body", request("POST", "/r/", strings.Repeat("long", 50_000)), nil},
+		{"one that is held back", request("POST", "/r/", "short"), []string{"buffer: {max_request_bytes: 1000}"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			up, mood, asked := moody(t)
+			manifests := everyone + mapping("r", "/r/", up, "failure_breaker: {consecutive_failures: 1, open_for: 200ms, half_open_requests: 2}", "timeout_ms: 60000")
+			if row.fields != nil {
+				manifests += module(row.fields...)
+			}
+			g := open(t, manifests)
+			mood.Store(status(500))
+			g.get("/r/")
+			mood.Store("silence")
+			time.Sleep(201 * time.Millisecond)
+			for range 2 {
+				g.dial().say(row.text)
+			}
+			g.waitFor("two requests try it", func() bool { return asked.Load() == 3 })
+			for range 20 {
+				time.Sleep(15 * time.Millisecond)
+				if _, r := g.get("/r/"); r.verdict != (verdict{"break", "breaker_open", 503}) {
+					t.Fatalf("got %+v", r.verdict)
+				}
+			}
+		})
+	}
+}
+
 // Where nothing bounds how long an answer takes, a probe is judged by its head.
 func TestBreakerProbeWithoutEnd(t *testing.T) {
 	up, mood, _ := moody(t)

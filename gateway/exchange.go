@@ -144,7 +144,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
 	x.inside, x.belated, x.admitted, x.passed, x.tries, x.retrying = false, false, false, false, 0, nil
-	x.choice, x.setCookie = upstream.Choice{}, nil
+	x.choice, x.setCookie, x.pass = upstream.Choice{}, nil, limiter.Pass{}
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
 	x.relayed, x.recording, x.keptEarly = false, false, false

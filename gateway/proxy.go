@@ -262,7 +262,9 @@ func (x *Exchange) send() error {
 // complete notes that the request has been received whole: from then on the Mapping's
 // timeout counts, however often it is sent.
 func (x *Exchange) complete(now time.Time) {
-	x.finished.CompareAndSwap(0, int64(max(now.Sub(x.Now), 1)))
+	if x.finished.CompareAndSwap(0, int64(max(now.Sub(x.Now), 1))) {
+		x.tellWhole()
+	}
 }
 
 // requestLength is the length of the body that the upstream gets.

@@ -40,8 +40,17 @@ const (
 // A Pass is the leave to send one request. Its outcome is told once.
 type Pass struct {
 	period uint64
-	round  uint64 // of probes
+	probe  uint64 // its number; 0 for none
+	place  int    // that the probe has
 	Probe  bool   // the service is tried by it
+}
+
+// A place is one for a probe that is on its way.
+type place struct {
+	probe    uint64    // that has it; 0 for none
+	since    time.Time // when that was let through
+	whole    bool      // the service has all of its request
+	answered bool      // and has begun to answer
 }
 
 // A Transition is a change of a Breaker's state.
@@ -70,9 +79,8 @@ type Breaker struct {
 	state   BreakerState
 	period  uint64 // grows with every change of the state
 	result  error
-	round   uint64    // grows when probes are waited for no more
-	probes  int       // on their way
-	probed  time.Time // when the last was sent
+	places  []place   // for probes, as many as were needed
+	probes  uint64    // that were let through, ever
 	until   time.Time // nothing is sent, when open
 	counts  gobreaker.Counts
 	changes []Transition // not told yet
@@ -118,21 +126,62 @@ func (b *Breaker) Enter() (p Pass, wait time.Duration, ok bool) {
 	}
 }
 
-// probe lets a request through if not as many as may be are on their way or back. Those
-// that have not come back for as long as b was open make room for others, so that no client
-// can keep it as it is by being slow; what they say in the end counts all the same.
+// probe lets a request through if not as many as may be are on their way or back.
 func (b *Breaker) probe() (p Pass, wait time.Duration, ok bool) {
 	now := b.clock()
-	if b.probes > 0 && now.Sub(b.probed) > b.settings.OpenFor {
-		b.probes = 0
-		b.round++
-	}
-	if b.probes+int(b.machine.Counts().Requests) >= b.settings.Probes {
+	taken, free := b.onTheirWay(now)
+	if taken+int(b.machine.Counts().Requests) >= b.settings.Probes {
 		return Pass{}, 0, false
 	}
+	if free == len(b.places) {
+		b.places = append(b.places, place{})
+	}
 	b.probes++
-	b.probed = now
-	return Pass{b.period, b.round, true}, 0, true
+	b.places[free] = place{probe: b.probes, since: now}
+	return Pass{b.period, b.probes, free, true}, 0, true
+}
+
+// onTheirWay returns how many places for probes are taken, and the next that is free. Where it
+// is the service that is waited for, a probe keeps its place. One whose client takes as long
+// as b was open makes room for another, so that no client can keep b as it is by being slow;
+// what it says in the end counts all the same.
+func (b *Breaker) onTheirWay(now time.Time) (taken, free int) {
+	free = len(b.places)
+	for i := range b.places {
+		if p := &b.places[i]; p.probe != 0 && (p.whole && !p.answered || now.Sub(p.since) <= b.settings.OpenFor) {
+			taken++
+		} else {
+			free = i
+		}
+	}
+	return taken, free
+}
+
+// Whole tells that the service has all of a probe's request. Anyone may call it at any time.
+// Budget: 0 allocs.
+func (b *Breaker) Whole(p Pass) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at := b.placeOf(p); at != nil {
+		at.whole = true
+	}
+}
+
+// Answered tells that a probe's answer has begun. Budget: 0 allocs.
+func (b *Breaker) Answered(p Pass) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at := b.placeOf(p); at != nil {
+		at.answered = true
+	}
+}
+
+// placeOf returns the place that p has, nil if it has none any more.
+func (b *Breaker) placeOf(p Pass) *place {
+	if !p.Probe || p.period != b.period || b.places[p.place].probe != p.probe {
+		return nil
+	}
+	return &b.places[p.place]
 }
 
 // Done tells what became of a request. Budget: 0 allocs.
@@ -145,8 +194,8 @@ func (b *Breaker) Done(p Pass, o Outcome) {
 	if p.period != b.period {
 		return
 	}
-	if p.Probe && p.round == b.round {
-		b.probes--
+	if at := b.placeOf(p); at != nil {
+		*at = place{}
 	}
 	if o == Unsaid {
 		return
@@ -172,8 +221,7 @@ func (b *Breaker) trips(c gobreaker.Counts) bool {
 func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	from := b.state
 	b.state = [...]BreakerState{gobreaker.StateClosed: Closed, gobreaker.StateHalfOpen: HalfOpen, gobreaker.StateOpen: Open}[to]
-	b.probes = 0
-	b.round++
+	clear(b.places)
 	b.period++
 	cause := ""
 	switch b.state {
@@ -231,7 +279,8 @@ func (b *Breaker) View() BreakerView {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := b.machine.Counts()
-	v := BreakerView{State: b.state, Opened: b.opened.Load(), MaxProbe: b.settings.Probes, Probes: b.probes}
+	v := BreakerView{State: b.state, Opened: b.opened.Load(), MaxProbe: b.settings.Probes}
+	v.Probes, _ = b.onTheirWay(b.clock())
 	switch b.state {
 	case Closed:
 		v.Requests, v.Failures, v.InARow = c.Requests, c.TotalFailures, c.ConsecutiveFailures

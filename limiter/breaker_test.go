@@ -215,6 +215,50 @@ func TestBreakerGivesProbesUp(t *testing.T) {
 	})
 }
 
+// A probe whose answer is waited for keeps its place, however long that takes: those that
+// hang do not add up. Once it is its client again that takes its time, it does not.
+func TestBreakerWaitsForTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(s *config.FailureBreaker) { s.Consecutive, s.Probes = 1, 2 })
+		b.play("F")
+		time.Sleep(b.settings.OpenFor + time.Millisecond)
+		hangs, _, _ := b.Enter()
+		b.Whole(hangs)
+		comes, _, _ := b.Enter()
+		b.play("x")
+		time.Sleep(b.settings.OpenFor + time.Millisecond)
+		other, _, ok := b.Enter() // in the place of the one that still comes
+		if !ok {
+			t.Fatal("who sends slowly has a place for ever")
+		}
+		b.Whole(comes) // it has no place any more
+		b.Whole(other)
+		time.Sleep(100 * b.settings.OpenFor)
+		b.play("xx")
+		if v := b.View(); v.Probes != 2 || !v.Refuses() {
+			t.Errorf("probes on their way: %+v", v)
+		}
+		b.Answered(other)
+		b.Whole(other) // told late
+		if v := b.View(); v.Probes != 1 || v.Refuses() {
+			t.Errorf("probes that wait for the service: %+v", v)
+		}
+		last, _, ok := b.Enter()
+		if b.play("x"); !ok {
+			t.Error("who reads slowly has a place for ever")
+		}
+		b.Done(hangs, Unsaid)
+		b.Done(other, Success)
+		b.play("x")
+		b.Done(last, Success)
+		if b.View().State != Closed {
+			t.Errorf("is %v", b.View().State)
+		}
+		b.Whole(last) // all is over
+		b.Answered(last)
+	})
+}
+
 // A nil Breaker is closed: there is none.
 func TestBreakerNone(t *testing.T) {
 	var b *Breaker
