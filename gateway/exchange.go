@@ -81,6 +81,7 @@ type Exchange struct {
 	carried   atomic.Bool  // the connection has taken all of the request from the carrier
 	pumpFunc  func()
 	tickFunc  wire.Tick
+	goneFunc  func() bool // see upstream.Choice
 	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
 	bodyWhole bool
@@ -128,6 +129,7 @@ var exchanges = sync.Pool{New: func() any {
 	x := &Exchange{arena: make([]byte, 0, 1024)}
 	x.pumpFunc = x.pump
 	x.tickFunc = x.tick
+	x.goneFunc = func() bool { return x.stream.Gone() }
 	return x
 }}
 
@@ -144,7 +146,7 @@ func begin(g *Gateway, s wire.Stream, req *wire.Head) *Exchange {
 	x.requestID = nil
 	x.endpoint, x.retries, x.headAfter = "", 0, 0
 	x.inside, x.belated, x.admitted, x.passed, x.tries, x.retrying = false, false, false, false, 0, nil
-	x.choice, x.setCookie, x.pass = upstream.Choice{}, nil, limiter.Pass{}
+	x.choice, x.setCookie, x.pass = upstream.Choice{Gone: x.goneFunc}, nil, limiter.Pass{}
 	x.sent = time.Time{}
 	x.entered, x.ended, x.answering = 0, 0, false
 	x.relayed, x.recording, x.keptEarly = false, false, false

@@ -133,8 +133,11 @@ func (p *proxy) try(x *Exchange, stale int) (following, Verdict) {
 		if at, ok := errors.AsType[*upstream.EndpointError](err); ok {
 			x.endpoint = at.Endpoint
 		}
-		if reason == decision.DialTimeout && x.timeoutPassed() {
+		switch {
+		case reason == decision.DialTimeout && x.timeoutPassed():
 			reason = decision.UpstreamTimeout
+		case reason == decision.ClientGone:
+			reason = x.gone()
 		}
 		return p.failed(x, reason, err)
 	}

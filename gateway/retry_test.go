@@ -7,6 +7,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"legate/decision"
+	"legate/wire"
 )
 
 // failing is a service that answers as each in turn says, the last again and again. A
@@ -421,5 +424,24 @@ func TestPauses(t *testing.T) {
 		if got := min(firstPause<<min(tries, 8)-firstPause, longestPause); got != longest {
 			t.Errorf("before try %d: up to %v, want %v", tries, got, longest)
 		}
+	}
+}
+
+// A gone is a stream whose client has left.
+type gone struct{ wire.Stream }
+
+func (gone) Gone() bool { return true }
+
+// Nobody pauses for a client that has left.
+func TestNoPauseForWhoHasLeft(t *testing.T) {
+	x := &Exchange{gateway: newGate(t).Gateway, stream: gone{}, tries: 9, Route: &Route{Route: noRoute}}
+	begun := time.Now()
+	for range 100 { // which would take 12 s
+		if v := (&proxy{x.Route}).pause(x); v != Stop || x.Decision.Reason() != decision.ClientGone {
+			t.Fatalf("got %v, %v", v, x.Decision.Reason())
+		}
+	}
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("that took %v", took)
 	}
 }

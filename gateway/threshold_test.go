@@ -132,6 +132,33 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// A client that leaves takes no room among those that wait for a connection.
+func TestMaxPendingRequestsOfThoseWhoLeave(t *testing.T) {
+	up, answer := held(t)
+	g := open(t, everyone+mapping("r", "/r/", up, "circuit_breakers: [{max_connections: 1, max_pending_requests: 1}]", "timeout_ms: 60000", "stats_name: r"))
+	first := g.dial()
+	first.say(request("GET", "/r/", ""))
+	g.waitStates("r", 1)
+	for _, leave := range []func(*client){func(c *client) { c.Close() }, (*client).reset} {
+		before := g.upstreamStates()["r"].Overflows["max_connections"]
+		second := g.dial()
+		second.say(request("GET", "/r/", ""))
+		g.waitFor("the second waits", func() bool { return g.upstreamStates()["r"].Overflows["max_connections"] > before })
+		leave(second)
+		if r := g.next(); (r.verdict != verdict{"proxy", "client_gone", 0}) || r.Took > 5000 {
+			t.Errorf("got %+v after %v ms", r.verdict, r.Took)
+		}
+	}
+	third := g.dial()
+	third.say(request("GET", "/r/", ""))
+	for _, c := range []*client{first, third} {
+		answer <- struct{}{}
+		if got := c.hear("GET"); got.StatusCode != 200 {
+			t.Errorf("got %d", got.StatusCode)
+		}
+	}
+}
+
 // Each priority has limits and connections of its own.
 func TestPriorities(t *testing.T) {
 	up, answer := held(t)

@@ -21,6 +21,9 @@ type Choice struct {
 	Avoid string
 	// By is when the request ends for lack of time; zero for never.
 	By time.Time
+	// Gone is asked now and then, as long as a connection is waited for, whether nobody waits
+	// for the request any more; nil for somebody does.
+	Gone func() bool
 }
 
 // Hash turns what requests have in common into a Choice's Hash, the same in every

@@ -39,26 +39,37 @@ func (unlimited) Line() (<-chan struct{}, func()) { return nil, func() {} }
 type waiter struct{ got chan *conn } // nil comes when the endpoint has gone
 
 // queue waits until by for a connection to e that comes to rest, or for a place for
-// one more. It returns a connection; or that there is a place; or neither, and why.
-func (u *Upstream) queue(e *endpoint, by time.Time) (c *conn, placed bool, reason decision.Reason, err error) {
+// one more, as long as gone says that somebody waits for the request. It returns a
+// connection; or that there is a place; or neither, and why.
+func (u *Upstream) queue(e *endpoint, by time.Time, gone func() bool) (c *conn, placed bool, reason decision.Reason, err error) {
 	w := &waiter{make(chan *conn, 1)}
 	place, leave := u.budget.Line()
 	e.await(w)
-	timer := time.NewTimer(by.Sub(u.now()))
-	defer timer.Stop()
-	select {
-	case c = <-w.got:
-		leave()
-	case <-place:
-		if c = e.quit(w); c == nil {
-			return nil, true, decision.None, nil
+	end := u.newWait(by, gone)
+	defer end.Stop()
+	for waits := true; waits; {
+		waits = false
+		select {
+		case c = <-w.got:
+			leave()
+		case <-place:
+			if c = e.quit(w); c == nil {
+				return nil, true, decision.None, nil
+			}
+			u.budget.Disconnect()
+		case <-end.C:
+			if waits = end.goesOn(); !waits {
+				leave()
+				c = e.quit(w)
+			}
 		}
-		u.budget.Disconnect()
-	case <-timer.C:
-		leave()
-		c = e.quit(w)
 	}
 	switch {
+	case end.left:
+		if c != nil && !c.keep() {
+			_ = c.link.Close() // it is not used again
+		}
+		return nil, false, decision.ClientGone, errNobody
 	case c != nil:
 		return c, false, decision.None, nil
 	case u.now().Before(by):

@@ -154,6 +154,60 @@ func TestQueueMoves(t *testing.T) {
 	})
 }
 
+// A request whose client leaves gives its place back soon, wherever it waits.
+func TestQueueLosesItsClients(t *testing.T) {
+	leaves := func(after time.Duration) Choice {
+		at := time.Now().Add(after)
+		return Choice{By: time.Now().Add(time.Minute), Gone: func() bool { return !time.Now().Before(at) }}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		u, th := bounded(t, config.Limits{Connections: 1, Pending: 2}, "10.0.0.1")
+		held := open(t, u)
+		left, stays := ask(u, leaves(3*time.Second)), ask(u, leaves(time.Hour))
+		if r := <-left; r.reason != decision.ClientGone || !errors.Is(r.err, errNobody) || r.took < 3*time.Second || r.took > 3*time.Second+lookEvery {
+			t.Errorf("in the queue: got %+v", r)
+		}
+		if next := ask(u, Choice{}); !waits(next) {
+			t.Errorf("the place of who has left is not free: got %+v", <-next)
+		}
+		held.Release()
+		if r := <-stays; r.link != held {
+			t.Errorf("who has stayed got %+v", r)
+		}
+		held.Close()
+		synctest.Wait()
+		th.States(func(name string, s limiter.State) {
+			if name == "max_pending_requests" && s.Now != 0 {
+				t.Errorf("in the end: %+v", s)
+			}
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		u, _ := sharing(t, Spec{ConnectTimeout: time.Minute}, 10, func() error {
+			time.Sleep(10 * time.Second)
+			return nil
+		})
+		var all sync.WaitGroup
+		all.Go(func() { openStream(t, u).Release() })
+		synctest.Wait()
+		begun := time.Now()
+		if _, reason, err := u.Open(begun, leaves(3*time.Second)); reason != decision.ClientGone || !errors.Is(err, errNobody) || time.Since(begun) > 3*time.Second+lookEvery {
+			t.Errorf("while another makes a connection: got %v %v after %v", reason, err, time.Since(begun))
+		}
+		all.Wait()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r, u := scripted(t, &script{answers: []answer{found("10.0.0.1")}, delay: time.Minute}, "foo")
+		u.Start()
+		begun := time.Now()
+		if _, reason, err := u.Open(begun, leaves(time.Second)); reason != decision.ClientGone || !errors.Is(err, errNobody) || time.Since(begun) > time.Second+lookEvery {
+			t.Errorf("before the first answer: got %v %v after %v", reason, err, time.Since(begun))
+		}
+		u.Retire()
+		r.Close()
+	})
+}
+
 // Who comes while the janitor looks at the connections that rest gets one of them.
 func TestQueueWhileTheJanitorLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

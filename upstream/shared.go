@@ -101,11 +101,11 @@ func (u *Upstream) openShared(e *endpoint, now, by time.Time, c Choice) (wire.Li
 	if by.IsZero() {
 		by = u.connectBy(u.now(), c.By)
 	}
-	return u.openJoined(e, now, by)
+	return u.openJoined(e, now, by, c.Gone)
 }
 
 // openJoined is openShared for who waits.
-func (u *Upstream) openJoined(e *endpoint, now, by time.Time) (wire.Link, decision.Reason, error) {
+func (u *Upstream) openJoined(e *endpoint, now, by time.Time, gone func() bool) (wire.Link, decision.Reason, error) {
 	for try := 1; ; try++ {
 		link, wait, make := e.shareOrJoin(now)
 		var reason decision.Reason
@@ -114,7 +114,7 @@ func (u *Upstream) openJoined(e *endpoint, now, by time.Time) (wire.Link, decisi
 		case make != nil:
 			link, reason, err = u.join(e, make, by)
 		case wait != nil:
-			reason, err = u.await(wait, by)
+			reason, err = u.await(wait, by, gone)
 		}
 		switch {
 		case link != nil:
@@ -130,14 +130,22 @@ func (u *Upstream) openJoined(e *endpoint, now, by time.Time) (wire.Link, decisi
 const maxJoins = 3
 
 // await waits for a connection that somebody else makes.
-func (u *Upstream) await(j *joining, by time.Time) (decision.Reason, error) {
-	timer := time.NewTimer(by.Sub(u.now()))
-	defer timer.Stop()
-	select {
-	case <-j.done:
-		return j.reason, j.err
-	case <-timer.C:
-		return decision.DialTimeout, errCrowded
+func (u *Upstream) await(j *joining, by time.Time, gone func() bool) (decision.Reason, error) {
+	end := u.newWait(by, gone)
+	defer end.Stop()
+	for {
+		select {
+		case <-j.done:
+			return j.reason, j.err
+		case <-end.C:
+			switch {
+			case end.goesOn():
+			case end.left:
+				return decision.ClientGone, errNobody
+			default:
+				return decision.DialTimeout, errCrowded
+			}
+		}
 	}
 }
 

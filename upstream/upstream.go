@@ -290,7 +290,7 @@ func (es *endpoints) carry(u *Upstream, addr netip.AddrPort) *endpoint {
 func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
 	e, by, err := u.next(c)
 	if err != nil {
-		return nil, decision.NoEndpoints, err
+		return nil, missing(err), err
 	}
 	if u.spec.HTTP2 {
 		return u.openShared(u.target(e), now, by, c)
@@ -307,7 +307,7 @@ func (u *Upstream) Open(now time.Time, c Choice) (wire.Link, decision.Reason, er
 func (u *Upstream) Fresh(now time.Time, c Choice) (wire.Link, decision.Reason, error) {
 	e, by, err := u.next(c)
 	if err != nil {
-		return nil, decision.NoEndpoints, err
+		return nil, missing(err), err
 	}
 	if u.spec.HTTP2 {
 		return u.openShared(u.target(e), now, by, c)
@@ -317,14 +317,22 @@ func (u *Upstream) Fresh(now time.Time, c Choice) (wire.Link, decision.Reason, e
 
 // openNew is open, at another endpoint if e goes meanwhile.
 func (u *Upstream) openNew(e *endpoint, by time.Time, c Choice) (wire.Link, decision.Reason, error) {
-	link, reason, err := u.open(u.target(e), by, c.By)
+	link, reason, err := u.open(u.target(e), by, c)
 	if !errors.Is(err, errMoved) {
 		return link, reason, err
 	}
 	if e, by, err = u.next(c); err != nil {
-		return nil, decision.NoEndpoints, err
+		return nil, missing(err), err
 	}
-	return u.open(u.target(e), by, c.By)
+	return u.open(u.target(e), by, c)
+}
+
+// missing says why there is no endpoint to go to.
+func missing(err error) decision.Reason {
+	if errors.Is(err, errNobody) {
+		return decision.ClientGone
+	}
+	return decision.NoEndpoints
 }
 
 // next returns the endpoint for a request. Before the first answer it waits for it, and by is
@@ -332,7 +340,7 @@ func (u *Upstream) openNew(e *endpoint, by time.Time, c Choice) (wire.Link, deci
 func (u *Upstream) next(c Choice) (e *endpoint, by time.Time, err error) {
 	es := u.ends.Load()
 	if len(es.list) == 0 {
-		if by, err = u.firstAnswer(c.By); err != nil {
+		if by, err = u.firstAnswer(c); err != nil {
 			return nil, by, err
 		}
 		if es = u.ends.Load(); len(es.list) == 0 {
@@ -352,36 +360,38 @@ func (u *Upstream) connectBy(now, end time.Time) time.Time {
 	return by
 }
 
-// firstAnswer waits until something is known about the endpoints, for a request that ends by
-// end.
-func (u *Upstream) firstAnswer(end time.Time) (by time.Time, err error) {
+// firstAnswer waits until something is known about the endpoints.
+func (u *Upstream) firstAnswer(c Choice) (by time.Time, err error) {
 	select {
 	case <-u.known:
 		return time.Time{}, nil
 	default:
 	}
-	now := u.now()
-	by = u.connectBy(now, end)
-	timer := time.NewTimer(by.Sub(now))
-	defer timer.Stop()
-	select {
-	case <-u.known:
-		return by, nil
-	case <-timer.C:
-		return by, errNoAnswer
+	by = u.connectBy(u.now(), c.By)
+	end := u.newWait(by, c.Gone)
+	defer end.Stop()
+	for {
+		select {
+		case <-u.known:
+			return by, nil
+		case <-end.C:
+			if !end.goesOn() {
+				return by, end.why(errNoAnswer)
+			}
+		}
 	}
 }
 
 // open connects to e, or waits for a connection where there may be no more of them. A
-// zero by stands for a whole connect timeout from now, if patience is no shorter: that is
-// how long may be waited, as long as for a connection if it is zero.
-func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decision.Reason, error) {
+// zero by stands for a whole connect timeout from now, if the request lasts so long: that is
+// how long may be waited, as long as for a connection if it has no end.
+func (u *Upstream) open(e *endpoint, by time.Time, choice Choice) (wire.Link, decision.Reason, error) {
 	if !u.budget.Wait() {
 		return nil, decision.UpstreamOverflow, errTooMany
 	}
 	defer u.budget.Waited()
 	u.stats.waited.Add(1)
-	now := u.now()
+	now, patience := u.now(), choice.By
 	if by.IsZero() {
 		by = u.connectBy(now, patience)
 	}
@@ -389,7 +399,7 @@ func (u *Upstream) open(e *endpoint, by, patience time.Time) (wire.Link, decisio
 		if patience.IsZero() {
 			patience = by
 		}
-		c, placed, reason, err := u.queue(e, patience)
+		c, placed, reason, err := u.queue(e, patience, choice.Gone)
 		if !placed {
 			if err != nil {
 				return nil, reason, err
