@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"math"
 	"sync"
 	"syscall"
@@ -77,20 +78,14 @@ func (g *Gateway) tellCongestion(congested bool) {
 // always let in: who is taken for dead because he is busy leaves others busier.
 // Budget: 0 allocs.
 func (x *Exchange) admittedHere() Verdict {
-	a := x.gateway.admission
-	var cause error
+	cause := x.overload(x.gateway.admission)
 	switch {
-	case a.memory != nil && a.memory.short.Load():
-		cause = errShortOfMemory
-	case a.congestion != nil && x.late(a.congestion):
-		cause = errLate
-	case a.requests.Enter():
-		x.inside = true
+	case cause == nil:
 		return Continue
-	default:
-		cause = errBusy
-	}
-	if x.probes() {
+	case errors.Is(cause, errLeft):
+		x.Client = x.peer.Remote.Addr()
+		return x.stop(decision.Accept, x.gone(), "", cause)
+	case x.probes():
 		return Continue
 	}
 	x.Client = x.peer.Remote.Addr()
@@ -102,18 +97,39 @@ func (x *Exchange) admittedHere() Verdict {
 	return x.stop(decision.Accept, decision.Overloaded, "", cause)
 }
 
-// late reports whether a request comes too late to be served. It may take a while to say so.
-// Budget: 0 allocs, but where there is congestion.
-func (x *Exchange) late(c *limiter.Congestion) bool {
-	switch c.Judge(x.Req.Waited, x.Now) {
-	case limiter.Serve:
-		return false
-	case limiter.Refuse:
-		x.belated = true
-		return true
-	case limiter.Hold:
+// overload counts a request among those that are served and returns nil, or why it cannot be.
+func (x *Exchange) overload(a *admission) error {
+	if a.memory != nil && a.memory.short.Load() {
+		return errShortOfMemory
 	}
-	return !x.probes() && !c.Wait(x.Now)
+	if a.congestion != nil {
+		switch x.ruling(a.congestion) {
+		case limiter.Refuse:
+			return errLate
+		case limiter.Forget:
+			return errLeft
+		case limiter.Serve, limiter.Hold:
+		}
+	}
+	if x.inside = a.requests.Enter(); !x.inside {
+		return errBusy
+	}
+	return nil
+}
+
+// ruling is what becomes of a request by how long it has waited. It may take a while to say so.
+// Budget: 0 allocs, but where there is congestion.
+func (x *Exchange) ruling(c *limiter.Congestion) limiter.Ruling {
+	r := c.Judge(x.Req.Waited, x.Now)
+	switch {
+	case r == limiter.Refuse:
+		x.belated = true
+	case r == limiter.Hold && x.probes():
+		return limiter.Serve
+	case r == limiter.Hold:
+		return c.Wait(x.Now, x.goneFunc)
+	}
+	return r
 }
 
 func (x *Exchange) probes() bool { return x.Snap.edge.probe(x.Req.Path()) != noProbe }

@@ -82,7 +82,7 @@ type Exchange struct {
 	pumpFunc  func()
 	tickFunc  wire.Tick
 	goneFunc  func() bool // see upstream.Choice
-	body      []byte // lent; a short request body kept for a second try, or the beginning of a longer one
+	body      []byte      // lent; a short request body kept for a second try, or the beginning of a longer one
 	bodyBytes int
 	bodyWhole bool
 	mirrors   bool // the request is copied to a shadow, so its body is kept

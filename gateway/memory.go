@@ -14,6 +14,7 @@ var (
 	errBusy          = errors.New("as many requests are served as may be at once")
 	errShortOfMemory = errors.New("memory is short")
 	errLate          = errors.New("requests wait for longer than they may")
+	errLeft          = errors.New("the client left while its request was held")
 )
 
 var nameLocalOverloaded = []byte("x-envoy-local-overloaded")

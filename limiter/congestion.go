@@ -36,10 +36,11 @@ type Congestion struct {
 	ended  bool          // nobody looks after what is held
 }
 
-// A heldRequest is told whether it is served.
+// A heldRequest is told what becomes of it.
 type heldRequest struct {
 	since time.Time
-	serve chan bool
+	left  func() bool // see Wait
+	told  chan Ruling
 }
 
 // A Ruling is what becomes of a request.
@@ -49,6 +50,7 @@ const (
 	Serve  Ruling = iota // it is served
 	Refuse               // it is refused at once
 	Hold                 // Wait says what becomes of it
+	Forget               // nobody waits for its answer any more
 )
 
 const (
@@ -161,17 +163,19 @@ func (c *Congestion) Cost(d time.Duration) {
 	c.cost = min(max(c.cost+step, lowestCost), highestCost)
 }
 
-// Wait returns when it is clear what becomes of a held request: whether it is served.
-func (c *Congestion) Wait(since time.Time) bool {
-	h := heldRequest{since, make(chan bool, 1)}
+// Wait returns when it is clear what becomes of a held request: it is served, refused or
+// forgotten. left says whether its client has; it may be asked by others, but not once Wait
+// has returned.
+func (c *Congestion) Wait(since time.Time, left func() bool) Ruling {
+	h := heldRequest{since, left, make(chan Ruling, 1)}
 	c.mu.Lock()
 	if !c.on.Load() {
 		c.mu.Unlock()
-		return true // it has just ended
+		return Serve // it has just ended
 	}
 	c.held = append(c.held, h)
 	c.mu.Unlock()
-	return <-h.serve
+	return <-h.told
 }
 
 // Run looks after held requests until stop is closed. From then on all are served.
@@ -204,6 +208,7 @@ func (c *Congestion) look(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fill(now)
+	c.forget()
 	if c.on.Load() && now.UnixNano()-c.late.Load() > int64(congestionInterval) {
 		c.all.Store(0)
 		c.on.Store(false)
@@ -212,19 +217,33 @@ func (c *Congestion) look(now time.Time) bool {
 	if c.on.Load() {
 		for c.budget > 0 && len(c.held) > 0 { // as nobody who has just come has used it
 			c.budget -= c.cost
-			c.release(1, false)
+			c.release(1, Refuse)
+			c.forget()
 		}
 		return true
 	}
-	c.release(max(8, len(c.held)/16), true) // few at a time, as they would be the next congestion
+	c.release(max(8, len(c.held)/16), Serve) // few at a time, as they would be the next congestion
 	return len(c.held) > 0
 }
 
+// forget lets those go that have been held longest and whose clients have left: they cost
+// nothing, and are not to be served when the congestion is over. Those behind them have
+// waited for less and have their turn.
+func (c *Congestion) forget() {
+	for len(c.held) > 0 && c.held[0].left() {
+		c.release(1, Forget)
+	}
+}
+
 // release tells those that have been held longest what becomes of them.
-func (c *Congestion) release(n int, serve bool) {
+func (c *Congestion) release(n int, r Ruling) {
 	n = min(n, len(c.held))
 	for i := range n {
-		c.held[i].serve <- serve
+		if h := &c.held[i]; r == Serve && h.left() {
+			h.told <- Forget
+		} else {
+			h.told <- r
+		}
 		c.held[i] = heldRequest{}
 	}
 	c.held = c.held[n:]
@@ -235,5 +254,5 @@ func (c *Congestion) end() {
 	defer c.mu.Unlock()
 	c.on.Store(false)
 	c.ended = true
-	c.release(len(c.held), true)
+	c.release(len(c.held), Serve)
 }

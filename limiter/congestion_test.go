@@ -3,6 +3,7 @@ package limiter
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,9 @@ func TestCongestionBegins(t *testing.T) {
 		})
 	}
 }
+
+// stays is of a client that waits.
+func stays() bool { return false }
 
 // congested is one that has begun.
 func congested() (*Congestion, *[]bool) {
@@ -93,7 +97,7 @@ func TestHeldRequests(t *testing.T) {
 			}
 			since := time.Now()
 			held.Go(func() {
-				served := c.Wait(since)
+				served := c.Wait(since, stays) == Serve
 				mu.Lock()
 				defer mu.Unlock()
 				outcomes, waits = append(outcomes, served), append(waits, time.Since(since))
@@ -126,7 +130,7 @@ func TestHeldRequestsComeFirst(t *testing.T) {
 		since := time.Now()
 		var held sync.WaitGroup
 		var served bool
-		held.Go(func() { served = c.Wait(since) })
+		held.Go(func() { served = c.Wait(since, stays) == Serve })
 		synctest.Wait()
 		time.Sleep(longestHold + time.Millisecond)
 		if got := c.Judge(late, time.Now()); got != Hold {
@@ -155,7 +159,7 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 				t.Fatalf("got %v, want it held", got)
 			}
 			held.Go(func() {
-				if c.Wait(time.Now()) {
+				if c.Wait(time.Now(), stays) != Refuse {
 					t.Error("who was held is served")
 				}
 			})
@@ -175,6 +179,39 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 	})
 }
 
+// Whose client leaves is held no more, costs nothing, and is not served in the end.
+func TestHeldRequestsLoseTheirClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := congested()
+		c.most, c.share, c.budget = 3, 0, 0
+		var leaves [3]atomic.Bool
+		var held sync.WaitGroup
+		got := make([]Ruling, len(leaves))
+		for i := range leaves {
+			if ruling := c.Judge(late, time.Now()); ruling != Hold {
+				t.Fatalf("got %v, want it held", ruling)
+			}
+			held.Go(func() { got[i] = c.Wait(time.Now(), leaves[i].Load) })
+			synctest.Wait()
+		}
+		leaves[0].Store(true)
+		leaves[2].Store(true)
+		c.look(time.Now())
+		if ruling := c.Judge(late, time.Now()); ruling != Hold {
+			t.Errorf("the first has left and has its place still: who comes is told %v", ruling)
+		}
+		if c.budget != 0 {
+			t.Errorf("that has cost %v", -c.budget)
+		}
+		time.Sleep(2 * congestionInterval)
+		c.look(time.Now()) // it is over
+		held.Wait()
+		if !slices.Equal(got, []Ruling{Forget, Serve, Forget}) {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
 // Nobody is held any more once it is stopped.
 func TestCongestionStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -185,7 +222,7 @@ func TestCongestionStops(t *testing.T) {
 		c.share, c.budget = 0, 0
 		for range 3 {
 			held.Go(func() {
-				if !c.Wait(time.Now()) {
+				if c.Wait(time.Now(), stays) != Serve {
 					t.Error("refused")
 				}
 			})
@@ -194,7 +231,7 @@ func TestCongestionStops(t *testing.T) {
 		close(stop)
 		run.Wait()
 		held.Wait()
-		if !c.Wait(time.Now()) {
+		if c.Wait(time.Now(), stays) != Serve {
 			t.Error("refused afterwards")
 		}
 		for range 3 { // nobody would look after who is held
