@@ -167,6 +167,13 @@ func TestKubernetesOutage(t *testing.T) {
 	}
 }
 
+// Rules by which everything may be read but Ambassador's kinds, and what may be done with these.
+const (
+	lists  = `verbs: [list, watch]`
+	others = `{apiGroups: [""], resources: [services, secrets], ` + lists + `}, {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], ` + lists + `},
+		{apiGroups: [discovery.k8s.io], resources: [endpointslices], ` + lists + `}, {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], ` + lists + `}`
+)
+
 // A gateway that may not read what protects routes does not begin to serve them, and says
 // what it is that it may not read.
 func TestKubernetesForbidden(t *testing.T) {
@@ -174,9 +181,6 @@ func TestKubernetesForbidden(t *testing.T) {
 	up := echo(t, "up")
 	c.install(looseCRDs("{strategy: None}"))
 	c.apply(everyone + mapping("a", "/a/", up))
-	const lists = `verbs: [list, watch]`
-	const others = `{apiGroups: [""], resources: [services, secrets], ` + lists + `}, {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], ` + lists + `},
-		{apiGroups: [discovery.k8s.io], resources: [endpointslices], ` + lists + `}, {apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], ` + lists + `}`
 	without := c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters], "+lists+"}]")
 	g := launch(t, setup{args: []string{"--kubernetes"}, env: []string{"KUBECONFIG=" + without}})
 	g.errors.await(t, `the API server refuses.*list filterpolicies\.getambassador\.io.*forbidden`)
@@ -186,6 +190,27 @@ func TestKubernetesForbidden(t *testing.T) {
 	c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters, filterpolicies], "+lists+"}]")
 	g.awaitReady()
 	g.comesTo(t, request{target: "/a/"}, 200)
+}
+
+// Neither does one that serves already when the kinds come: what it serves goes on, and no more.
+func TestKubernetesForbiddenLater(t *testing.T) {
+	c := newKubernetes(t)
+	up := echo(t, "up")
+	without := c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters], "+lists+"}]")
+	g := start(t, setup{manifests: everyone + mapping("mine", "/mine/", up), args: []string{"--kubernetes"}, env: []string{"KUBECONFIG=" + without}})
+	c.install(looseCRDs("{strategy: None}"))
+	c.apply(mapping("a", "/a/", up))
+	eventually(t, patience(20*time.Second), "it is a Problem", func() bool {
+		return g.tells("notice", "the API server does not let us list filterpolicies.getambassador.io")
+	})
+	for path, status := range map[string]int{"/a/": 404, "/mine/": 200} {
+		if a := g.send(t, request{target: path}); a.StatusCode != status {
+			t.Errorf("without having read what protects it %s answers %d, want %d", path, a.StatusCode, status)
+		}
+	}
+	c.as("without", "["+others+", {apiGroups: [getambassador.io], resources: [mappings, hosts, filters, filterpolicies], "+lists+"}]")
+	g.comesTo(t, request{target: "/a/"}, 200)
+	eventually(t, patience(20*time.Second), "the Problem is gone", func() bool { return len(g.problems()) == 0 })
 }
 
 // Ambassador's own CRDs name a webhook that converts between versions. Where it is gone,

@@ -79,7 +79,7 @@ func serve(resources []resource, gv schema.GroupVersion, r *metav1.APIResource) 
 		return resources
 	}
 	if i < 0 {
-		return append(resources, resource{group: gv.Group, kind: r.Kind, plural: r.Name, versions: []string{gv.Version}, cluster: !r.Namespaced})
+		return append(resources, resource{group: gv.Group, kind: r.Kind, plural: r.Name, versions: []string{gv.Version}, cluster: !r.Namespaced, guards: k.Protector})
 	}
 	resources[i].versions = append(resources[i].versions, gv.Version)
 	return resources

@@ -16,6 +16,7 @@ type resource struct {
 	told        []string // of these, the ones in which its objects have a status of their own
 	cluster     bool     // its objects are in no namespace
 	core        bool     // every API server has it
+	guards      bool     // its objects protect routes of others
 	annotated   bool     // some of its annotations mean something
 }
 

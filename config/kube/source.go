@@ -112,7 +112,8 @@ func wake(c chan<- struct{}) {
 
 // Watch implements config.Source. It yields first when every kind has been read once, and
 // goes on for as long as ctx does: an API server that does not answer leaves the last set
-// in force. To be called once.
+// in force, as does one with a new kind that protects routes and has not been read. To be
+// called once.
 func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error {
 	// What the library has to say of its work is said here where it arises.
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
@@ -124,29 +125,31 @@ func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error 
 		}
 	}
 	s.running.Go(func() { s.discovery(ctx) })
+	var last []*config.Object
 	for once := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.dirty:
 		}
-		if once = once || s.whole(); !once {
+		// Before the first set all kinds but Secrets have to have been read: then it is known
+		// which Secrets are named. Later that goes for who guards others.
+		switch whole := s.read(func(r *resource) bool { return r.guards || !once && r.kind != "Secret" }); {
+		case !whole && !once, !s.secrets(ctx):
 			continue
+		case whole:
+			once, last = true, s.set()
 		}
-		if !s.secrets(ctx) {
-			continue
-		}
-		yield(s.set())
+		yield(append(slices.Clip(last), s.health.problems()...))
 	}
 }
 
-// whole reports whether all kinds but Secrets have been read: then it is known which
-// Secrets are named.
-func (s *Source) whole() bool {
+// read reports whether it is known which kinds there are, and those that count have been read.
+func (s *Source) read(counts func(*resource) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.following {
-		if _, synced := f.store.entries(); !synced && f.kind != "Secret" {
+		if _, synced := f.store.entries(); !synced && counts(&f.resource) {
 			return false
 		}
 	}
@@ -176,7 +179,7 @@ func (s *Source) set() []*config.Object {
 	if !ambassador {
 		set = append(set, notice("the API server has none of Ambassador's kinds", "they are waited for"))
 	}
-	return append(set, s.health.problems()...)
+	return set
 }
 
 // Serves tells which World is in force. The Secrets that its objects name are read too: of those
