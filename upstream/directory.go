@@ -63,7 +63,7 @@ func (d *directory) find(host string, port uint16, family Family, own, zone stri
 	if svc == nil {
 		return nil, fmt.Errorf("%s.%s: %w", key.name, key.namespace, errNoService)
 	}
-	i := slices.IndexFunc(svc.Ports, func(p config.ServicePort) bool { return p.Port == int(port) })
+	i := slices.IndexFunc(svc.Ports, func(p config.ServicePort) bool { return p.Port == int(port) && isTCP(p.Protocol) })
 	if i < 0 {
 		return nil, fmt.Errorf("%s.%s:%d: %w", key.name, key.namespace, port, errNoPort)
 	}
@@ -77,6 +77,10 @@ func (d *directory) find(host string, port uint16, family Family, own, zone stri
 	}
 	return f.result(key, family, zone)
 }
+
+// isTCP reports whether a port is of the protocol that is spoken to services: a Service may have
+// one number for several.
+func isTCP(protocol string) bool { return protocol == "TCP" || protocol == "" }
 
 // A finding collects what listens for one port of a Service.
 type finding struct {
@@ -97,7 +101,7 @@ type instance struct {
 // itself gives an endpoint's port the name that the Service's has; of lists made by
 // hand one with the number or name of the Service's targetPort is taken too.
 func (f *finding) listens(ports []config.EndpointPort) int {
-	tcp := slices.DeleteFunc(slices.Clone(ports), func(p config.EndpointPort) bool { return p.Protocol != "TCP" && p.Protocol != "" })
+	tcp := slices.DeleteFunc(slices.Clone(ports), func(p config.EndpointPort) bool { return !isTCP(p.Protocol) })
 	target := cmp.Or(f.port.TargetPort, strconv.Itoa(f.port.Port))
 	i := slices.IndexFunc(tcp, func(p config.EndpointPort) bool { return p.Name == f.port.Name })
 	if i < 0 {

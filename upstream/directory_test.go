@@ -53,6 +53,7 @@ func shop() *config.World {
 			service("leaving", config.ServicePort{Port: 80}),
 			service("left", config.ServicePort{Port: 80}),
 			service("gone", config.ServicePort{Port: 80}),
+			service("mixed", config.ServicePort{Name: "quic", Port: 443, Protocol: "UDP", TargetPort: "quic"}, config.ServicePort{Name: "https", Port: 443, Protocol: "TCP", TargetPort: "tls"}),
 			service("udp", config.ServicePort{Name: "dns", Port: 53}),
 			{Meta: meta("Service", "orders", "default"), Ports: []config.ServicePort{{Port: 80}}},
 		},
@@ -77,6 +78,7 @@ func shop() *config.World {
 			slice("left-1", "left", []config.EndpointPort{port("", 80)}, ending(false, true, "10.0.8.4"), ending(true, true, "10.0.8.5"), ending(false, false, "10.0.8.6"), down),
 			slice("gone-1", "gone", []config.EndpointPort{port("", 80)}, ending(false, false, "10.0.8.7")),
 			slice("udp-1", "udp", []config.EndpointPort{{Name: "dns", Port: 53, Protocol: "UDP"}}, ready("10.0.6.1")),
+			slice("mixed-1", "mixed", []config.EndpointPort{{Name: "quic", Port: 8444, Protocol: "UDP"}, port("https", 8443)}, ready("10.0.6.2")),
 			slice("stray", "", []config.EndpointPort{port("", 80)}, ready("10.0.7.1")),
 		},
 	}
@@ -109,6 +111,7 @@ func TestDirectory(t *testing.T) {
 		{"gone.shop", 80, IPv4, "", errNotReady},
 		{"down.shop", 80, IPv4, "", errNotReady},
 		{"empty.shop", 80, IPv4, "", errNotReady},
+		{"mixed.shop", 443, IPv4, "10.0.6.2:8443", nil}, // for the protocol that is spoken
 		{"udp.shop", 53, IPv4, "", errWrongPorts},
 		{"nobody.shop", 80, IPv4, "", errNoService},
 		{"orders.elsewhere", 80, IPv4, "", errNoService},
