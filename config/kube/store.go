@@ -131,7 +131,15 @@ func (s *store) hold(e *entry) {
 	}
 	s.held[e.key()] = e
 	s.come = append(s.come, e)
+	if len(s.come) > len(s.held)+spare {
+		s.sorted, s.come = nil, nil // sorting all of it anew is no more work
+		clear(s.gone)
+	}
 }
+
+// spare is how much more may have come than there is before that is forgotten: what others
+// write into objects over and over.
+const spare = 64
 
 // drop has the object of a key held no more, and reports whether it was.
 func (s *store) drop(key string) bool {

@@ -136,3 +136,25 @@ func TestStoreStaysInOrder(t *testing.T) {
 		}
 	}
 }
+
+// What others write into objects over and over is not kept while nobody looks.
+func TestStoreForgetsWhatIsWrittenOver(t *testing.T) {
+	s, rings := ringing(resource{group: ambassadorGroup, kind: "Mapping"})
+	if err := s.Replace([]any{mapping(t, "a", "/a/", 1), mapping(t, "b", "/b/", 1)}, "1"); err != nil {
+		t.Fatal(err)
+	}
+	s.names()
+	for i := range 1000 {
+		u := mapping(t, "a", "/a/", 1)
+		u.Object["status"] = map[string]any{"state": fmt.Sprint("State", i)}
+		if err := s.Update(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.come) + len(s.gone); n > 200 {
+		t.Errorf("%d versions are kept", n)
+	}
+	if got := s.names(); got != "a:1 b:1" || *rings != 1 || s.find("shop/a").status.State != "State999" {
+		t.Errorf("got %q after %d rings", got, *rings)
+	}
+}
