@@ -1,13 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // A LabelSelector is Kubernetes' textual label selector:
-// "app=shop,tier!=test,env in (a, b),zone notin (c),team,!old". The zero value
+// "app=shop,tier!=test,env in (a, b),zone notin (c),team,!old,weight>5". The zero value
 // matches every object.
 type LabelSelector struct{ terms []labelTerm }
 
@@ -16,6 +18,8 @@ type labelTerm struct {
 	key    string
 	values []string // nil: the label's presence decides
 	negate bool
+	side   int // 1 for labels whose number is greater than bound, -1 for less, 0 where numbers do not matter
+	bound  int64
 }
 
 // ParseLabelSelector reads a selector. An empty text matches everything.
@@ -40,7 +44,11 @@ func ParseLabelSelector(text string) (LabelSelector, error) {
 func (s LabelSelector) Matches(labels map[string]string) bool {
 	for _, t := range s.terms {
 		value, found := labels[t.key]
-		if found && t.values != nil {
+		switch {
+		case t.side != 0:
+			n, err := strconv.ParseInt(value, 10, 64)
+			found = err == nil && cmp.Compare(n, t.bound) == t.side
+		case found && t.values != nil:
 			found = slices.Contains(t.values, value)
 		}
 		if found == t.negate {
@@ -71,12 +79,26 @@ func parseTerm(part string) (labelTerm, bool) {
 	for _, op := range []string{"!=", "==", "="} {
 		if key, value, ok := strings.Cut(part, op); ok {
 			t := labelTerm{key: strings.TrimSpace(key), values: []string{strings.TrimSpace(value)}, negate: op == "!="}
-			return t, t.key != "" && !strings.ContainsAny(t.key+t.values[0], "=! ")
+			return t, t.key != "" && !strings.ContainsAny(t.key+t.values[0], "=!<> ")
 		}
+	}
+	if i := strings.IndexAny(part, "<>"); i >= 0 {
+		return parseOrder(part[:i], part[i], part[i+1:])
 	}
 	key, negate := strings.CutPrefix(part, "!")
 	key = strings.TrimSpace(key)
 	return labelTerm{key: key, negate: negate}, key != "" && !strings.ContainsAny(key, "!() ")
+}
+
+// parseOrder reads a comparison of a label's number with another.
+func parseOrder(key string, op byte, bound string) (labelTerm, bool) {
+	t := labelTerm{key: strings.TrimSpace(key), side: 1}
+	if op == '<' {
+		t.side = -1
+	}
+	var err error
+	t.bound, err = strconv.ParseInt(strings.TrimSpace(bound), 10, 64)
+	return t, err == nil && t.key != "" && !strings.ContainsAny(t.key, "!() ")
 }
 
 // parseSetTerm reads `key in (a, b` and `key notin (a, b`, cut at the parenthesis.

@@ -222,18 +222,19 @@ func TestMergeSortsLikeKeys(t *testing.T) {
 }
 
 func TestLabelSelector(t *testing.T) {
-	labels := map[string]string{"app": "shop", "tier": "web", "empty": ""}
+	labels := map[string]string{"app": "shop", "tier": "web", "empty": "", "weight": "7"}
 	for text, want := range map[string]bool{
 		"": true, "app=shop": true, "app==shop": true, "app = shop , tier=web": true, "app=web": false, "app!=web": true,
 		"app!=shop": false, "nope!=x": true, "nope=x": false, "app": true, "nope": false, "!nope": true, "!app": false, "empty=": true,
 		"app in (a, shop)": true, "app in (a,b),tier": false, "app notin (a,b)": true, "nope notin (a)": true, "tier notin (web)": false,
+		"weight>6": true, "weight > 7": false, "weight<8,app": true, "weight<-8": false, "tier>1": false, "nope>1": false, "nope<1": false,
 	} {
 		s, err := ParseLabelSelector(text)
 		if err != nil || s.Matches(labels) != want {
 			t.Errorf("%q: got %v, %v, want %v", text, s.Matches(labels), err, want)
 		}
 	}
-	for _, text := range []string{"=a", "a b", "a in b", "a in (b", "a on (b)", "a=b=c", "!", "(a)"} {
+	for _, text := range []string{"=a", "a b", "a in b", "a in (b", "a on (b)", "a=b=c", "!", "(a)", "a>b", "a>", ">1", "a>1>2", "a<>1", "!a>1"} {
 		if _, err := ParseLabelSelector(text); err == nil {
 			t.Errorf("%q: no error", text)
 		}
