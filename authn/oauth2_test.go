@@ -600,6 +600,31 @@ func TestLogout(t *testing.T) {
 	}
 }
 
+// Who has logged out at the provider, and comes from there, has no session here either.
+func TestLogoutThatBeganAtTheProvider(t *testing.T) {
+	for name, open := range keepers {
+		t.Run(name, func(t *testing.T) {
+			w := newLoginWorld(t, open(t), func(f *config.OAuth2Filter, _ *config.Arguments) {
+				f.PostLogoutRedirectURI = "https://shop.example.com/bye"
+			})
+			const back = "https://shop.example.com/.ambassador/oauth2/post-logout-redirect?state="
+			b := w.browser()
+			b.login(page, "alice")
+			wantReply(t, b.ask("GET", back+"other.shop"), decision.LoginInvalid, 400)
+			wantReply(t, b.ask("GET", page), decision.None, 0)
+			stolen := maps.Clone(b.cookies[shopHost])
+			c := b.ask("GET", back+"web.shop")
+			wantReply(t, c, decision.OwnEndpoint, 302)
+			if location(c) != "https://shop.example.com/bye" || len(b.cookies[shopHost]) != 0 {
+				t.Errorf("sent to %q; the browser keeps %v", location(c), b.cookies[shopHost])
+			}
+			wantReply(t, b.ask("GET", page), decision.LoginRedirect, 302)
+			thief := &browser{w, map[string]map[string]string{shopHost: stolen}}
+			wantReply(t, thief.ask("GET", page), decision.LoginRedirect, 302)
+		})
+	}
+}
+
 func TestInsteadOfRedirect(t *testing.T) {
 	xhr := "XMLHttpRequest"
 	w := newLoginWorld(t, nil, func(_ *config.OAuth2Filter, args *config.Arguments) {

@@ -130,18 +130,15 @@ func (p *loginPaths) logout(c *Call, q url.Values) {
 		l.refuse(c, decision.LoginInvalid, "_xsrf is not that of the browser's session", nil)
 		return
 	}
-	var lines []wire.Add
-	l.forget(c, o, func(a wire.Add) { lines = append(lines, a) })
+	lines, err := l.leave(c, o, s)
+	if err != nil {
+		reason, message := unkept(err)
+		l.refuse(c, reason, message, err)
+		return
+	}
 	var hint string
 	if s != nil {
-		if err := l.keeper.end(c, s); err != nil {
-			reason, message := unkept(err)
-			l.refuse(c, reason, message, err)
-			return
-		}
 		hint = s.IDToken
-		l.spread(c, s)
-		l.deps.audit(c, decision.Event{Kind: decision.LoggedOut, Allowed: true, By: l.by, Subject: s.Subject})
 	}
 	if d, err := l.provider.discover(c); err == nil && d.EndSession != "" {
 		set := []parameter{{"client_id", l.f.ClientID}}
@@ -157,6 +154,19 @@ func (p *loginPaths) logout(c *Call, q url.Values) {
 	l.farewell(c, lines)
 }
 
+// leave ends s, nil for none, and returns what has c's browser forget it.
+func (l *login) leave(c *Call, o *origin, s *session) (lines []wire.Add, err error) {
+	if s != nil {
+		if err := l.keeper.end(c, s); err != nil {
+			return nil, err
+		}
+		l.spread(c, s)
+		l.deps.audit(c, decision.Event{Kind: decision.LoggedOut, Allowed: true, By: l.by, Subject: s.Subject})
+	}
+	l.forget(c, o, func(a wire.Add) { lines = append(lines, a) })
+	return lines, nil
+}
+
 // farewell sends who has logged out to where the Filter says, or says so itself.
 func (l *login) farewell(c *Call, lines []wire.Add) {
 	if to := l.f.PostLogoutRedirectURI; to != "" {
@@ -169,14 +179,30 @@ func (l *login) farewell(c *Call, lines []wire.Add) {
 	}
 }
 
-// loggedOut answers who comes back from the provider without a session there.
+// loggedOut answers who comes back from the provider without a session there: nor has the
+// browser one here any more, though it has logged out nowhere but there.
 func (p *loginPaths) loggedOut(c *Call, realm string) {
 	l := p.byRealm[realm]
 	if l == nil {
 		p.refuse(c, "there is no such realm")
 		return
 	}
-	l.farewell(c, nil)
+	o, _ := l.origin(c)
+	if o == nil {
+		l.farewell(c, nil)
+		return
+	}
+	s, _, err := l.opened(c, o)
+	var lines []wire.Add
+	if err == nil {
+		lines, err = l.leave(c, o, s)
+	}
+	if err != nil {
+		reason, message := unkept(err)
+		l.refuse(c, reason, message, err)
+		return
+	}
+	l.farewell(c, lines)
 }
 
 // spread has no gateway believe s any more, which has ended, because of what it remembers:
