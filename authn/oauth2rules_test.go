@@ -924,13 +924,20 @@ func TestOAuth2Settings(t *testing.T) {
 		})
 	}
 	t.Run("allowMalformedAccessToken", func(t *testing.T) {
-		for allow, want := range map[bool]decision.Reason{true: decision.OwnEndpoint, false: decision.ProviderUnavailable} {
-			w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) { f.AllowMalformedAccessToken = allow })
-			w.instead("/token", w.changing(func(a map[string]any) { a["access_token"] = "a|b" }))
+		for _, r := range []struct {
+			allow  bool
+			access string
+			want   decision.Reason
+		}{
+			{true, "a|b", decision.OwnEndpoint}, {false, "a|b", decision.ProviderUnavailable},
+			{true, "a\x01b", decision.ProviderUnavailable}, {true, "a\r\nb", decision.ProviderUnavailable}, // what no header may hold
+		} {
+			w := newLoginWorld(t, nil, func(f *config.OAuth2Filter, _ *config.Arguments) { f.AllowMalformedAccessToken = r.allow })
+			w.instead("/token", w.changing(func(a map[string]any) { a["access_token"] = r.access }))
 			b := w.browser()
 			c := b.ask("GET", w.atProvider(location(b.ask("GET", page)), "alice"))
-			if c.Reply.Reason != want && c.Reply.Reason != decision.LoginInvalid || !allow && c.Reply.Reason != want {
-				t.Errorf("allowed %v: %s (%v)", allow, c.Reply.Reason, c.Reply.Err)
+			if c.Reply.Reason != r.want && (!r.allow || r.want != decision.OwnEndpoint || c.Reply.Reason != decision.LoginInvalid) {
+				t.Errorf("%q, allowed %v: %s (%v)", r.access, r.allow, c.Reply.Reason, c.Reply.Err)
 			}
 		}
 	})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"legate/wire"
 )
 
 // granted are the tokens that a provider gave.
@@ -62,7 +64,7 @@ func (l *login) request(ctx context.Context, d *discovery, form url.Values, who 
 		return nil, fmt.Errorf("ask %q: %w", shownURI(d.Token), errNoAccess)
 	case g.Type != "" && !strings.EqualFold(g.Type, "Bearer"):
 		return nil, fmt.Errorf("ask %q: %w", shownURI(d.Token), errTokenType)
-	case !l.f.AllowMalformedAccessToken && !isB64Token([]byte(g.Access)), strings.ContainsAny(g.Access, "\r\n\x00"):
+	case !l.f.AllowMalformedAccessToken && !isB64Token([]byte(g.Access)), !wire.IsFieldValue([]byte(g.Access)):
 		return nil, fmt.Errorf("ask %q: %w", shownURI(d.Token), errors.New("its access_token has characters that no Bearer token has; allowMalformedAccessToken would take it"))
 	}
 	return g, nil
@@ -178,15 +180,22 @@ func (g *granted) ofLogin(asked []string) []string {
 	return union(g.scopes(asked), []string{"openid"})
 }
 
+// maxExpiry is how long an access token is believed to live at most: some that never lapse
+// say so by the last second of the year 9999.
+const maxExpiry = 1e8 * time.Second
+
 // expires returns when the access token lapses by what the provider said, or else by what
 // stands in it; zero for nobody knows.
 func (g *granted) expires(now time.Time) time.Time {
+	latest := now.Add(maxExpiry)
 	if g.ExpiresIn > 0 {
-		return now.Add(time.Duration(min(g.ExpiresIn, 1e8)) * time.Second)
+		return now.Add(time.Duration(min(g.ExpiresIn, maxExpiry.Seconds())) * time.Second)
 	}
 	if t, err := parseJWS(g.Access); err == nil {
 		if claims, f := parseClaims(t.payload); f == nil {
-			if exp, found, ok := date(claims, "exp"); found && ok {
+			if exp, found, ok := date(claims, "exp"); found && ok && exp.After(latest) {
+				return latest
+			} else if found && ok {
 				return exp
 			}
 		}
