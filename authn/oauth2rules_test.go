@@ -868,6 +868,35 @@ func TestProviderUndiscovered(t *testing.T) {
 	t.Error("the provider is never asked again")
 }
 
+// A provider that says no more of itself goes on by what it said, and costs the patience of
+// one person at a time, who finds out.
+func TestProviderStale(t *testing.T) {
+	const patience = 500 * time.Millisecond
+	w := newLoginWorld(t, nil, nil)
+	w.deps.Patience = patience
+	w.build()
+	wantReply(t, w.browser().ask("GET", page), decision.LoginRedirect, 302)
+	goOn := make(chan struct{})
+	var asked atomic.Int64
+	w.instead("/.well-known/openid-configuration", func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		<-goOn
+		panic(http.ErrAbortHandler)
+	})
+	w.forward(minFresh)
+	began := time.Now()
+	for range 20 {
+		wantReply(t, w.browser().ask("GET", page), decision.LoginRedirect, 302)
+	}
+	if took := time.Since(began); took > 10*patience || asked.Load() > 1 {
+		t.Errorf("20 people waited %v together, and the provider was asked %d times", took, asked.Load())
+	}
+	close(goOn)
+	w.instead("", nil)
+	w.forward(staleFor)
+	wantReply(t, w.browser().login(page, "alice"), decision.None, 0)
+}
+
 // Settings of the Filter that are seen from outside.
 func TestOAuth2Settings(t *testing.T) {
 	t.Run("extraAuthorizationParameters", func(t *testing.T) {

@@ -61,20 +61,11 @@ func newProvider(c *config.OAuth2Filter, d *Deps) *provider {
 }
 
 // discover returns what the provider says of itself. What is stale serves for as long as
-// the provider does not answer. It blocks as a keySet's find does.
+// the provider does not answer, and only who asks it then waits for that. It blocks as a
+// keySet's find does.
 func (p *provider) discover(c *Call) (*discovery, error) {
 	now := p.deps.Clock()
-	p.mu.Lock()
-	switch {
-	case p.known != nil && now.Before(p.known.until):
-		defer p.mu.Unlock()
-		return p.known, nil
-	case p.flight == nil && (p.tried.IsZero() || now.Sub(p.tried) >= failedPause || p.known == nil && p.err == nil):
-		p.flight, p.tried = &flight{done: make(chan struct{})}, now
-		go p.look(p.flight)
-	}
-	fl := p.flight
-	p.mu.Unlock()
+	fl, known := p.attempt(now)
 	if fl != nil {
 		wait := time.NewTimer(c.wait(waitTime, now))
 		defer wait.Stop()
@@ -82,16 +73,43 @@ func (p *provider) discover(c *Call) (*discovery, error) {
 		case <-fl.done:
 		case <-wait.C:
 		}
+	} else if known != nil {
+		return known, nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.known != nil && now.Before(p.known.until.Add(staleFor)):
+	case p.usable(now):
 		return p.known, nil
 	case p.err != nil:
 		return nil, p.err
 	}
 	return nil, fmt.Errorf("discover %q: %w", shownURI(p.url), errWaiting)
+}
+
+// usable reports whether what is known still serves at now, if only because nothing newer
+// is to be had. The caller holds mu.
+func (p *provider) usable(now time.Time) bool {
+	return p.known != nil && now.Before(p.known.until.Add(staleFor))
+}
+
+// attempt returns the attempt that is to be waited for, nil for none, and what is known
+// where none is. It begins one where that is due.
+func (p *provider) attempt(now time.Time) (*flight, *discovery) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mine := false
+	switch {
+	case p.known != nil && now.Before(p.known.until):
+		return nil, p.known
+	case p.flight == nil && (p.tried.IsZero() || now.Sub(p.tried) >= failedPause || p.known == nil && p.err == nil):
+		p.flight, p.tried, mine = &flight{done: make(chan struct{})}, now, true
+		go p.look(p.flight)
+	}
+	if p.usable(now) && (!mine || p.err != nil) { // others find out, or it did not answer before
+		return nil, p.known
+	}
+	return p.flight, nil
 }
 
 // look asks the provider once, and tells who waits.
