@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"legate/config"
 )
 
@@ -51,7 +53,7 @@ func (f *fields) oauth2Tokens(grants ...string) *config.OAuth2Filter {
 
 		AllowMalformedAccessToken: f.isSet("allowMalformedAccessToken"),
 	}
-	if c.AuthorizationURL == "" && f.find("authorizationURL") == nil {
+	if f.blank("authorizationURL") {
 		f.missing("authorizationURL")
 	}
 	switch f.oneOf("grantType", grants...) {
@@ -69,12 +71,12 @@ func (f *fields) oauth2Tokens(grants ...string) *config.OAuth2Filter {
 func (f *fields) oauth2Needs(c *config.OAuth2Filter) {
 	switch c.Grant {
 	case config.AuthorizationCode:
-		if len(c.Origins) == 0 && !f.has("protectedOrigins") && !f.has("clientURL") {
+		if len(c.Origins) == 0 && f.blank("protectedOrigins") && f.blank("clientURL") {
 			f.missing("protectedOrigins")
 		}
 	case config.ClientCredentials, config.PasswordGrant:
 		for _, name := range []string{"protectedOrigins", "clientURL"} {
-			if f.has(name) {
+			if !f.blank(name) {
 				f.complain(f.find(name), "only people's browsers have origins, and the grantType is another")
 			}
 		}
@@ -88,6 +90,16 @@ func (f *fields) oauth2Needs(c *config.OAuth2Filter) {
 	if c.Secret == "" && c.SecretRef.Name == "" && c.ClientAuth.Method == "JWTAssertion" {
 		f.missing("secretName")
 	}
+}
+
+// blank reports whether a field says nothing: it is missing, or is an empty text or list.
+func (f *fields) blank(name string) bool {
+	e := f.value(name)
+	if e == nil {
+		return true
+	}
+	v := resolve(e.value)
+	return v.Kind == yaml.ScalarNode && v.Value == "" || v.Kind == yaml.SequenceNode && len(v.Content) == 0
 }
 
 // atLeastNothing reads a duration that is not negative, 0 if it is missing.
@@ -181,11 +193,7 @@ func (f *fields) anything(name string) map[string]any {
 func (f *fields) protectedOrigins() []config.ProtectedOrigin {
 	var list []config.ProtectedOrigin
 	for _, o := range f.objects("protectedOrigins") {
-		p := config.ProtectedOrigin{IncludeSubdomains: o.isSet("includeSubdomains")}
-		if o.find("origin") == nil {
-			o.missing("origin")
-		}
-		p.Origin = o.origin("origin", false)
+		p := config.ProtectedOrigin{IncludeSubdomains: o.isSet("includeSubdomains"), Origin: o.outside()}
 		if internal := o.origin("internalOrigin", true); internal != "" {
 			p.InternalOrigins = []string{internal}
 		}
@@ -193,14 +201,22 @@ func (f *fields) protectedOrigins() []config.ProtectedOrigin {
 		o.finish(nil)
 		list = append(list, p)
 	}
-	if e := f.value("clientURL"); e != nil {
+	if f.text("clientURL") != "" {
 		if len(list) > 0 {
-			f.complain(e, "protectedOrigins is given too, and takes its place")
+			f.complain(f.find("clientURL"), "protectedOrigins is given too, and takes its place")
 			return list
 		}
 		list = append(list, config.ProtectedOrigin{Origin: f.origin("clientURL", false), InternalOrigins: []string{"*://*"}})
 	}
 	return list
+}
+
+// outside reads the origin that browsers have, which must be there.
+func (f *fields) outside() string {
+	if f.required("origin") == "" {
+		return ""
+	}
+	return f.origin("origin", false)
 }
 
 // apart reports where p's origin cannot be told from its subdomains.

@@ -74,11 +74,7 @@ func (f *fields) gatewayBrowsers(c *config.OAuth2Filter) {
 		s.finish(nil)
 	}
 	for _, o := range f.objects("protectedOrigins") {
-		p := config.ProtectedOrigin{IncludeSubdomains: o.isSet("includeSubdomains")}
-		if o.find("origin") == nil {
-			o.missing("origin")
-		}
-		p.Origin = o.origin("origin", false)
+		p := config.ProtectedOrigin{IncludeSubdomains: o.isSet("includeSubdomains"), Origin: o.outside()}
 		for _, text := range o.list("allowedInternalOrigins") {
 			internal, ok := asOrigin(text, true)
 			if !ok {
@@ -90,7 +86,7 @@ func (f *fields) gatewayBrowsers(c *config.OAuth2Filter) {
 		o.finish(nil)
 		c.Origins = append(c.Origins, p)
 	}
-	if len(c.Origins) == 0 && !f.has("protectedOrigins") {
+	if len(c.Origins) == 0 && f.blank("protectedOrigins") {
 		f.missing("protectedOrigins")
 	}
 }
