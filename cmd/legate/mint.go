@@ -96,8 +96,8 @@ func (p *Program) mint(m *minting) (*mintedSpecimen, error) {
 		return nil, err
 	}
 	service := &authn.Service{Name: authn.ServiceName(mapping.Service, mapping.Namespace, clusterDomain)}
-	if mapping.CORS != nil {
-		service.Origins = mapping.CORS.Origins
+	if cors := corsOf(mapping, &w); cors != nil {
+		service.Origins = cors.Origins
 	}
 	s, err := authn.NewSpecimen(filter, service, id, opts.Namespace, time.Now())
 	if err != nil {
@@ -111,6 +111,14 @@ func (p *Program) mint(m *minting) (*mintedSpecimen, error) {
 	return &mintedSpecimen{
 		Filter: ref.String(), Mapping: at.String(), Token: s.Token, Header: s.Header, Claims: s.Claims, Istio: policies.Judge(s.Claims),
 	}, nil
+}
+
+// corsOf returns the CORS policy of a Mapping's route: its own, or the Module's; nil for none.
+func corsOf(m *config.Mapping, w *config.World) *config.CORS {
+	if m.CORS == nil && len(w.Modules) > 0 {
+		return w.Modules[0].CORS
+	}
+	return m.CORS
 }
 
 // clusterDomain is the domain of the cluster's services where nobody says otherwise.
@@ -151,8 +159,8 @@ func (m *minting) identity() (*authn.Identity, error) {
 	return &authn.Identity{Subject: m.subject, Issuer: m.issuer, Token: &authn.Token{Claims: claims}}, nil
 }
 
-// mintFilterOf returns the first Mint filter of w, or one of the defaults where there is
-// none.
+// mintFilterOf returns the first Mint filter of w. An error says that there is none, or why
+// it cannot be used.
 func mintFilterOf(w *config.World) (*config.Filter, error) {
 	for i := range w.Filters {
 		f := &w.Filters[i]

@@ -31,6 +31,13 @@ metadata: {name: r, namespace: bank}
 spec: {jwtRules: [{issuer: ambassador-jwt-issuer, audiences: [pay.bank], forwardOriginalToken: true}]}
 `
 
+const mintModule = `
+apiVersion: getambassador.io/v3alpha1
+kind: Module
+metadata: {name: ambassador}
+spec: {config: {cors: {origins: "https://all.example.com"}}}
+`
+
 func TestMintCommand(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "in.yaml")
 	if err := os.WriteFile(path, []byte(mintManifests), 0o600); err != nil {
@@ -73,5 +80,12 @@ func TestMintCommand(t *testing.T) {
 	}
 	if out, status := mint("-f", path, "--sub", "alice", "--mapping", "a"); status != exitFine || !strings.Contains(out, `"allowed_origins"`) || !strings.Contains(out, "jwtRules[0]: not satisfied") {
 		t.Errorf("status %d, says %s", status, out)
+	}
+	module := filepath.Join(t.TempDir(), "module.yaml")
+	if err := os.WriteFile(module, []byte(mintModule), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := mint("-f", path, "-f", module, "--sub", "alice", "--mapping", "b"); status != exitFine || !strings.Contains(out, `"https://all.example.com"`) {
+		t.Errorf("with the Module's cors: status %d, says %s", status, out)
 	}
 }
