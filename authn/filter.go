@@ -97,6 +97,7 @@ type Service struct {
 	Name              string   // name.namespace of the service
 	Host, Port        string   // as it is called
 	Origins           []string // allowed by the route's CORS policy
+	FoldsCase         bool     // the route takes paths regardless of case
 	ContextExtensions map[string]string
 
 	profiles servedProfiles // what the route decides about minted tokens

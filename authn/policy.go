@@ -19,6 +19,7 @@ type rule struct {
 	place      int  // among the policy's rules
 	host       glob // in lower case
 	path       glob
+	folded     glob // path in lower case
 	precedence int
 	uses       []use
 }
@@ -47,9 +48,9 @@ func (p *policies) Filter(c *Call) Outcome {
 	wire.LowerInPlace(host)
 	bare := bytes.TrimSuffix(withoutPort(host), []byte(".")) // which names the same host (RFC 3986 §3.2.2)
 	c.Patience = p.patience
-	first := p.find(host, bare, c.Path)
+	first := p.find(host, bare, c.Path, false)
 	outcome := first.decide(c, c.Path)
-	if all := readings(c.Path); all != 0 && outcome == Allow {
+	if all := c.readings(); all != 0 && outcome == Allow {
 		outcome = p.otherwise(c, host, bare, first, all)
 	}
 	p.offenders.settle(c)
@@ -145,7 +146,7 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 			compiled := rule{
 				by:     fmt.Sprintf("FilterPolicy %s/%s rule %d", p.Namespace, p.Name, i+1),
 				policy: p, place: i,
-				host: glob(strings.ToLower(r.Host)), path: glob(r.Path), precedence: r.Precedence,
+				host: glob(strings.ToLower(r.Host)), path: glob(r.Path), folded: lowerGlob(r.Path), precedence: r.Precedence,
 			}
 			var found []config.Problem
 			compiled.uses, found = newUses(p, fmt.Sprintf("rules[%d].filters", i), r.Filters, build)
@@ -155,6 +156,13 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 	}
 	all.index()
 	return all, append(problems, all.overlaps()...)
+}
+
+// lowerGlob returns what text is with its letters as LowerInPlace leaves them in paths.
+func lowerGlob(text string) glob {
+	b := []byte(text)
+	wire.LowerInPlace(b)
+	return glob(b)
 }
 
 // newUses makes the Filters that field of p lists, by build.

@@ -153,6 +153,35 @@ func TestPolicyReadings(t *testing.T) {
 	}
 }
 
+// A route that takes paths regardless of case gets nobody around a rule.
+func TestPolicyRegardlessOfCase(t *testing.T) {
+	p, _, asked := testPolicies(t, policy("p", asks("*", "/Admin/[A-C]*", "admin"), asks("x.com", "/api/x", "api"), config.FilterRule{Host: "*", Path: "/open/*"}, asks("*", "/OPEN/x", "late")))
+	for _, row := range []struct{ path, exactly, regardless string }{
+		{"/Admin/Bx", "admin", "admin"},
+		{"/admin/bx", "", "admin"},
+		{"/ADMIN/CX", "", "admin"},
+		{"/ADMIN/d", "", ""},
+		{"/ADMIN%2Fa", "", "admin"},
+		{"/API/x", "", "api"},
+		{"/OPEN/x", "late", "late"},
+		{"/open/x", "", ""},
+	} {
+		for _, folds := range []bool{false, true} {
+			*asked = nil
+			c := testCall(t, "x.com", row.path)
+			c.Service = &Service{FoldsCase: folds}
+			want := row.exactly
+			if folds {
+				want = row.regardless
+			}
+			p.Filter(c)
+			if got := strings.Join(*asked, " "); got != want {
+				t.Errorf("%s (%v): asked %q, want %q", row.path, folds, got, want)
+			}
+		}
+	}
+}
+
 // Whatever a service makes of a path, the rule that is about it has been asked.
 func TestEveryReadingIsAsked(t *testing.T) {
 	p, _, asked := testPolicies(t, policy("p", asks("*", "/admin/*", "admin")))

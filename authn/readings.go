@@ -3,6 +3,8 @@ package authn
 import (
 	"bytes"
 	"slices"
+
+	"legate/wire"
 )
 
 // A reading is a way in which a lenient service may read a path, other than as the gateway
@@ -15,9 +17,20 @@ const (
 	cutsParameters                       // a segment ends before its semicolon
 	dropsEmpty                           // a segment of nothing is none
 	resolvesDots                         // segments of dots that come to light lead up
+	foldsCase                            // letters are what they are in lower case
 
-	everyReading = readsEscapes | readsBackslashes | cutsParameters | dropsEmpty | resolvesDots
+	everyReading = readsEscapes | readsBackslashes | cutsParameters | dropsEmpty | resolvesDots | foldsCase
 )
+
+// readings returns what may make a difference to how c's path is read, 0 for nothing: by its
+// service, and by its route, which may take a path regardless of case. Budget: 0 allocs.
+func (c *Call) readings() reading {
+	all := readings(c.Path)
+	if c.Service != nil && c.Service.FoldsCase {
+		all |= foldsCase
+	}
+	return all
+}
 
 // readings returns what may make a difference to how path is read, 0 for nothing.
 // Budget: 0 allocs.
@@ -64,10 +77,11 @@ func (p *policies) otherwise(c *Call, host, bare []byte, first *rule, all readin
 	n := 1
 	for how := all; how > 0; how = (how - 1) & all {
 		path := how.of(buf[:0], c.Path)
-		if bytes.Equal(path, c.Path) {
+		fold := how&foldsCase != 0
+		if !fold && bytes.Equal(path, c.Path) {
 			continue
 		}
-		r := p.find(host, bare, path)
+		r := p.find(host, bare, path, fold)
 		if r == nil || slices.Contains(asked[:n], r) {
 			continue
 		}
@@ -106,6 +120,9 @@ func (how reading) of(buf, path []byte) []byte {
 		if how&resolvesDots != 0 {
 			out = how.closeSegment(out)
 		}
+	}
+	if how&foldsCase != 0 {
+		wire.LowerInPlace(out)
 	}
 	return out
 }

@@ -11,11 +11,17 @@ import (
 // to begin with, so that a request is held against those only that it could fit.
 type policies struct {
 	rules  []rule
-	hosts  map[string]*pathIndex // of rules for one host, by that
-	others pathIndex             // rules for several hosts
+	exact  finder
+	folded finder // for paths in lower case, by rules' globs in lower case
 
 	patience  time.Duration // see Call.Patience
 	offenders *Offenders
+}
+
+// A finder finds rules by what their globs have to begin with.
+type finder struct {
+	hosts  map[string]*pathIndex // of rules for one host, by that
+	others pathIndex             // rules for several hosts
 }
 
 // A pathIndex finds rules by the text that the paths they match begin with.
@@ -27,19 +33,26 @@ type pathIndex struct {
 // index puts rules in order and makes them found.
 func (p *policies) index() {
 	slices.SortStableFunc(p.rules, func(a, b rule) int { return cmp.Compare(b.precedence, a.precedence) })
-	p.hosts = map[string]*pathIndex{}
 	for i := range p.rules {
 		r := &p.rules[i]
-		host, whole := r.host.start()
-		if !whole {
-			p.others.add(r.path, i)
-			continue
-		}
-		if p.hosts[host] == nil {
-			p.hosts[host] = &pathIndex{}
-		}
-		p.hosts[host].add(r.path, i)
+		p.exact.add(r.host, r.path, i)
+		p.folded.add(r.host, r.folded, i)
 	}
+}
+
+func (f *finder) add(host, path glob, place int) {
+	text, whole := host.start()
+	if !whole {
+		f.others.add(path, place)
+		return
+	}
+	if f.hosts == nil {
+		f.hosts = map[string]*pathIndex{}
+	}
+	if f.hosts[text] == nil {
+		f.hosts[text] = &pathIndex{}
+	}
+	f.hosts[text].add(path, place)
 }
 
 func (x *pathIndex) add(path glob, place int) {
@@ -54,15 +67,21 @@ func (x *pathIndex) add(path glob, place int) {
 }
 
 // find returns the first rule for a host in lower case and a path, nil for none. bare is
-// the host without its port. Budget: 0 allocs.
-func (p *policies) find(host, bare, path []byte) *rule {
-	first := p.first(&p.others, len(p.rules), host, bare, path)
-	if x := p.hosts[string(host)]; x != nil {
-		first = p.first(x, first, host, bare, path)
+// the host without its port. fold says that path is in lower case, and stands for any other.
+// Budget: 0 allocs.
+func (p *policies) find(host, bare, path []byte, fold bool) *rule {
+	f := &p.exact
+	if fold {
+		f = &p.folded
+	}
+	q := query{host, bare, path, fold}
+	first := p.first(&f.others, len(p.rules), &q)
+	if x := f.hosts[string(host)]; x != nil {
+		first = p.first(x, first, &q)
 	}
 	if len(bare) < len(host) {
-		if x := p.hosts[string(bare)]; x != nil {
-			first = p.first(x, first, host, bare, path)
+		if x := f.hosts[string(bare)]; x != nil {
+			first = p.first(x, first, &q)
 		}
 	}
 	if first == len(p.rules) {
@@ -71,18 +90,24 @@ func (p *policies) find(host, bare, path []byte) *rule {
 	return &p.rules[first]
 }
 
+// A query is what find looks for.
+type query struct {
+	host, bare, path []byte
+	fold             bool
+}
+
 // first returns the place of the first rule of x that matches, before if there is none
 // before that.
-func (p *policies) first(x *pathIndex, before int, host, bare, path []byte) int {
+func (p *policies) first(x *pathIndex, before int, q *query) int {
 	for _, n := range x.lengths {
-		if n > len(path) {
+		if n > len(q.path) {
 			break
 		}
-		for _, place := range x.starts[string(path[:n])] {
+		for _, place := range x.starts[string(q.path[:n])] {
 			if place >= before {
 				break
 			}
-			if p.rules[place].matches(host, bare, path) {
+			if p.rules[place].matches(q) {
 				before = place
 				break
 			}
@@ -91,7 +116,11 @@ func (p *policies) first(x *pathIndex, before int, host, bare, path []byte) int 
 	return before
 }
 
-// matches reports whether r is about a host and a path.
-func (r *rule) matches(host, bare, path []byte) bool {
-	return r.path.match(path) && (r.host.match(host) || r.host.match(bare))
+// matches reports whether r is what q looks for.
+func (r *rule) matches(q *query) bool {
+	path := r.path
+	if q.fold {
+		path = r.folded
+	}
+	return path.match(q.path) && (r.host.match(q.host) || r.host.match(q.bare))
 }

@@ -170,7 +170,7 @@ func (x *Exchange) routeless() Verdict {
 // serviceOf returns what who decides about r's requests is told of r.
 func (c *compiler) serviceOf(r *Route) *authn.Service {
 	m := r.Mapping
-	s := &authn.Service{ContextExtensions: m.AuthContextExtensions}
+	s := &authn.Service{ContextExtensions: m.AuthContextExtensions, FoldsCase: !r.CaseSensitive}
 	if cors := cmp.Or(m.CORS, c.defaults().CORS); cors != nil {
 		s.Origins = cors.Origins
 	}

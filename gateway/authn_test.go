@@ -100,13 +100,15 @@ func TestFilterPolicies(t *testing.T) {
   {host: other.com, path: /open/*, filters: [{name: jwt}]},
   {path: /api/*, filters: [{name: jwt}]}]}`) +
 		mapping("api", "/api/", up) + mapping("open", "/open/", up) + mapping("bypass", "/api/bypass/", up, "bypass_auth: true") +
-		mapping("away", "/api/away/", "example.org", "host_redirect: true")
+		mapping("away", "/api/away/", "example.org", "host_redirect: true") + mapping("any", "/api/any/", up, "case_sensitive: false")
 	for _, row := range []struct {
 		name, request string
 		want          verdict
 	}{
 		{"no token", asking("/api/x"), verdict{"authn", "token_missing", 401}},
 		{"a token", asking("/api/x", bearer), verdict{"proxy", "", 200}},
+		{"a path whose route has no case", asking("/API/any/x"), verdict{"authn", "token_missing", 401}},
+		{"a path that services read from the root", asking("/open/..%2f..%2f..%2fapi/x"), verdict{"authn", "token_missing", 401}},
 		{"a forged one", asking("/api/x", bearer+"x"), verdict{"authn", "token_malformed", 401}},
 		{"a path that is not covered", asking("/open/x"), verdict{"proxy", "", 200}},
 		{"an exception before the rule", asking("/api/public/x"), verdict{"proxy", "", 200}},
