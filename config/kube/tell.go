@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -305,9 +306,10 @@ func (t *Teller) write(ctx context.Context, r *resource, e *entry, object map[st
 	return false
 }
 
-// ofAll reports whether err is about a whole kind, or whoever asks, and not about one object.
+// ofAll reports whether err is about a whole kind, or whoever asks, and not about one object: a
+// CRD may have no room for what we say, as Ambassador's.
 func ofAll(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err) ||
+	return strings.Contains(err.Error(), "failed to create typed patch object") || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err) ||
 		apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || unanswered(err)
 }
 

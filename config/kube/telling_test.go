@@ -162,6 +162,7 @@ func TestTellsByWhatIsRefused(t *testing.T) {
 		{"no right", metav1.Status{Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: "no rule"}, "v3alpha1/a", "objects are not told"},
 		{"gone", metav1.Status{Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: "not found"}, "v3alpha1/a v3alpha1/b", ""},
 		{"made anew", metav1.Status{Code: http.StatusConflict, Reason: metav1.StatusReasonConflict, Message: "uid"}, "v3alpha1/a v3alpha1/b", ""},
+		{"no room", metav1.Status{Code: http.StatusInternalServerError, Message: "failed to create typed patch object (shop/a): .status.conditions: field not declared in schema"}, "v3alpha1/a", "objects are not told"},
 		{"too much at once", metav1.Status{Code: http.StatusTooManyRequests, Reason: metav1.StatusReasonTooManyRequests, Message: "later"}, "v3alpha1/a", "objects are not told"},
 	} {
 		h := newHearer(t, mappings, "a", "b")
