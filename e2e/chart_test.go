@@ -30,6 +30,7 @@ var charted = []struct {
 	{"SPIRE and a sidecar", []string{ofMesh}, nil, []string{"spiffe.enabled=true", "istio.sidecar=certificates"}},
 	{"EKS", []string{"overlays/eks-nlb"}, nil, []string{"eks-nlb.yaml"}},
 	{"EKS without Ambassador", []string{"overlays/eks-nlb-fresh"}, nil, []string{"eks-nlb.yaml", "crds.enabled=true"}},
+	{"beside Ambassador", []string{"overlays/beside"}, nil, []string{"beside.yaml"}},
 	{"EKS with all there is", []string{everything}, nil, []string{"eks-nlb.yaml", "redis.enabled=true", "serviceMonitor.enabled=true", "tlsSecrets.namespaces={ambassador}"}},
 	{"a laptop", []string{"overlays/dev"}, nil, []string{"dev.yaml"}},
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // layers are the folders of k8s/ that somebody applies, and one that uses what is optional.
-var layers = []string{"base", "overlays/eks-nlb", "overlays/eks-nlb-fresh", "overlays/dev", "istio", "examples/zero-trust", everything, ofMesh}
+var layers = []string{"base", "overlays/eks-nlb", "overlays/eks-nlb-fresh", "overlays/beside", "overlays/dev", "istio", "examples/zero-trust", everything, ofMesh}
 
 const (
 	everything = "../e2e/testdata/k8s/everything"
@@ -68,6 +68,38 @@ func shortened(t *testing.T, manifests []byte) []byte {
 		out = append(out, document)
 	}
 	return []byte(strings.Join(out, "\n---\n"))
+}
+
+// Beside Ambassador nothing is applied that others in its namespace would feel: their pods keep
+// their network and may be made anew, and no Listener is theirs to read too.
+func TestBesideAmbassador(t *testing.T) {
+	d := yaml.NewDecoder(bytes.NewReader(kustomized(t, "overlays/beside")))
+	for {
+		var o struct {
+			Kind     string
+			Metadata struct {
+				Name   string
+				Labels map[string]string
+			}
+			Spec struct {
+				Type        string
+				PodSelector struct {
+					Labels map[string]string `yaml:"matchLabels"`
+				} `yaml:"podSelector"`
+			}
+		}
+		if d.Decode(&o) != nil {
+			return
+		}
+		switch {
+		case o.Kind == "NetworkPolicy" && o.Spec.PodSelector.Labels["app.kubernetes.io/name"] != "legate":
+			t.Errorf("NetworkPolicy %s is about others' pods", o.Metadata.Name)
+		case o.Kind == "Namespace" && o.Metadata.Labels["pod-security.kubernetes.io/enforce"] != "":
+			t.Errorf("others' pods have to be %q", o.Metadata.Labels["pod-security.kubernetes.io/enforce"])
+		case o.Kind == "Listener", o.Kind == "Service" && o.Spec.Type != "ClusterIP", o.Kind == "CustomResourceDefinition":
+			t.Errorf("there is a %s %s", o.Kind, o.Metadata.Name)
+		}
+	}
 }
 
 // Istio's own validation finds nothing, and finds what is wrong.
