@@ -59,7 +59,7 @@ func cookieAttributes(c *config.HashCookie) []byte {
 func (a *affinity) hash(x *Exchange) uint64 {
 	switch {
 	case a.header != nil:
-		return headerHash(x.Req, a.header)
+		return x.headerHash(a.header)
 	case a.sourceIP:
 		start := len(x.arena)
 		x.arena = x.Client.AppendTo(x.arena)
@@ -74,14 +74,20 @@ func (a *affinity) hash(x *Exchange) uint64 {
 	return upstream.Hash(a.bake(x))
 }
 
-// headerHash hashes the lines of that name together, 0 if there is none.
-func headerHash(req *wire.Head, name []byte) (h uint64) {
+// headerHash hashes the lines of that name together, as the request has them once it is
+// decided about it; 0 if there is none.
+func (x *Exchange) headerHash(name []byte) (h uint64) {
 	if string(name) == "host" || string(name) == ":authority" {
-		return upstream.Hash(req.Host())
+		return upstream.Hash(x.Req.Host())
 	}
-	for i := range req.Len() {
-		if _, n, value := req.Line(i); string(n) == string(name) {
+	for i := range x.Req.Len() {
+		if id, n, value := x.Req.Line(i); string(n) == string(name) && !x.ToUp.Drops(id, n) {
 			h = h*31 + upstream.Hash(value)
+		}
+	}
+	for i := range x.ToUp.Adds() {
+		if a := &x.ToUp.Adds()[i]; a.FieldName() == string(name) {
+			h = h*31 + upstream.Hash(a.Value)
 		}
 	}
 	return h

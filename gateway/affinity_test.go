@@ -57,6 +57,38 @@ func (g *gate) endpointsOf(n int, header ...string) map[string]int {
 	return count
 }
 
+// Headers are those that requests have once it is decided about them: what a client says that
+// was replaced counts for nothing.
+func TestAffinityByWhatWasDecided(t *testing.T) {
+	up := three(t, plainOK)
+	auth, _ := tierJudge(t)
+	for _, row := range []struct {
+		name, path, header string
+		endpoints          int // that requests of many users get
+	}{
+		{"as the client sent it", "/r/x", "x-tier", 3},
+		{"replaced", "/r/tier-gold", "x-tier", 1},
+		{"made of the request", "/r/tier-%d", "x-tier", 3},
+		{"that the Mapping adds", "/r/x", "x-mapping", 3},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			g := open(t, everyone+object("AuthService", "auth", `{auth_service: "`+auth+`", allowed_authorization_headers: [x-tier]}`)+cluster(up...)+
+				balanced("{policy: ring_hash, header: "+row.header+"}", "add_request_headers: {x-mapping: everybody}"))
+			count := map[string]int{}
+			for i := range 40 {
+				a, r := g.get(strings.ReplaceAll(row.path, "%d", fmt.Sprint(i)), fmt.Sprintf("X-Tier: u%d", i))
+				if a.StatusCode != 200 {
+					t.Fatalf("got %d, %+v", a.StatusCode, r)
+				}
+				count[r.Endpoint]++
+			}
+			if len(count) != row.endpoints {
+				t.Errorf("got %v, want %d endpoints", count, row.endpoints)
+			}
+		})
+	}
+}
+
 func TestAffinity(t *testing.T) {
 	up := three(t, plainOK)
 	for _, row := range []struct {

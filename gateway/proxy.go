@@ -22,10 +22,10 @@ func (p *proxy) Enter(x *Exchange) Verdict {
 	}
 	x.upstream = r.upstream
 	x.stream.SetIdle(r.idle)
-	p.edit(x)
-	if r.affinity != nil {
+	if r.affinity != nil { // before the Mapping's own edits, as Envoy has it
 		x.choice.Hash = r.affinity.hash(x)
 	}
+	p.edit(x)
 	if x.Dry {
 		return Continue
 	}
