@@ -77,6 +77,7 @@ type endpoint struct {
 	idle    []*conn   // the last to come is the first to go: what is not needed grows old
 	waiters []*waiter // for a connection, who has waited longest first
 	closed  bool      // the address is gone or the upstream retired: nothing is kept
+	gone    bool      // the address is
 
 	shared []*shared  // connections that carry many exchanges, the oldest first: what is not needed rests
 	joins  []*joining // those in the making
@@ -143,16 +144,18 @@ func (e *endpoint) fresh(now time.Time) *conn {
 	}
 }
 
-// drain closes what is idle and keeps nothing from now on.
-func (e *endpoint) drain() {
+// drain closes what is idle and keeps nothing from now on: because the upstream was retired,
+// or because the address is gone. Only then those that wait for a connection find another
+// endpoint; else they have their turn when one of those in use ends.
+func (e *endpoint) drain(gone bool) {
 	if e.unwatch != nil {
 		e.unwatch()
 	}
 	e.mu.Lock()
-	e.closed = true
+	e.closed, e.gone = true, gone
 	idle, shared := e.idle, e.shared
 	e.idle, e.shared = nil, nil
-	for e.hand(nil) { // they find another endpoint
+	for gone && e.hand(nil) { // until nobody waits
 	}
 	e.mu.Unlock()
 	closeAll(idle)

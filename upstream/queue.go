@@ -84,7 +84,7 @@ func (e *endpoint) await(w *waiter) {
 	defer e.mu.Unlock()
 	last := len(e.idle) - 1
 	switch {
-	case e.closed:
+	case e.gone:
 		w.got <- nil
 	case last >= 0:
 		w.got <- e.idle[last]

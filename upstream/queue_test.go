@@ -154,6 +154,33 @@ func TestQueueMoves(t *testing.T) {
 	})
 }
 
+// Who waits when the upstream is retired has its turn all the same.
+func TestQueueOfARetiredUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, th := bounded(t, config.Limits{Connections: 1, Pending: 10}, "10.0.0.1")
+		held := open(t, u)
+		wait := ask(u, Choice{})
+		u.Retire()
+		late := ask(u, Choice{})
+		if !waits(wait) || !waits(late) {
+			t.Fatalf("got %+v and %+v", <-wait, <-late)
+		}
+		held.Release()
+		for _, each := range []<-chan result{wait, late} {
+			r := <-each
+			if r.err != nil || r.link == held {
+				t.Fatalf("got %+v, want a new connection", r)
+			}
+			r.link.Release()
+		}
+		th.States(func(name string, s limiter.State) {
+			if s.Now != 0 {
+				t.Errorf("in the end %s: %+v", name, s)
+			}
+		})
+	})
+}
+
 // A request whose client leaves gives its place back soon, wherever it waits.
 func TestQueueLosesItsClients(t *testing.T) {
 	leaves := func(after time.Duration) Choice {

@@ -199,7 +199,7 @@ func (u *Upstream) Retire() {
 		u.resolver.unfollow(u, in)
 	}
 	for _, e := range list {
-		e.drain()
+		e.drain(false)
 	}
 }
 
@@ -216,7 +216,7 @@ func (u *Upstream) update(addrs []netip.Addr, err error) {
 // that are gone close what is idle and keep nothing that comes back.
 func (u *Upstream) place(addrs []netip.AddrPort, err error) {
 	for _, e := range u.replace(addrs, err) {
-		e.drain()
+		e.drain(true)
 	}
 }
 
