@@ -65,15 +65,15 @@ func (f *fields) mint() *config.MintFilter {
 	if keys := f.object("signingKeys"); keys != nil {
 		m.SigningKeys = keys.secret()
 		m.RevokedKeys = keys.list("revoked")
-		keys.finish(nil)
+		keys.finishLock("secretName", "secretNamespace", "revoked")
 	}
 	m.AllowedOrigins = f.origins()
 	m.ClientIPRange, m.IPRanges = f.ranges()
 	if c := f.object("credentials"); c != nil {
 		m.Credentials = c.credentials()
-		c.finish(nil)
+		c.finishLock("issuers", "kubernetes", "passwords", "clients")
 	}
-	f.finish(nil)
+	f.finishLock("credentials", "signingKeys", "lifetime", "claims", "allowedOrigins", "allowedServices", "ipRanges", "authServices", "algorithm", "rotation")
 	return m
 }
 
@@ -228,22 +228,22 @@ func (f *fields) credentials() config.Credentials {
 				i.wrong(i.find(name), "an address that begins with https:// or http://, whose discovery document or key set can be asked for")
 			}
 		}
-		i.finish(nil)
+		i.finishLock()
 		c.Issuers = append(c.Issuers, t)
 	}
 	if k := f.object("kubernetes"); k != nil {
 		c.Kubernetes = &config.KubernetesTokens{Audience: k.required("audience")}
-		k.finish(nil)
+		k.finishLock()
 	}
 	if p := f.object("passwords"); p != nil {
 		p.required("secretName")
 		c.Passwords = p.secret()
-		p.finish(nil)
+		p.finishLock("secretName", "secretNamespace")
 	}
 	if p := f.object("clients"); p != nil {
 		p.required("secretName")
 		c.Clients = p.secret()
-		p.finish(nil)
+		p.finishLock("secretName", "secretNamespace")
 	}
 	return c
 }
