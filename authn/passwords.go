@@ -65,6 +65,9 @@ func readPasswords(s *config.Secret, locks *lockout) (*passwords, error) {
 				return nil, fmt.Errorf("%s, line %d: %w", name, n, err)
 			}
 		}
+		if err := lines.Err(); err != nil { // a line too long to be one, and nobody knows who is behind it
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return p.whole()
 }

@@ -585,6 +585,14 @@ func TestPasswordHashes(t *testing.T) {
 	}
 }
 
+// Users behind what cannot be read are not left out in silence.
+func TestPasswordsAreReadToTheEnd(t *testing.T) {
+	file := fmt.Appendf(nil, "alice:%s\n# %s\nbob:%s\n", mustHash("x"), strings.Repeat("x", 1<<16), mustHash("x"))
+	if p, err := readPasswords(&config.Secret{Data: map[string][]byte{"auth": file}}, newLockout()); err == nil {
+		t.Errorf("%d users, and no error", len(p.hashes))
+	}
+}
+
 // argonOf is a hash that costs little.
 func argonOf(password string) string {
 	salt := []byte("0123456789abcdef")
