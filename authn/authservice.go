@@ -153,8 +153,10 @@ func (m *merger) add(all, a *config.AuthService) {
 		}
 	}
 	m.prefix(all, a)
-	if a.Timeout != all.Timeout {
-		m.conflict(a, "timeout_ms", "an AuthService before this one has another", config.Notice, lastCounts)
+	if a.Timeout != 0 {
+		if all.Timeout != 0 && a.Timeout != all.Timeout {
+			m.conflict(a, "timeout_ms", "an AuthService before this one has another", config.Notice, lastCounts)
+		}
 		all.Timeout = a.Timeout
 	}
 	if a.IncludeBody != nil {

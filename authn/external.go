@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -59,6 +60,7 @@ var (
 
 const (
 	defaultOnError = 403
+	defaultTimeout = 5 * time.Second
 	// maxAnswer is the longest body of an answer: it is held whole.
 	maxAnswer = 1 << 20
 )
@@ -66,7 +68,7 @@ const (
 // newExternal makes what asks the services behind to as a says.
 func newExternal(by string, a *config.ExternalAuth, to []replica, added []config.NameValue, deps *Deps) *external {
 	e := &external{
-		by: by, to: to, grpc: a.GRPC, prefix: []byte(a.PathPrefix), timeout: a.Timeout, body: a.IncludeBody,
+		by: by, to: to, grpc: a.GRPC, prefix: []byte(a.PathPrefix), timeout: cmp.Or(a.Timeout, defaultTimeout), body: a.IncludeBody,
 		onError: defaultOnError, failOpen: a.FailureModeAllow, linkerd: a.AddLinkerdHeaders, deps: deps,
 		ask: newNameSet(alwaysAsked, a.AllowedRequestHeaders), pass: newNameSet(alwaysPassed, a.AllowedResponseHeaders),
 	}

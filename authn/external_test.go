@@ -430,7 +430,7 @@ func TestSeveralAuthServices(t *testing.T) {
 	}{
 		{"both are asked", authService("a", "auth_service: one") + authService("b", "auth_service: two"), "both", nil},
 		{"lists are joined, the first prefix counts, of the rest the last", authService("a", "auth_service: one", "path_prefix: /a", "allowed_request_headers: [x-1]", "timeout_ms: 7000", "add_auth_headers: {x-add: '1'}") +
-			authService("b", "auth_service: two", "path_prefix: /b", "allowed_request_headers: [x-2]", "add_auth_headers: {x-add: '2'}"),
+			authService("b", "auth_service: two", "path_prefix: /b", "allowed_request_headers: [x-2]", "timeout_ms: 8000", "add_auth_headers: {x-add: '2'}"),
 			"GET /a/x shop.example:8443 [0] |x-1: 1|x-2: 2|x-add: 2|x-forwarded-for: 203.0.113.7|x-forwarded-proto: http",
 			[]string{"/b.default: path_prefix", `before this one has "/a"; that one counts`, "timeout_ms", "add_auth_headers"}},
 		{"another proto cannot stand in", authService("a", "auth_service: one") + authService("b", "auth_service: two", "proto: grpc", "protocol_version: v3"), fmt.Sprintf(broken, "a"), []string{"proto", "every route without bypass_auth answers 500"}},
@@ -496,6 +496,27 @@ func TestSeveralAuthServices(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, row.want)
 			}
 		})
+	}
+}
+
+// Of several AuthServices the last one counts that says how long is waited.
+func TestTimeoutsOfSeveralAuthServices(t *testing.T) {
+	for _, row := range []struct {
+		a, b string
+		want time.Duration
+		told bool
+	}{
+		{"proto: http", "proto: http", 5 * time.Second, false},
+		{"timeout_ms: 7000", "proto: http", 7 * time.Second, false},
+		{"proto: http", "timeout_ms: 7000", 7 * time.Second, false},
+		{"timeout_ms: 7000", "timeout_ms: 0", 7 * time.Second, false},
+		{"timeout_ms: 7000", "timeout_ms: 7000", 7 * time.Second, false},
+		{"timeout_ms: 7000", "timeout_ms: 8000", 8 * time.Second, true},
+	} {
+		f, problems := authServices(t, asking(t, nil), authService("a", "auth_service: one", row.a)+authService("b", "auth_service: two", row.b))
+		if got := f.(*external).timeout; got != row.want || (len(problems) > 0) != row.told {
+			t.Errorf("%s, %s: %v, want %v; problems %v", row.a, row.b, got, row.want, problems)
+		}
 	}
 }
 

@@ -27,9 +27,9 @@ type ExternalAuth struct {
 	CACertificate          SecretName
 	Certificate            SecretName
 	PathPrefix             string
-	Timeout                time.Duration
-	AllowedRequestHeaders  []string // in lower case
-	AllowedResponseHeaders []string // in lower case: allowed_authorization_headers
+	Timeout                time.Duration // 0 for 5 s
+	AllowedRequestHeaders  []string      // in lower case
+	AllowedResponseHeaders []string      // in lower case: allowed_authorization_headers
 	IncludeBody            *IncludeBody
 	FailureModeAllow       bool
 	StatusOnError          int // 0 for 403

@@ -122,7 +122,7 @@ func (f *fields) externalAuth(o *object) config.ExternalAuth {
 		Service:                strings.TrimSpace(f.text("auth_service")),
 		GRPC:                   f.oneOf("proto", "http", "grpc") == "grpc",
 		PathPrefix:             f.text("path_prefix"),
-		Timeout:                cmp.Or(f.millis("timeout_ms"), 5*time.Second),
+		Timeout:                f.millis("timeout_ms"),
 		AllowedRequestHeaders:  f.names("allowed_request_headers"),
 		AllowedResponseHeaders: f.names("allowed_authorization_headers"),
 		IncludeBody:            f.includeBody(),

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"legate/config"
 )
@@ -92,7 +91,7 @@ func (f *fields) gatewayFilter(member string, filter *config.Filter) {
 func (f *fields) gatewayExternal() *config.ExternalAuth {
 	a := &config.ExternalAuth{
 		Service: strings.TrimSpace(f.required("authServiceURL")), GRPC: f.oneOf("protocol", "http", "grpc") == "grpc",
-		FailureModeAllow: f.isSet("failureModeAllow"), Timeout: 5 * time.Second,
+		FailureModeAllow: f.isSet("failureModeAllow"),
 	}
 	if d := f.duration("timeout"); d != nil && *d > 0 {
 		a.Timeout = *d
