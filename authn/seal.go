@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"legate/config"
 )
@@ -42,6 +43,9 @@ type sealer struct {
 	keys  []cipher.AEAD
 	signs [][]byte // keys that sign what need not be hidden, in the same order
 	deps  *Deps
+
+	// What packs and unpacks is a megabyte and more, and anybody may have a login begin.
+	packers, unpackers sync.Pool // of *flate.Writer and of io.ReadCloser
 }
 
 // newSealer makes the sealer of the Filter realm with the keys that its Secret holds, or
@@ -95,14 +99,7 @@ func (s *sealer) seal(purpose string, v any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestSpeed)
-	if err == nil {
-		_, err = w.Write(plain)
-	}
-	if err == nil {
-		err = w.Close()
-	}
+	packed, err := s.pack(plain)
 	if err != nil {
 		return "", err
 	}
@@ -110,7 +107,7 @@ func (s *sealer) seal(purpose string, v any) (string, error) {
 	if _, err := io.ReadFull(s.deps.Random, nonce); err != nil {
 		return "", err
 	}
-	return seals.EncodeToString(s.keys[0].Seal(nonce, nonce, b.Bytes(), s.about(purpose))), nil
+	return seals.EncodeToString(s.keys[0].Seal(nonce, nonce, packed, s.about(purpose))), nil
 }
 
 // open reads into v what was sealed for purpose.
@@ -127,13 +124,46 @@ func (s *sealer) open(purpose, text string, v any) error {
 		if err != nil {
 			continue
 		}
-		plain, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), maxSealed))
+		plain, err := s.unpack(packed)
 		if err != nil || json.Unmarshal(plain, v) != nil {
 			return errSealed
 		}
 		return nil
 	}
 	return errSealed
+}
+
+// pack compresses plain.
+func (s *sealer) pack(plain []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w, ready := s.packers.Get().(*flate.Writer)
+	if ready {
+		w.Reset(&b)
+	} else {
+		var err error
+		if w, err = flate.NewWriter(&b, flate.BestSpeed); err != nil {
+			return nil, err
+		}
+	}
+	defer s.packers.Put(w)
+	_, err := w.Write(plain)
+	if err == nil {
+		err = w.Close()
+	}
+	return b.Bytes(), err
+}
+
+// unpack is the reverse of pack, for no more than maxSealed bytes.
+func (s *sealer) unpack(packed []byte) ([]byte, error) {
+	from := bytes.NewReader(packed)
+	r, ready := s.unpackers.Get().(io.ReadCloser)
+	if !ready {
+		r = flate.NewReader(from)
+	} else if err := r.(flate.Resetter).Reset(from, nil); err != nil { //nolint:forcetypeassert // because flate says so
+		return nil, err
+	}
+	defer s.unpackers.Put(r)
+	return io.ReadAll(io.LimitReader(r, maxSealed))
 }
 
 // sign returns 32 characters that prove that text is from here.
