@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // Connect connects to a host and port by the gateway's own ways: --resolve, then the hosts
@@ -25,14 +26,23 @@ func (r *Resolver) Connect(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	for _, a := range addrs {
+	for i, a := range addrs {
 		var c net.Conn
-		if c, err = dialer.DialContext(ctx, network, netip.AddrPortFrom(a, port).String()); err == nil {
+		if c, err = dialShare(ctx, network, netip.AddrPortFrom(a, port).String(), len(addrs)-i); err == nil {
 			return c, nil
 		}
 	}
 	return nil, err
+}
+
+// dialShare connects to one of so many addresses, and leaves time for the others: nobody may
+// answer there.
+func dialShare(ctx context.Context, network, address string, left int) (net.Conn, error) {
+	dialer := net.Dialer{}
+	if end, ok := ctx.Deadline(); ok {
+		dialer.Timeout = time.Until(end) / time.Duration(left)
+	}
+	return dialer.DialContext(ctx, network, address)
 }
 
 // addresses returns host's, of either family, at least one.
