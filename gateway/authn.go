@@ -116,9 +116,10 @@ func (c *compiler) mint(r *Route) Stage {
 	return minting{}
 }
 
-// Enter mints. Budget: 0 allocs for a token that was made before.
+// Enter mints, for the service of the route that it is by now. Budget: 0 allocs for a token
+// that was made before.
 func (minting) Enter(x *Exchange) Verdict {
-	if m := x.call.Minter; m != nil && m.Mint(&x.call) == authn.Deny {
+	if m := x.call.Minter; m != nil && m.Mint(x.seen()) == authn.Deny {
 		return x.take(decision.Mint)
 	}
 	return Continue
@@ -127,7 +128,7 @@ func (minting) Enter(x *Exchange) Verdict {
 // explain tells what would be minted.
 func (minting) explain(x *Exchange) []string {
 	if m := x.call.Minter; m != nil {
-		return m.Explain(&x.call)
+		return m.Explain(x.seen())
 	}
 	return []string{"no filter mints a token for this request"}
 }

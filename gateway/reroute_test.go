@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -161,3 +162,35 @@ func BenchmarkAuthService(b *testing.B) {
 }
 
 const authAnswer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nauthorization: Bearer minted\r\nx-envoy-auth-headers-to-remove: accept, x-none\r\n\r\n"
+
+// The service gets a token that is for itself, and not for the one whose route it was before
+// somebody changed the request.
+func TestMintForTheRouteThatServes(t *testing.T) {
+	i := newIDP(t)
+	up := echoUpstream(t)
+	other := strings.Replace(up, "127.0.0.1", "localhost", 1)
+	g := open(t, everyone+
+		object("Filter", "jwt", fmt.Sprintf(`{JWT: {jwksURI: %q, injectRequestHeaders: [{name: X-Tier, value: "{{ .token.Claims.tier }}"}]}}`, i.URL))+
+		object("Filter", "mint", `{Mint: {}}`)+
+		object("FilterPolicy", "p", `{rules: [{filters: [{name: jwt}, {name: mint}]}]}`)+
+		mapping("plain", "/x/", up)+mapping("gold", "/x/", other, "headers: {x-tier: gold}")+
+		mapping("only", "/only/", other, "headers: {x-tier: gold}"))
+	for _, row := range []struct{ path, tier, audience string }{
+		{"/x/", "plain", "127.0.0.1"},
+		{"/x/", "gold", "localhost"},
+		{"/only/", "gold", "localhost"},
+	} {
+		a, rec := g.send(asking(row.path, "Authorization: Bearer "+i.token(fmt.Sprintf(`{"sub":"alice","tier":%q}`, row.tier))))
+		if rec.verdict != (verdict{"proxy", "", 200}) {
+			t.Fatalf("%s, %s: %+v", row.path, row.tier, rec.verdict)
+		}
+		parts := strings.Split(echoed(a.body, "Authorization"), ".")
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := `"aud":["` + row.audience + `"],"allowed_services":["` + row.audience + `"]`; !strings.Contains(string(payload), want) {
+			t.Errorf("%s, %s: %s does not have %s", row.path, row.tier, payload, want)
+		}
+	}
+}
