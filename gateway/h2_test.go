@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -104,6 +105,53 @@ func (g *gate) h2get(target string, grpc bool) (answer, record) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return answer{resp, string(body), err}, g.next()
+}
+
+// A stream that its client resets takes no room among those that wait for a connection, while
+// another on the same connection waits on.
+func TestMaxPendingRequestsOfResetStreams(t *testing.T) {
+	up, answer := held(t)
+	g := open(t, everyone+mapping("r", "/r/", up, "circuit_breakers: [{max_connections: 1, max_pending_requests: 2}]", "timeout_ms: 60000", "stats_name: r"))
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	var all sync.WaitGroup
+	defer all.Wait()
+	ask := func(ctx context.Context, waits uint64) {
+		all.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.addr()+"/r/", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := tr.RoundTrip(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			if left := ctx.Err() != nil; left != (err != nil) {
+				t.Errorf("got %v", err)
+			}
+		})
+		g.waitFor("it is there", func() bool {
+			s := g.upstreamStates()["r"]
+			return s.Active == 1 && s.Overflows["max_connections"] == waits
+		})
+	}
+	leaves, leave := context.WithCancel(t.Context())
+	ask(t.Context(), 0)
+	ask(t.Context(), 1)
+	ask(leaves, 2)
+	leave()
+	if r := g.next(); (r.verdict != verdict{"proxy", "client_gone", 0}) {
+		t.Errorf("got %+v", r.verdict)
+	}
+	ask(t.Context(), 3)
+	for range 3 {
+		answer <- struct{}{}
+		if r := g.next(); r.verdict != served {
+			t.Errorf("got %+v", r.verdict)
+		}
+	}
 }
 
 // What an endpoint of HTTP/2 refuses is asked again elsewhere, and what it resets is not;
