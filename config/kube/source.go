@@ -134,7 +134,7 @@ func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error 
 		}
 		// Before the first set all kinds but Secrets have to have been read: then it is known
 		// which Secrets are named. Later that goes for who guards others.
-		switch whole := s.read(func(r *resource) bool { return r.guards || !once && r.kind != "Secret" }); {
+		switch whole := s.complete(func(r *resource) bool { return r.guards || !once && r.kind != "Secret" }); {
 		case !whole && !once, !s.secrets(ctx):
 			continue
 		case whole:
@@ -144,8 +144,8 @@ func (s *Source) Watch(ctx context.Context, yield func([]*config.Object)) error 
 	}
 }
 
-// read reports whether it is known which kinds there are, and those that count have been read.
-func (s *Source) read(counts func(*resource) bool) bool {
+// complete reports whether it is known which kinds there are, and those that count have been read.
+func (s *Source) complete(counts func(*resource) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.following {
@@ -186,7 +186,17 @@ func (s *Source) set() []*config.Object {
 // that come from elsewhere, and of older versions that serve in the place of newer ones.
 func (s *Source) Serves(w *config.World) {
 	var found []string
-	for _, objects := range []any{w.Hosts, w.TLSContexts, w.Modules, w.Filters, w.AuthServices, w.RateLimitServices, w.LogServices, w.Tracing} {
+	for i := range w.Hosts { // of which there may be thousands
+		h := &w.Hosts[i]
+		found = append(found, h.TLSSecret.Name)
+		if h.ACME != nil {
+			found = append(found, h.ACME.Account.Name)
+		}
+		if h.TLS != nil {
+			found = append(found, h.TLS.CASecret, h.TLS.CRLSecret)
+		}
+	}
+	for _, objects := range []any{w.TLSContexts, w.Modules, w.Filters, w.AuthServices, w.RateLimitServices, w.LogServices, w.Tracing} {
 		found = texts(found, reflect.ValueOf(objects))
 	}
 	now := make(wanted, len(found))

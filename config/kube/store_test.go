@@ -158,3 +158,40 @@ func TestStoreForgetsWhatIsWrittenOver(t *testing.T) {
 		t.Errorf("got %q after %d rings", got, *rings)
 	}
 }
+
+// Whatever of what is in force names a Secret keeps it, and a change of that has the set made
+// anew.
+func TestServes(t *testing.T) {
+	s := &Source{dirty: make(chan struct{}, 1)}
+	w := &config.World{
+		Hosts: []config.Host{{
+			TLSSecret: config.SecretRef{Name: "cert", Namespace: "shop"}, ACME: &config.ACME{Account: config.SecretRef{Name: "account"}},
+			TLS: &config.TLSSettings{CASecret: "ca.other", CRLSecret: "crl"},
+		}},
+		TLSContexts: []config.TLSContext{{Secret: "context"}},
+		Filters:     []config.Filter{{APIKey: &config.APIKeyFilter{Secrets: []config.SecretName{{Name: "keys"}}}}},
+	}
+	rang := func() bool {
+		select {
+		case <-s.dirty:
+			return true
+		default:
+			return false
+		}
+	}
+	if s.Serves(w); !rang() {
+		t.Error("what is named first is not read")
+	}
+	for _, name := range []string{"cert", "account", "ca.other", "crl", "context", "keys"} {
+		if !(*s.serving.Load())[name] {
+			t.Errorf("%s is not kept", name)
+		}
+	}
+	if s.Serves(w); rang() {
+		t.Error("the same has all made anew")
+	}
+	w.Hosts = nil
+	if s.Serves(w); !rang() || (*s.serving.Load())["cert"] {
+		t.Error("what is not named any more is kept")
+	}
+}
