@@ -387,8 +387,30 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 		srv.log.Error("drain was cut short", "error", err)
 		status = exitError
 	}
-	closing, cancelClosing := context.WithTimeout(context.Background(), 5*time.Second)
+	srv.shut()
+	srv.done.Wait()
+	srv.acme.Close()
+	srv.staples.Close()
+	// Only now, as whoever asks an API server that is away may have taken long to end.
+	closing, cancelClosing := context.WithTimeout(context.Background(), closeTime)
 	defer cancelClosing()
+	srv.logs.close(closing)
+	srv.statsd.close(closing)
+	srv.shared.close()
+	if err := srv.audit.Close(closing); err != nil {
+		srv.log.Error("audit log was not written to its end", "error", err)
+	}
+	srv.log.Info("stopped")
+	return status
+}
+
+// closeTime is how long ports that are not public may take to close, and then logs to be written.
+const closeTime = 5 * time.Second
+
+// shut closes the ports that are not public.
+func (srv *server) shut() {
+	closing, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
 	if err := srv.admin.Shutdown(closing); err != nil {
 		srv.log.Warn("admin port did not close", "error", err)
 	}
@@ -402,15 +424,4 @@ func (srv *server) stop(delay time.Duration, again <-chan os.Signal) int {
 			srv.log.Warn("ready port did not close", "error", err)
 		}
 	}
-	srv.done.Wait()
-	srv.acme.Close()
-	srv.staples.Close()
-	srv.logs.close(closing)
-	srv.statsd.close(closing)
-	srv.shared.close()
-	if err := srv.audit.Close(closing); err != nil {
-		srv.log.Error("audit log was not written to its end", "error", err)
-	}
-	srv.log.Info("stopped")
-	return status
 }

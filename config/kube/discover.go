@@ -147,7 +147,7 @@ func (s *Source) watchKinds(ctx context.Context) {
 				note("list", nil)
 			}
 			note("watch", err)
-			return w, err
+			return w, patiently(err)
 		},
 	}
 	r := cache.NewReflectorWithOptions(lw, nil, bell{ring: s.kindsChanged}, cache.ReflectorOptions{Name: "customresourcedefinitions", Backoff: backoff()})

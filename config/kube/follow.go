@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
@@ -129,7 +131,16 @@ func (f *following) watch(ctx context.Context, options metav1.ListOptions) (watc
 		return w, err // it is listed anew
 	}
 	f.note(ctx, "watch", err)
-	return w, err
+	return w, patiently(err)
+}
+
+// patiently returns err as something that the library waits after only as long as its context
+// lasts: after a refused connection it would wait for seconds all the same, and so would who ends.
+func patiently(err error) error {
+	if err == nil || !utilnet.IsConnectionRefused(err) {
+		return err
+	}
+	return errors.New(err.Error())
 }
 
 // note takes in how a question ended that nobody has given up meanwhile.
