@@ -53,7 +53,8 @@ func New(w *config.World, old *Set, d *Deps) (*Set, []config.Problem) {
 	return s, b.problems
 }
 
-// Start starts what is new. It does not block.
+// Start starts what is new. It waits for nobody but those who keep the keys of Mint filters,
+// for each at most two seconds.
 func (s *Set) Start() {
 	s.keys.start()
 	s.mints.start()

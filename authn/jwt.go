@@ -187,15 +187,19 @@ func (v *verifier) render(id *Identity, c *Call) ([]wire.Add, *failure) {
 	return lines, nil
 }
 
-// admit makes the request's headers speak of whom known is. Budget: 0 allocs where no
-// template looks at the request.
-func (v *verifier) admit(c *Call, known *Verified) *failure {
+// admit makes the request's headers speak of whom known is. Its own Authorization goes on
+// where propagate says so, and what a template sets there in any case. Budget: 0 allocs where
+// no template looks at the request.
+func (v *verifier) admit(c *Call, known *Verified, propagate bool) *failure {
 	var more []wire.Add
 	if v.inject.PerRequest() {
 		var f *failure
 		if more, f = v.render(known.Identity, c); f != nil {
 			return f
 		}
+	}
+	if !propagate {
+		c.Edits.Remove(wire.FieldAuthorization, nil)
 	}
 	templates.Set(c.Edits, known.Lines)
 	templates.Set(c.Edits, more)
@@ -276,9 +280,6 @@ func (j *jwtFilter) Filter(c *Call) Outcome {
 		j.refuse(c, f)
 		return Deny
 	}
-	if !j.propagate {
-		c.Edits.Remove(wire.FieldAuthorization, nil)
-	}
 	return Allow
 }
 
@@ -291,7 +292,7 @@ func (j *jwtFilter) believe(c *Call, token []byte) *failure {
 	if f != nil {
 		return f
 	}
-	if f = j.admit(c, known); f != nil {
+	if f = j.admit(c, known, j.propagate); f != nil {
 		return f
 	}
 	j.accepted(c, known.Identity, seen)

@@ -280,6 +280,21 @@ func TestInjectedHeaders(t *testing.T) {
 			}
 		}
 	}
+	for _, propagates := range []bool{true, false} {
+		in := newTestFilter(t, d, &config.JWTFilter{JWKSURI: i.URL, Inject: []config.HeaderTemplate{
+			{Name: "Authorization", Value: "Basic c2hvcA=="}, {Name: "X-Raw", Value: `{{ .httpRequestHeader.Get "Authorization" }}`},
+		}}, &config.Arguments{PropagateToken: &propagates})
+		token := "Bearer " + es256(`{"sub":"alice"}`)
+		call := callOf("authorization", token)
+		if in.Filter(call) != Allow {
+			t.Fatalf("got %+v", call.Reply)
+		}
+		for name, want := range map[string]string{"authorization": "Basic c2hvcA==", "x-raw": token} {
+			if got := upstreamField(call, name); len(got) != 1 || got[0] != want {
+				t.Errorf("propagateToken %v: %s is %q, want %q", propagates, name, got, want)
+			}
+		}
+	}
 	bad := newTestFilter(t, d, &config.JWTFilter{JWKSURI: i.URL, Inject: []config.HeaderTemplate{{Name: "X-First", Value: "{{ index .token.Claims.groups 0 }}"}}}, nil)
 	call := callOf("authorization", "Bearer "+es256(`{"sub":"alice"}`))
 	if bad.Filter(call) != Deny || call.Reply.Reason != decision.TemplateFailed || call.Reply.Status != 500 || call.Reply.Err == nil {

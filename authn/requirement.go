@@ -67,9 +67,6 @@ func (q *requirement) Filter(c *Call) Outcome {
 		q.refuse(c, f)
 		return Deny
 	}
-	if !q.propagate {
-		c.Edits.Remove(wire.FieldAuthorization, nil)
-	}
 	q.offenders.settle(c)
 	return Allow
 }
@@ -174,5 +171,5 @@ func (q *requirement) tell(c *Call, id *Identity) *failure {
 		t = &telling{policy: q.policy, lines: lines, lapse: lapse}
 		id.grew(id.told.put(t), c.Now)
 	}
-	return q.admit(c, &Verified{Identity: id, Lines: t.lines})
+	return q.admit(c, &Verified{Identity: id, Lines: t.lines}, q.propagate)
 }
