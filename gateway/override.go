@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -96,17 +97,20 @@ func overrideFile(name string) (string, error) {
 			return "", fmt.Errorf("text_format_source: what is in %s is not shown to clients", place)
 		}
 	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxOverrideFile { // before it is opened: a pipe would wait for who writes
+		return "", fmt.Errorf("text_format_source: %s is no file of at most 1 MiB", name)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("text_format_source: %w", err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxOverrideFile {
-		return "", fmt.Errorf("text_format_source: %s is no file of at most 1 MiB", name)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, maxOverrideFile))
 	if err != nil {
 		return "", fmt.Errorf("text_format_source: %w", err)
+	}
+	if bytes.Contains(b, []byte("PRIVATE KEY-----")) { // wherever keys are mounted
+		return "", errors.New("text_format_source: a private key is not shown to clients")
 	}
 	return string(b), nil
 }

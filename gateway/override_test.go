@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -102,13 +104,14 @@ func TestErrorOverridesKeepConnections(t *testing.T) {
 	}
 }
 
-// A file that holds secrets is shown to nobody.
+// A file that holds secrets is shown to nobody, and what is no file keeps nobody waiting.
 func TestErrorOverridesHideSecrets(t *testing.T) {
-	link := filepath.Join(t.TempDir(), "page")
-	if err := os.Symlink("/proc/self/environ", link); err != nil {
+	dir := t.TempDir()
+	link, pipe, key := filepath.Join(dir, "page"), filepath.Join(dir, "pipe"), filepath.Join(dir, "key.pem")
+	if err := errors.Join(os.Symlink("/proc/self/environ", link), syscall.Mkfifo(pipe, 0o600), os.WriteFile(key, []byte("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"/proc/self/environ", link, "/dev/null", "/etc"} {
+	for _, name := range []string{"/proc/self/environ", link, "/dev/null", "/etc", pipe, key} {
 		g := newGate(t)
 		problems := fmt.Sprint(g.Apply(t.Context(), read(everyone+module(`error_response_overrides: [{on_status_code: 404, body: {text_format_source: {filename: "`+name+`"}}}]`))))
 		if a, _ := g.get("/none"); a.body != "" || !strings.Contains(problems, "the rule is skipped") {
