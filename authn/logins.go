@@ -125,6 +125,11 @@ func (b *setBuilder) oauth2(p *config.FilterPolicy, field string, o *config.Filt
 	if err != nil {
 		return invalid, append(problems, closed("", err)...)
 	}
+	if i := slices.IndexFunc(l.origins, func(o origin) bool { return !o.secure() }); i >= 0 && x.sameSite == "none" {
+		problem := p.Problem(field+".arguments.sameSite", "browsers keep no cookie of "+l.origins[i].external+" that is for all sites, as it is not Secure", config.Notice)
+		problem.Instead = "nobody who comes there gets a session"
+		problems = append(problems, problem)
+	}
 	return x, problems
 }
 

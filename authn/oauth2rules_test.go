@@ -677,6 +677,34 @@ func TestCookiesOfTheService(t *testing.T) {
 	}
 }
 
+// Cookies for all sites must be Secure, or browsers drop them without a word.
+func TestSameSiteNoneNeedsTLS(t *testing.T) {
+	for _, r := range []struct {
+		sameSite string
+		origins  []string
+		want     string // part of the Problem; "" for none
+	}{
+		{"none", []string{"https://shop.example.com"}, ""},
+		{"lax", []string{"http://shop.example.com"}, ""},
+		{"", []string{"http://shop.example.com"}, ""},
+		{"none", []string{"https://shop.example.com", "http://old.example.com"}, "of http://old.example.com"},
+	} {
+		w := newLoginWorld(t, nil, nil)
+		w.world.Filters[0].OAuth2.Origins = nil
+		for _, o := range r.origins {
+			w.world.Filters[0].OAuth2.Origins = append(w.world.Filters[0].OAuth2.Origins, config.ProtectedOrigin{Origin: o})
+		}
+		w.world.FilterPolicies[0].Rules[0].Filters[0].Arguments.SameSite = r.sameSite
+		_, problems := New(w.world, w.set, w.deps)
+		if len(problems) == 0 && r.want == "" {
+			continue
+		}
+		if len(problems) != 1 || r.want == "" || !strings.Contains(problems[0].String(), r.want) || problems[0].Field != "rules[0].filters[0].arguments.sameSite" {
+			t.Errorf("%s at %v: %v, want %q", r.sameSite, r.origins, problems, r.want)
+		}
+	}
+}
+
 // What happens instead of a redirect.
 func TestInsteadOfRedirectRules(t *testing.T) {
 	xhr := "XMLHttpRequest"
