@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -102,6 +103,8 @@ func (p *Program) report(ctx context.Context, paths []string, fromServer bool) (
 	for _, o := range objects {
 		ref := o.Meta.Ref()
 		switch {
+		case o.Meta.Name == "" && !slices.ContainsFunc(o.Problems, func(p config.Problem) bool { return title(&p.Ref) == title(&ref) }):
+			continue // it marks where something is that another object tells of
 		case !opts.Owns(o.IDs):
 			r.orphans[strings.Join(o.IDs, ", ")]++
 			continue
@@ -109,19 +112,31 @@ func (p *Program) report(ctx context.Context, paths []string, fromServer bool) (
 			r.others[o.Meta.Kind]++
 			continue
 		}
-		if name := ref.String(); byName[name] == nil {
+		if name := title(&ref); byName[name] == nil {
 			byName[name] = &reported{name: name}
 			r.objects = append(r.objects, byName[name])
 		}
 	}
 	for _, problem := range problems {
-		if o := byName[problem.Ref.String()]; o != nil {
+		if o := byName[title(&problem.Ref)]; o != nil {
 			o.problems = append(o.problems, problem)
 			o.state = max(o.state, stateOf(&problem))
 		}
 	}
 	slices.SortFunc(r.objects, func(a, b *reported) int { return strings.Compare(a.name, b.name) })
 	return r, nil
+}
+
+// title is what an object is called: by where it was read, if it cannot be told which it is.
+func title(r *config.Ref) string {
+	if r.Name != "" {
+		return r.String()
+	}
+	where := cmp.Or(r.Within, r.File)
+	if r.Kind == "" || where == "" {
+		return cmp.Or(r.Kind, where, "the whole")
+	}
+	return r.Kind + " in " + where
 }
 
 // stateOf is what a Problem makes of its object.
@@ -155,6 +170,9 @@ func (r *report) print(w io.Writer) error {
 			text := p.Msg
 			if p.Field != "" {
 				text = p.Field + ": " + text
+			}
+			if p.Ref.Name == "" && p.Ref.Line > 0 {
+				text = fmt.Sprintf("line %d: %s", p.Ref.Line, text)
 			}
 			if p.Instead != "" {
 				text += "; " + p.Instead

@@ -51,3 +51,30 @@ func TestReport(t *testing.T) {
 		})
 	}
 }
+
+// What cannot be read is told by where it is, each for itself.
+func TestReportOfWhatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a.yaml": "a: [\n", "b.yaml": "b: {\n",
+		"c.yaml": "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nspec: {hostname: '*', prefix: /c/, service: s}\n",
+		"d.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: web, annotations: {getambassador.io/config: 'x: ['}}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	p := &Program{Stdout: &out, Stderr: &out, LookupEnv: func(string) (string, bool) { return "", false }}
+	if status := p.Main(t.Context(), []string{"report", "-f", dir}); status != exitUsage {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{
+		"dropped  " + dir + "/a.yaml\n", "dropped  " + dir + "/b.yaml\n", "dropped  Mapping in " + dir + "/c.yaml\n", "dropped  Service default/web\n",
+		"dropped: line 1: cannot be read as YAML", "objects: 4 dropped, 4 in all\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("does not say %q:\n%s", want, &out)
+		}
+	}
+}
