@@ -187,8 +187,8 @@ func (l *login) again(c *Call, o *origin, t *trip) {
 		l.failed(c, decision.LoginInvalid, "the browser does not keep this site's cookies, without which nobody can log in", nil)
 		return
 	}
-	if t.There != "" { // the other origin has to begin, as its cookie may be gone too
-		l.arrive(c, t.To, t.SameSite, nil)
+	if secret, several := c.cookie(l.browserName(o)); t.There != "" && secret != "" && !several {
+		l.arrive(c, t.To, t.SameSite, nil) // the other origin has to begin, as its cookie may be another too
 		return
 	}
 	l.embark(c, t)

@@ -411,6 +411,27 @@ func TestTwoOriginsRefresh(t *testing.T) {
 	}
 }
 
+// A browser that keeps no cookies is told so, and not sent around for ever, whichever origin
+// it came to.
+func TestNoCookies(t *testing.T) {
+	for _, address := range []string{page, "https://admin.example.org/users"} {
+		w := newLoginWorld(t, nil, nil)
+		atProvider := 0
+		for c := w.browser().ask("GET", address); ; c = w.browser().ask("GET", address) {
+			if address = location(c); address == "" {
+				wantReply(t, c, decision.LoginInvalid, 400)
+				break
+			}
+			if strings.HasPrefix(address, w.idp.URL) {
+				if atProvider++; atProvider > maxAttempts {
+					t.Fatalf("sent to the provider %d times", atProvider)
+				}
+				address = w.atProvider(address, "alice")
+			}
+		}
+	}
+}
+
 func TestRefreshAndExpiry(t *testing.T) {
 	for name, open := range keepers {
 		t.Run(name, func(t *testing.T) {
