@@ -33,7 +33,7 @@ func (f *fields) filterRule() config.FilterRule {
 		Path: cmp.Or(f.text("path"), "*"),
 	}
 	f.glob("host", rule.Host)
-	f.glob("path", rule.Path)
+	f.pathGlob(rule.Path)
 	for _, name := range []string{"v3Precedence", "precedence"} {
 		if n := f.number(name, math.MinInt32, math.MaxInt32); n != nil {
 			rule.Precedence = *n
@@ -50,6 +50,15 @@ func (f *fields) filterRule() config.FilterRule {
 func (f *fields) glob(name, glob string) {
 	if !validGlob(glob) {
 		f.wrong(f.find(name), "a glob, in which a set ends with a bracket and a backslash is not the last character")
+	}
+}
+
+// pathGlob is glob for a path, and tells of one that none begins as: its author believes in a
+// lock that nobody ever meets.
+func (f *fields) pathGlob(glob string) {
+	f.glob("path", glob)
+	if !strings.ContainsAny(glob[:1], `/*?[\`) {
+		f.o.report(f.at("path"), f.path+"path", `matches no path, as they all begin with "/"`, config.Notice).Instead = "the rule decides about no request"
 	}
 }
 

@@ -148,7 +148,7 @@ func decodeGatewayPolicy(o *object, spec *fields) any {
 	for _, f := range spec.objects("rules") {
 		rule := config.FilterRule{Host: strings.ToLower(cmp.Or(f.text("host"), "*")), Path: cmp.Or(f.text("path"), "*")}
 		f.glob("host", rule.Host)
-		f.glob("path", rule.Path)
+		f.pathGlob(rule.Path)
 		if n := f.number("precedence", -1<<31, 1<<31-1); n != nil {
 			rule.Precedence = *n
 		}
