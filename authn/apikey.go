@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"legate/config"
 	"legate/decision"
@@ -19,6 +20,8 @@ type apiKey struct {
 	by     string
 	name   fieldName           // of the header
 	hashes [][sha256.Size]byte // of the keys, so that comparing takes the same time for all
+	names  []string            // of the same keys: which entry of which Secret
+	seen   []atomic.Bool       // whether they were shown before
 	deps   *Deps
 }
 
@@ -48,22 +51,25 @@ func newAPIKey(o *config.Filter, secrets Secrets, d *Deps) (*apiKey, []config.Pr
 				problems = append(problems, o.Problem(field, fmt.Sprintf("the key %q of Secret %s.%s begins or ends with space, which is part of it", entry, s.Name, s.Namespace), config.Notice))
 			}
 			k.hashes = append(k.hashes, sha256.Sum256(value))
+			k.names = append(k.names, fmt.Sprintf("%s of Secret %s.%s", entry, s.Name, s.Namespace))
 		}
 	}
+	k.seen = make([]atomic.Bool, len(k.hashes))
 	return k, problems
 }
 
 // Filter looks for a key. Budget: 0 allocs for one that is right.
 func (k *apiKey) Filter(c *Call) Outcome {
 	value, found := c.field(&k.name)
-	right := 0
+	right := -1
 	if found {
 		hash := sha256.Sum256(value)
 		for i := range k.hashes {
-			right |= subtle.ConstantTimeCompare(hash[:], k.hashes[i][:])
+			right = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(hash[:], k.hashes[i][:]), i, right)
 		}
 	}
-	if right == 1 {
+	if right >= 0 {
+		k.accepted(c, right)
 		return Allow
 	}
 	reason := decision.APIKeyUnknown
@@ -75,4 +81,11 @@ func (k *apiKey) Filter(c *Call) Outcome {
 		k.deps.audit(c, decision.Event{Kind: decision.TokenRejected, Reason: reason, By: k.by, Status: c.Reply.Status})
 	}
 	return Deny
+}
+
+// accepted notes that the i-th key was shown. Budget: 0 allocs where it was before.
+func (k *apiKey) accepted(c *Call, i int) {
+	if !c.Dry && !k.seen[i].Load() && k.seen[i].CompareAndSwap(false, true) {
+		k.deps.audit(c, decision.Event{Kind: decision.TokenAccepted, Allowed: true, By: k.by, Subject: k.names[i]})
+	}
 }

@@ -44,7 +44,7 @@ func New(w *config.World, old *Set, d *Deps) (*Set, []config.Problem) {
 	b.login(logins)
 	b.ask()
 	var problems []config.Problem
-	s.policies, problems = newPolicies(w, b.use)
+	s.policies, problems = newPolicies(w, b.deps, b.use)
 	s.policies.patience, s.policies.offenders = d.Patience, d.Offenders
 	b.problems = append(b.problems, problems...)
 	b.require()
@@ -179,7 +179,7 @@ func (b *setBuilder) ask() {
 			both = append(both, m.Minter)
 			continue
 		}
-		invalid := newInvalid(o.Namespace, o.Name)
+		invalid := newInvalid(o.Namespace, o.Name, b.deps)
 		invalid.message = "the Filter that stands in for an AuthService is invalid"
 		both = append(both, invalid)
 	}
@@ -235,12 +235,12 @@ func (b *setBuilder) use(p *config.FilterPolicy, field string, u *config.FilterU
 	if u.Arguments == nil || u.Arguments.JWKSURI == "" {
 		problem := p.Problem(field, fmt.Sprintf("there is no Filter %s.%s", u.Name, u.Namespace), config.RouteClosed)
 		problem.Instead = filterCloses
-		return newInvalid(u.Namespace, u.Name), []config.Problem{problem}
+		return newInvalid(u.Namespace, u.Name, b.deps), []config.Problem{problem}
 	}
 	implied := &config.JWTFilter{ExpiresAt: config.ClaimRule{Required: true}}
 	j, err := newJWT(fmt.Sprintf("Filter %s/%s", u.Namespace, u.Name), u.Name+"."+u.Namespace, implied, u.Arguments, b.keys, b.deps)
 	if err != nil {
-		return newInvalid(u.Namespace, u.Name), []config.Problem{p.Problem(field+".arguments", err.Error(), config.RouteClosed)}
+		return newInvalid(u.Namespace, u.Name, b.deps), []config.Problem{p.Problem(field+".arguments", err.Error(), config.RouteClosed)}
 	}
 	j.minters = b.mints.minters()
 	return j, nil
@@ -250,7 +250,7 @@ const filterCloses = "every request that it would decide about answers 500"
 
 // filter makes o as a rule with args uses it. What is wrong with it is told once.
 func (b *setBuilder) filter(o *config.Filter, args *config.Arguments) (Filter, []config.Problem) {
-	invalid := newInvalid(o.Namespace, o.Name)
+	invalid := newInvalid(o.Namespace, o.Name, b.deps)
 	once := func(problems []config.Problem) []config.Problem {
 		if len(problems) == 0 || b.told[o.FullName()] {
 			return nil
@@ -336,7 +336,7 @@ func (b *setBuilder) require() {
 		q, err := newRequirement(m, trusted, b.keys, b.deps)
 		if err != nil {
 			b.problems = append(b.problems, objectProblem(&m.Meta, "jwt.", err, "every request of the route answers 500"))
-			i := newInvalid(m.Namespace, m.Name)
+			i := newInvalid(m.Namespace, m.Name, b.deps)
 			i.by, i.message = fmt.Sprintf("Mapping %s/%s", m.Namespace, m.Name), fmt.Sprintf("the jwt of Mapping %s.%s is invalid", m.Name, m.Namespace)
 			b.requirements[m] = i
 			continue

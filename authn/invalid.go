@@ -12,16 +12,18 @@ import (
 // decide about is refused.
 type invalidFilter struct {
 	by, message string
+	deps        *Deps
 }
 
 // newInvalid stands for the Filter called name in namespace.
-func newInvalid(namespace, name string) *invalidFilter {
-	return &invalidFilter{by: fmt.Sprintf("Filter %s/%s", namespace, name), message: fmt.Sprintf("the Filter %s.%s is missing or invalid", name, namespace)}
+func newInvalid(namespace, name string, d *Deps) *invalidFilter {
+	return &invalidFilter{deps: d, by: fmt.Sprintf("Filter %s/%s", namespace, name), message: fmt.Sprintf("the Filter %s.%s is missing or invalid", name, namespace)}
 }
 
 // Filter refuses every request.
 func (i *invalidFilter) Filter(c *Call) Outcome {
 	refusePlainly(c, i.by, decision.FilterInvalid, i.message)
+	i.deps.audit(c, decision.Event{Kind: decision.AuthFailed, Reason: decision.FilterInvalid, By: i.by, Status: c.Reply.Status})
 	return Deny
 }
 

@@ -98,7 +98,7 @@ func (s *logins) retire(next *logins) {
 
 // oauth2 makes o as a rule of p uses it.
 func (b *setBuilder) oauth2(p *config.FilterPolicy, field string, o *config.Filter, args *config.Arguments) (Filter, []config.Problem) {
-	invalid := newInvalid(o.Namespace, o.Name)
+	invalid := newInvalid(o.Namespace, o.Name, b.deps)
 	l := b.logins.byName[o.Name+"."+o.Namespace]
 	if l == nil {
 		return invalid, nil // newLogins told why
@@ -119,7 +119,7 @@ func (b *setBuilder) oauth2(p *config.FilterPolicy, field string, o *config.Filt
 	var problems []config.Problem
 	if args != nil && args.Instead != nil && len(args.Instead.Filters) > 0 {
 		filters = &rule{by: p.FullName()}
-		filters.uses, problems = newUses(p, field+".arguments.insteadOfRedirect.filters", args.Instead.Filters, b.use)
+		filters.uses, problems = newUses(p, b.deps, field+".arguments.insteadOfRedirect.filters", args.Instead.Filters, b.use)
 	}
 	x, err := newOAuth2(l, args, judge, filters, b.keys, b.deps)
 	if err != nil {

@@ -259,7 +259,7 @@ func TestTokenFloodOfSeveralIssuers(t *testing.T) {
 	}
 	p, _ := newPolicies(&config.World{FilterPolicies: []config.FilterPolicy{policy("p", config.FilterRule{Host: "*", Path: "*", Filters: []config.FilterUse{
 		{Name: "first", ContinueOnDeny: true, BreakOnAllow: true}, {Name: "second"},
-	}})}}, func(_ *config.FilterPolicy, _ string, u *config.FilterUse) (Filter, []config.Problem) {
+	}})}}, d, func(_ *config.FilterPolicy, _ string, u *config.FilterUse) (Filter, []config.Problem) {
 		return filters[u.Name], nil
 	})
 	p.offenders = d.Offenders

@@ -136,7 +136,7 @@ func (c *Call) explain(u *use, outcome Outcome) {
 }
 
 // newPolicies makes the rules of w's FilterPolicies, with filters that build makes.
-func newPolicies(w *config.World, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (policies, []config.Problem) {
+func newPolicies(w *config.World, d *Deps, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (policies, []config.Problem) {
 	list := inOrder(w.FilterPolicies)
 	var all policies
 	var problems []config.Problem
@@ -149,7 +149,7 @@ func newPolicies(w *config.World, build func(p *config.FilterPolicy, field strin
 				host: glob(strings.ToLower(r.Host)), path: glob(r.Path), folded: lowerGlob(r.Path), precedence: r.Precedence,
 			}
 			var found []config.Problem
-			compiled.uses, found = newUses(p, fmt.Sprintf("rules[%d].filters", i), r.Filters, build)
+			compiled.uses, found = newUses(p, d, fmt.Sprintf("rules[%d].filters", i), r.Filters, build)
 			problems = append(problems, found...)
 			all.rules = append(all.rules, compiled)
 		}
@@ -166,14 +166,14 @@ func lowerGlob(text string) glob {
 }
 
 // newUses makes the Filters that field of p lists, by build.
-func newUses(p *config.FilterPolicy, field string, list []config.FilterUse, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (uses []use, problems []config.Problem) {
+func newUses(p *config.FilterPolicy, d *Deps, field string, list []config.FilterUse, build func(p *config.FilterPolicy, field string, u *config.FilterUse) (Filter, []config.Problem)) (uses []use, problems []config.Problem) {
 	for n := range list {
 		u := &list[n]
 		filter, found := build(p, fmt.Sprintf("%s[%d]", field, n), u)
 		problems = append(problems, found...)
 		when, err := newCondition(u.If)
 		if err != nil { // the decoder looks at it too
-			filter = newInvalid(u.Namespace, u.Name)
+			filter = newInvalid(u.Namespace, u.Name, d)
 		}
 		uses = append(uses, use{
 			filter: filter, by: fmt.Sprintf("Filter %s/%s", u.Namespace, u.Name), when: when,

@@ -37,7 +37,7 @@ func (f *tester) Filter(c *Call) Outcome {
 func testPolicies(t testing.TB, list ...config.FilterPolicy) (p *policies, problems []config.Problem, asked *[]string) {
 	t.Helper()
 	asked = &[]string{}
-	all, problems := newPolicies(&config.World{FilterPolicies: list}, func(_ *config.FilterPolicy, _ string, u *config.FilterUse) (Filter, []config.Problem) {
+	all, problems := newPolicies(&config.World{FilterPolicies: list}, asking(t, nil), func(_ *config.FilterPolicy, _ string, u *config.FilterUse) (Filter, []config.Problem) {
 		f := &tester{name: u.Name, asked: asked}
 		if strings.HasPrefix(u.Name, "no") {
 			f.outcome = Deny
