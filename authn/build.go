@@ -170,7 +170,7 @@ func (b *setBuilder) ask() {
 	var both inTurn
 	for i := range b.world.AuthServices {
 		a := &b.world.AuthServices[i]
-		o := standsInFor(b.world, a)
+		o := StandsInFor(b.world, a)
 		if o == nil || a.BuiltIn {
 			others.AuthServices = append(others.AuthServices, *a)
 			continue

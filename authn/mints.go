@@ -131,9 +131,9 @@ func (s *mints) minters() []*Minter {
 	return list
 }
 
-// standsInFor returns the Mint filter that is asked instead of an AuthService, nil for none.
+// StandsInFor returns the Mint filter that is asked instead of an AuthService, nil for none.
 // A broken one is too, so that nobody is asked who is not there any more.
-func standsInFor(w *config.World, a *config.AuthService) *config.Filter {
+func StandsInFor(w *config.World, a *config.AuthService) *config.Filter {
 	for i := range w.Filters {
 		if o := &w.Filters[i]; o.Mint != nil && standsIn(o, a) {
 			return o

@@ -65,6 +65,7 @@ type report struct {
 	objects []*reported
 	orphans map[string]int // objects that belong to other gateways, by ambassador_id
 	others  map[string]int // objects that no gateway reads, by kind
+	over    []leftover
 }
 
 // apiServerPatience is how long reading everything from an API server may take.
@@ -98,7 +99,7 @@ func (p *Program) report(ctx context.Context, paths []string, fromServer bool) (
 	if err != nil {
 		return nil, err
 	}
-	r := &report{orphans: map[string]int{}, others: map[string]int{}}
+	r := &report{orphans: map[string]int{}, others: map[string]int{}, over: leftovers(opts, objects, p.getenv)}
 	byName := map[string]*reported{}
 	for _, o := range objects {
 		ref := o.Meta.Ref()
@@ -196,6 +197,9 @@ func (r *report) print(w io.Writer) error {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.others)) {
 		fmt.Fprintf(w, "%d of kind %s, which no gateway reads\n", r.others[kind], kind)
+	}
+	for _, l := range r.over {
+		fmt.Fprintf(w, "no longer needed: %s: %s\n", l.name, l.why)
 	}
 	return nil
 }
