@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +18,11 @@ import (
 )
 
 // discover asks which of Ambassador's kinds the API server has, and in which versions. A
-// group that it does not have is no error. One that it cannot tell of is: nobody knows then
-// whether what protects routes is there.
+// group that it does not have is no error. One that it cannot tell of is, and so is what
+// protects routes in versions only that are not known here: nobody knows then whether some are
+// to be closed.
 func discover(ctx context.Context, client rest.Interface) ([]resource, error) {
-	var resources []resource
+	var resources, strange []resource
 	for _, group := range []string{ambassadorGroup, gatewayGroup} {
 		var found metav1.APIGroup
 		err := ask(ctx, client, &found, "/apis", group)
@@ -40,8 +42,17 @@ func discover(ctx context.Context, client rest.Interface) ([]resource, error) {
 				return nil, err
 			}
 			for i := range list.APIResources {
-				resources = serve(resources, schema.GroupVersion{Group: group, Version: v.Version}, &list.APIResources[i])
+				gv, r := schema.GroupVersion{Group: group, Version: v.Version}, &list.APIResources[i]
+				resources = serve(resources, gv, r)
+				if k, ok := known(group, r.Kind); ok && k.Protector && !slices.Contains(k.Versions, v.Version) {
+					strange = append(strange, resource{group: group, kind: r.Kind, plural: r.Name, versions: []string{v.Version}})
+				}
 			}
+		}
+	}
+	for i := range strange {
+		if r := &strange[i]; !slices.ContainsFunc(resources, func(have resource) bool { return r.compare(&have) == 0 }) {
+			return nil, fmt.Errorf("%s is served as %s, which this gateway does not know", r.name(), r.versions[0])
 		}
 	}
 	for i := range resources {
