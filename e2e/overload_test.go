@@ -74,9 +74,11 @@ func TestTwiceItsCapacity(t *testing.T) {
 	if last != nil {
 		t.Error(last)
 	}
-	if a := g.send(t, request{target: "/x/300"}); a.StatusCode != 200 {
-		t.Errorf("afterwards: got %d", a.StatusCode)
-	}
+	// The congestion is over when nobody has waited for a moment, which somebody may have in
+	// whatever else this machine does.
+	eventually(t, 10*time.Second, "requests are served afterwards", func() bool {
+		return g.send(t, request{target: "/x/300"}).StatusCode == 200
+	})
 }
 
 // judgeOverload compares. The limits are wider than what is promised, 90 % and three times, as
