@@ -95,7 +95,19 @@ func serialised(origins []string) []string {
 
 // appendMember appends a member of a JSON object, a comma before it.
 func appendMember(b []byte, name string, value any) []byte {
-	return appendValue(append(appendValue(append(b, ','), name), ':'), value)
+	return appendValue(append(appendText(append(b, ','), name), ':'), value)
+}
+
+// appendText appends s as encoding/json renders it.
+func appendText(b []byte, s string) []byte {
+	if isPlain(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic("BUG: a text cannot be rendered: " + err.Error()) // every text can
+	}
+	return append(b, text...)
 }
 
 // appendValue appends value as encoding/json renders it, which claims mostly need no help
@@ -103,9 +115,7 @@ func appendMember(b []byte, name string, value any) []byte {
 func appendValue(b []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:
-		if isPlain(v) {
-			return append(append(append(b, '"'), v...), '"')
-		}
+		return appendText(b, v)
 	case int64:
 		return strconv.AppendInt(b, v, 10)
 	case []string:
