@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,12 +21,12 @@ import (
 
 // granted are the tokens that a provider gave.
 type granted struct {
-	Access    string  `json:"access_token"`
-	Type      string  `json:"token_type"`
-	ExpiresIn float64 `json:"expires_in"`
-	Refresh   string  `json:"refresh_token"`
-	IDToken   string  `json:"id_token"`
-	Scope     *string `json:"scope"`
+	Access    string      `json:"access_token"`
+	Type      string      `json:"token_type"`
+	ExpiresIn json.Number `json:"expires_in"` // some write it as a text
+	Refresh   string      `json:"refresh_token"`
+	IDToken   string      `json:"id_token"`
+	Scope     *string     `json:"scope"`
 }
 
 // A refusedError is what a provider said in the words of OAuth (RFC 6749 §5.2).
@@ -188,8 +189,8 @@ const maxExpiry = 1e8 * time.Second
 // stands in it; zero for nobody knows.
 func (g *granted) expires(now time.Time) time.Time {
 	latest := now.Add(maxExpiry)
-	if g.ExpiresIn > 0 {
-		return now.Add(time.Duration(min(g.ExpiresIn, maxExpiry.Seconds())) * time.Second)
+	if lasts, err := g.ExpiresIn.Float64(); (err == nil || errors.Is(err, strconv.ErrRange)) && lasts > 0 {
+		return now.Add(time.Duration(min(lasts, maxExpiry.Seconds())) * time.Second)
 	}
 	if t, err := parseJWS(g.Access); err == nil {
 		if claims, f := parseClaims(t.payload); f == nil {

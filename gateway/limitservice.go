@@ -96,7 +96,7 @@ func (l *limitService) Enter(x *Exchange) Verdict {
 // failed decides about a request that nobody could be asked about.
 func (s *rateLimitService) failed(x *Exchange, err error) Verdict {
 	if wire.OutcomeOf(err) == wire.GivenUp {
-		return x.stop(decision.Limit, decision.ClientGone, s.by, err)
+		return x.stop(decision.Limit, x.gone(), s.by, err)
 	}
 	s.outage.begin(x.gateway.log, s.by, err)
 	x.gateway.metrics.LimitStoreFailed()
