@@ -49,7 +49,7 @@ func TestSealsAtOnce(t *testing.T) {
 }
 
 // Who only begins logins, as anybody may, costs no megabytes.
-func TestSealsCostLittle(t *testing.T) {
+func TestAllocsOfSeals(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector keeps nothing for later")
 	}

@@ -41,7 +41,7 @@ func enterLimit(t testing.TB) (enter func()) {
 
 // A limited route costs at most a microsecond over one that is not, and allocates nothing.
 // Of many tries the best one counts, as other programs only ever make it longer.
-func TestLimitCost(t *testing.T) {
+func TestAllocsOfALimit(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes everything slower")
 	}

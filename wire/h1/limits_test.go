@@ -202,7 +202,7 @@ func TestLimitOfAnAnswerThatIsNotTaken(t *testing.T) {
 }
 
 // A connection that rests holds neither a read buffer nor what an exchange needs.
-func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
+func TestAllocsOfIdleConnections(t *testing.T) {
 	if raceEnabled {
 		t.Skip("looks into connections that other goroutines own")
 	}

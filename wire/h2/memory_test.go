@@ -22,7 +22,7 @@ func heap() int64 {
 }
 
 // A connection that rests holds no buffer.
-func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
+func TestAllocsOfIdleConnections(t *testing.T) {
 	if raceEnabled {
 		t.Skip("measures memory")
 	}
