@@ -35,12 +35,8 @@ func (c *Call) cookies(each func(name, value []byte)) {
 // one that has none. Budget: 0 allocs.
 func cookiePairs(line []byte, each func(pair []byte, name int)) {
 	for len(line) > 0 {
-		pair := line
-		if end := bytes.IndexByte(line, ';'); end >= 0 {
-			pair, line = line[:end], line[end+1:]
-		} else {
-			line = nil
-		}
+		var pair []byte
+		pair, line, _ = bytes.Cut(line, []byte{';'})
 		if pair = bytes.Trim(pair, " \t"); len(pair) > 0 {
 			each(pair, bytes.IndexByte(pair, '='))
 		}

@@ -101,12 +101,8 @@ func cookieValue(req *wire.Head, name []byte) ([]byte, bool) {
 			return nil, false
 		}
 		for len(line) > 0 {
-			pair := line
-			if i := bytes.IndexByte(line, ';'); i >= 0 {
-				pair, line = line[:i], line[i+1:]
-			} else {
-				line = nil
-			}
+			var pair []byte
+			pair, line, _ = bytes.Cut(line, []byte{';'})
 			pair = wire.TrimOWS(pair)
 			if eq := bytes.IndexByte(pair, '='); eq == len(name) && string(pair[:eq]) == string(name) {
 				return unquoted(pair[eq+1:]), true

@@ -197,12 +197,8 @@ func (c *cond) acceptsTarget(h *wire.Head) bool {
 func queryValue(h *wire.Head, name string) ([]byte, bool) {
 	query, _ := h.Query()
 	for len(query) > 0 {
-		pair := query
-		if i := bytes.IndexByte(query, '&'); i >= 0 {
-			pair, query = query[:i], query[i+1:]
-		} else {
-			query = nil
-		}
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte{'&'})
 		key, value, _ := bytes.Cut(pair, []byte{'='})
 		if string(key) == name {
 			return value, true
